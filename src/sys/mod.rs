@@ -1,0 +1,23 @@
+//! Every libc call, one file a family: safe functions that return `io::Result`. Nothing outside this
+//! folder (and the rooms `docs/ARCHITECTURE.md` names) calls libc for its effects.
+#![allow(unsafe_code, reason = "this is the room for system calls; each block cites what it rests on")]
+
+pub(crate) mod clock; // CLOCK_MONOTONIC as nanoseconds
+pub(crate) mod epoll; // epoll_create1, epoll_ctl, epoll_pwait2 with a fallback
+pub(crate) mod eventfd; // the cross-thread wake
+pub(crate) mod fs; // openat2 beneath a root, fstat, pread
+pub(crate) mod io; // readv, recv, sendmsg, sendfile
+pub(crate) mod signal; // sigaction and the process-wide delivery table
+pub(crate) mod socket; // socket, bind, listen, accept4, connect, options, addresses
+
+use std::io;
+
+/// Turns the `-1` convention of libc into an `io::Result`.
+pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Turns the `-1` convention of byte-counting libc calls into an `io::Result`.
+pub(crate) fn check_len(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
