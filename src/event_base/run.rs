@@ -133,12 +133,19 @@ impl<C> EventBase<C> {
             return Err(Error::Reentrant);
         }
         let running = Running::begin(self);
+        let ended = running.base.turn_until_told(how)?;
+        // What the last callbacks wrote leaves although the loop does not wait again.
+        running.base.settle();
+        Ok(ended)
+    }
+
+    fn turn_until_told(&mut self, how: Run) -> Result<Ended> {
         loop {
-            if let Some(ended) = running.base.why_stop(how) {
+            if let Some(ended) = self.why_stop(how) {
                 return Ok(ended);
             }
-            if running.base.turn(how)? {
-                return Ok(running.base.why_ended().unwrap_or(Ended::Done));
+            if self.turn(how)? {
+                return Ok(self.why_ended().unwrap_or(Ended::Done));
             }
         }
     }
@@ -155,7 +162,6 @@ impl<C> EventBase<C> {
         self.take_messages();
         let called = self.call_active();
         let rested = self.reactor.active_len() == 0;
-        self.settle();
         Ok((how.contains(Run::ONCE) && called > 0 && rested) || (how.contains(Run::NONBLOCK) && called == 0))
     }
 
