@@ -505,11 +505,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether any is to be settled.
-    pub(crate) fn has_touched(&self) -> bool {
-        !self.touched.is_empty()
-    }
-
     /// Whether it lives and somebody listens to `which`.
     pub(crate) fn hears(&self, id: BuffereventId, which: Due) -> bool {
         self.arena.get(id.0).is_some_and(|bufferevent| bufferevent.heard.contains(which))
