@@ -114,34 +114,33 @@ fn check_unsafe(file: &SourceFile) -> Vec<Breach> {
     found
 }
 
-/// Outside `sys` the C library is named in full, and only its constants and types: a path that is followed by an
-/// opening parenthesis and does not begin with a capital is a call.
+/// Outside `sys` only constants and types of the C library may be named. What is called does not begin with a
+/// capital and is followed by an opening parenthesis: as a path, or by a name that was imported.
 fn check_system_calls(file: &SourceFile) -> Vec<Breach> {
     if starts_with_any(&file.path, &SYSTEM_ROOMS) {
         return Vec::new();
     }
-    let mut found = Vec::new();
+    let mut called = Vec::new();
     for at in file.words("libc") {
-        let rest: String = file.code[at..].iter().take(80).collect();
-        let line = file.line_of(at);
         if word_before(file, at) == "use" {
-            found.push(breach(
-                file,
-                line,
-                "system call",
-                "write `libc::NAME` in full instead of importing".into(),
-            ));
-        } else if let Some(name) = called_function(&rest) {
-            found.push(breach(file, line, "system call", format!("libc::{name} is called outside sys")));
+            let statement: String = file.code[at..].iter().take_while(|c| **c != ';').collect();
+            let names = statement.split(|c| !in_name(c)).skip(1);
+            called.extend(
+                names.flat_map(|name| file.words(name).into_iter().filter_map(|at| call_at(file, at))),
+            );
+        } else if follows(file, at, "libc::") {
+            called.extend(call_at(file, at + 6));
         }
     }
-    found
+    let report = |(name, line)| breach(file, line, "system call", format!("{name} is called outside sys"));
+    called.into_iter().map(report).collect()
 }
 
-fn called_function(rest: &str) -> Option<&str> {
-    let path = rest.strip_prefix("libc::")?;
-    let name = &path[..path.find(|c| !in_name(c))?];
-    (path[name.len()..].starts_with('(') && name.starts_with(|c: char| c.is_lowercase())).then_some(name)
+/// The name at `at` and its line, if that is a call of a function.
+fn call_at(file: &SourceFile, at: usize) -> Option<(String, usize)> {
+    let name: String = file.code[at..].iter().take_while(|c| in_name(**c)).collect();
+    let call = follows(file, at + name.chars().count(), "(") && name.starts_with(char::is_lowercase);
+    call.then(|| (name, file.line_of(at)))
 }
 
 fn word_before(file: &SourceFile, at: usize) -> String {
@@ -397,8 +396,10 @@ fn unsafe_is_found_in_code_and_only_there() {
 
 #[test]
 fn system_calls_are_found_outside_sys() {
-    let code = "fn f(x: libc::c_int) -> libc::iovec { libc::close(x); libc::EINTR }\nuse libc::read;";
-    assert_eq!(broken(&[("src/listener.rs", code)]), [("system call", 1), ("system call", 2)]);
+    let code = "fn f(x: libc::c_int) -> libc::iovec { libc::close(x); libc::EINTR }\n\
+                use libc::{EAGAIN, epoll_event, read};\n\
+                fn g(e: epoll_event) -> i32 { EAGAIN }\nfn h() { read (0); read(0) }";
+    assert_eq!(broken(&[("src/listener.rs", code)]), [("system call", 1), ("system call", 4)]);
     assert_eq!(broken(&[("src/sys/socket.rs", code)]), []);
 }
 
