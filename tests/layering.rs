@@ -124,7 +124,7 @@ fn check_system_calls(file: &SourceFile) -> Vec<Breach> {
     for at in file.words("libc") {
         if word_before(file, at) == "use" {
             let statement: String = file.code[at..].iter().take_while(|c| **c != ';').collect();
-            let names = statement.split(|c| !in_name(c)).skip(1);
+            let names = statement.split(|c| !in_name(c)).skip(1).filter(|name| !name.is_empty());
             called.extend(
                 names.flat_map(|name| file.words(name).into_iter().filter_map(|at| call_at(file, at))),
             );
