@@ -57,19 +57,20 @@ fn on_read(base: &mut EventBase, id: BuffereventId) {
 
 fn answer(input: &mut Evbuffer, output: &mut Evbuffer) -> zerovent::Result<()> {
     while let Some(line) = input.read_line(Eol::Lf)? {
-        add_turned(output, &line)?;
+        add_turned(output, line)?;
     }
     if input.len() >= LINE_LEN_MAX {
         let piece = input.remove_bytes(input.len())?;
-        add_turned(output, &piece)?;
+        add_turned(output, piece.into())?;
     }
     Ok(())
 }
 
-fn add_turned(output: &mut Evbuffer, line: &[u8]) -> zerovent::Result<()> {
-    let mut turned: Vec<u8> = line.iter().copied().map(rot13).collect();
-    turned.push(b'\n');
-    output.add_reference(turned)
+/// The line was copied out of the input once; turned where it is, it becomes part of the output.
+fn add_turned(output: &mut Evbuffer, mut line: Vec<u8>) -> zerovent::Result<()> {
+    line.iter_mut().for_each(|byte| *byte = rot13(*byte));
+    line.push(b'\n');
+    output.add_reference(line)
 }
 
 fn rot13(byte: u8) -> u8 {

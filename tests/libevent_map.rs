@@ -19,7 +19,7 @@ struct Row {
     status: String,
 }
 
-/// A `#[doc(alias = ...)]`: the C name, and the item that carries it.
+/// A `#[doc(alias = ...)]`: the C name, and the item that carries it, `Type::item` for what lives inside a type.
 #[derive(Debug, PartialEq, Eq)]
 struct Alias {
     name: String,
@@ -133,7 +133,8 @@ fn aliases(file: &SourceFile) -> Vec<Alias> {
         let end = at + file.code[at..].iter().position(|c| *c == ']').expect("an attribute ends");
         let value: String = text[at..end].iter().collect();
         let inner = attribute.trim_end().ends_with("#![");
-        let item = if inner { module_name(&file.path) } else { item_after(&file.code, end + 1) };
+        let name = if inner { module_name(&file.path) } else { item_after(&file.code, end + 1) };
+        let item = container(&file.code[..at]).map_or(name.clone(), |owner| format!("{owner}::{name}"));
         let place = format!("{}:{}", file.path, file.line_of(at));
         let names = value.split('"').skip(1).step_by(2);
         found.extend(names.map(|name| Alias { name: name.into(), item: item.clone(), place: place.clone() }));
@@ -183,6 +184,36 @@ fn item_after(code: &[char], mut at: usize) -> String {
     }
 }
 
+/// The type in whose braces the code ends: a struct, an enum, a trait, or the subject of an `impl`.
+fn container(code: &[char]) -> Option<String> {
+    let mut open: Vec<String> = Vec::new();
+    let mut header = String::new();
+    for c in code {
+        match c {
+            '{' => open.push(std::mem::take(&mut header)),
+            '}' => drop(open.pop()),
+            _ => {}
+        }
+        if matches!(c, '{' | '}' | ';') { header.clear() } else { header.push(*c) }
+    }
+    let header = without_generics(open.last()?);
+    let words: Vec<&str> = header.split(|c| !in_name(c)).filter(|word| !word.is_empty()).collect();
+    let behind = |word| words.iter().rposition(|w| *w == word).map(|at| words[at + 1].to_owned());
+    ["for", "impl", "struct", "enum", "trait"].into_iter().find_map(behind)
+}
+
+fn without_generics(header: &str) -> String {
+    let mut depth = 0_i32;
+    let mut kept = String::new();
+    for c in header.replace("->", "").chars() {
+        depth += i32::from(c == '<') - i32::from(c == '>');
+        if depth == 0 && c != '>' {
+            kept.push(c);
+        }
+    }
+    kept
+}
+
 fn attribute_end(code: &[char], start: usize) -> usize {
     let mut depth = 0_usize;
     for (i, c) in code[start..].iter().enumerate() {
@@ -214,7 +245,7 @@ fn mismatches(rows: &[Row], beyond: &BTreeMap<String, Vec<String>>, aliases: &[A
         rows.iter().filter(|row| row.kind != "rule").filter_map(|row| row_mismatch(row, aliases)).collect();
     let in_book = |name: &str| rows.iter().any(|row| alias_name(&row.name) == name);
     for Alias { name, item, place } in aliases.iter().filter(|alias| !in_book(&alias.name)) {
-        let listed = beyond.get(name).is_some_and(|items| items.iter().any(|i| last_segment(i) == item));
+        let listed = beyond.get(name).is_some_and(|items| items.iter().any(|listed| names(listed, item)));
         if !listed {
             found.push(format!("{place}: add to 'Beyond the book': | `{name}` | `{item}` | ... |"));
         }
@@ -234,8 +265,7 @@ fn row_mismatch(row: &Row, aliases: &[Alias]) -> Option<String> {
         return (built && !std_item)
             .then(|| format!("map: `{name}` is built, but nothing in src/ carries it"));
     }
-    let named =
-        |alias: &&&Alias| row.items.iter().any(|item| last_segment(item) == alias.item && !is_std(item));
+    let named = |alias: &&&Alias| row.items.iter().any(|item| names(item, &alias.item));
     let strangers: Vec<_> = carriers.iter().filter(|alias| !named(alias)).collect();
     let unbuilt =
         (!built).then(|| format!("map: `{name}` is {} and should be built: {carriers:?}", row.status));
@@ -243,8 +273,10 @@ fn row_mismatch(row: &Row, aliases: &[Alias]) -> Option<String> {
         .or_else(|| (!strangers.is_empty()).then(|| format!("map: `{name}` has another item: {strangers:?}")))
 }
 
-fn last_segment(item: &str) -> &str {
-    item.rsplit("::").next().unwrap_or(item)
+/// Whether a path of the map names the item: it may have modules in front.
+fn names(path: &str, item: &str) -> bool {
+    !is_std(path)
+        && path.strip_suffix(item).is_some_and(|modules| modules.is_empty() || modules.ends_with("::"))
 }
 
 // ---- the checker is checked ----------------------------------------------------------------------------------
@@ -261,11 +293,20 @@ fn alias(name: &str, item: &str) -> Alias {
 fn each_kind_of_mismatch_is_found() {
     let count = |rows: &[Row], aliases: &[Alias]| mismatches(rows, &BTreeMap::new(), aliases).len();
     let (built, planned) = ("built", "planned: part 2");
-    assert_eq!(count(&[row("evbuffer_add", "Evbuffer::add", built)], &[alias("evbuffer_add", "add")]), 0);
+    assert_eq!(
+        count(&[row("evbuffer_add", "Evbuffer::add", built)], &[alias("evbuffer_add", "Evbuffer::add")]),
+        0
+    );
     assert_eq!(count(&[row("evbuffer_add", "Evbuffer::add", built)], &[]), 1);
     assert_eq!(count(&[row("evbuffer_add", "Evbuffer::add", planned)], &[]), 0);
-    assert_eq!(count(&[row("evbuffer_add", "Evbuffer::add", planned)], &[alias("evbuffer_add", "add")]), 1);
-    assert_eq!(count(&[row("evbuffer_add", "Evbuffer::add", built)], &[alias("evbuffer_add", "append")]), 1);
+    assert_eq!(
+        count(&[row("evbuffer_add", "Evbuffer::add", planned)], &[alias("evbuffer_add", "Evbuffer::add")]),
+        1
+    );
+    assert_eq!(
+        count(&[row("evbuffer_add", "Evbuffer::add", built)], &[alias("evbuffer_add", "Bufferevent::add")]),
+        1
+    );
     assert_eq!(count(&[row("evutil_timeradd", "std::time::Duration", built)], &[]), 0);
     assert_eq!(count(&[], &[alias("evwatch_free", "Watcher")]), 1);
     let listed = BTreeMap::from([("evwatch_free".to_owned(), vec!["Watcher".to_owned()])]);
@@ -277,10 +318,24 @@ fn each_kind_of_mismatch_is_found() {
 fn aliases_are_read_with_their_items() {
     let text = "#![doc(alias = \"evutil\")]\n/// Adds. #[doc(alias = \"no\")]\n#[doc(alias = \"a\")]\n#[must_use]\n\
                 #[doc(alias(\"b\", \"c\"))]\n/// More.\npub(crate) const unsafe fn add() {}\n\
-                enum E {\n    #[doc(alias = \"V\")]\n    Variant,\n}\n";
+                enum E {\n    #[doc(alias = \"V\")]\n    Variant,\n}\n\
+                bitflags! {\n #[doc(alias = \"S\")]\n struct S: u8 { #[doc(alias = \"F\")] const F = 1; } }\n\
+                impl<C: Fn(u8) -> u8> io::Read for Base<C> {\n #[doc(alias = \"m\")]\n fn m(&self) {} }";
     let found = aliases(&SourceFile::made_up("src/util/mod.rs", text));
     let pairs: Vec<_> = found.iter().map(|alias| (alias.name.as_str(), alias.item.as_str())).collect();
-    assert_eq!(pairs, [("evutil", "util"), ("a", "add"), ("b", "add"), ("c", "add"), ("V", "Variant")]);
+    assert_eq!(
+        pairs,
+        [
+            ("evutil", "util"),
+            ("a", "add"),
+            ("b", "add"),
+            ("c", "add"),
+            ("V", "E::Variant"),
+            ("S", "S"),
+            ("F", "S::F"),
+            ("m", "Base::m")
+        ]
+    );
 }
 
 #[test]

@@ -10,13 +10,13 @@ use zerovent::EventBase;
 const EXIT_USAGE: i32 = 2;
 
 /// Ends the program with a hint on how to call it.
-pub fn usage(hint: &str) -> ! {
+pub(crate) fn usage(hint: &str) -> ! {
     eprintln!("usage: {hint}");
     process::exit(EXIT_USAGE)
 }
 
 /// The address that `--addr HOST:PORT` asks for; without it any free port of the loopback.
-pub fn listen_address(hint: &str) -> SocketAddr {
+pub(crate) fn listen_address(hint: &str) -> SocketAddr {
     let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -27,7 +27,7 @@ pub fn listen_address(hint: &str) -> SocketAddr {
 }
 
 /// Ends the loop, and with it the program, when the terminal or the system asks for it.
-pub fn stop_on_signals<C: 'static>(base: &mut EventBase<C>) -> zerovent::Result<()> {
+pub(crate) fn stop_on_signals<C: 'static>(base: &mut EventBase<C>) -> zerovent::Result<()> {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let event = base.new_signal(signal, |base, _, _| base.loop_break())?;
         base.add(event, None)?;
