@@ -52,8 +52,8 @@ impl Load<'_> {
         let more = |name: &String| {
             *twice.get(name).unwrap_or(&zero) as f64 - *once.get(name).unwrap_or(&zero) as f64
         };
-        let by_name: BTreeMap<_, _> =
-            names.into_iter().map(|name| (name.clone(), more(&name) / trips)).collect();
+        let costs = names.into_iter().map(|name| (name.clone(), more(&name) / trips));
+        let by_name: BTreeMap<_, _> = costs.filter(|(_, calls)| *calls != 0.0).collect();
         let cost = Cost { total: by_name.values().sum(), by_name, once };
         eprintln!(
             "{name} {} connections: {:.3} calls a round trip {:.3?}",
