@@ -6,10 +6,8 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 
 use support::process::{Server, have, read_summary};
 
@@ -75,6 +73,7 @@ impl Cost {
         names.iter().filter_map(|name| self.by_name.get(*name)).sum()
     }
 
+    #[cfg(feature = "http")]
     fn apart_from(&self, names: &[&str]) -> f64 {
         self.total - self.of(names)
     }
@@ -110,7 +109,8 @@ fn fifty_busy_connections_share_their_waits() {
     assert!(registrations <= 50 + 4, "{cost:#?}");
 }
 
-/// The smallest head that says how long the whole answer to `request` is, measured on an untraced server.
+/// How long the whole answer to `request` is, head and body: asked of a server that is not traced.
+#[cfg(feature = "http")]
 fn answer_len(root: &str, request: &[u8], body: &[u8]) -> usize {
     let server = Server::start("serve", &[root, "--addr", "127.0.0.1:0"]);
     let mut stream = server.connect();
@@ -133,8 +133,8 @@ fn a_kept_file_costs_one_call_of_each_kind() {
     }
     let body = support::net::pattern(16 * 1024, 3);
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join("file.bin"), &body).unwrap();
-    let root = Path::to_str(directory.path()).unwrap();
+    std::fs::write(directory.path().join("file.bin"), &body).unwrap();
+    let root = directory.path().to_str().unwrap();
     let request = b"GET /file.bin HTTP/1.1\r\nHost: x\r\n\r\n";
     let load = Load { connections: 1, request, answer_len: answer_len(root, request, &body) };
     let cost = load.cost("serve", &[root, "--addr", "127.0.0.1:0"], 500);
