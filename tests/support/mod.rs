@@ -8,3 +8,5 @@
 pub mod alloc;
 pub mod model;
 pub mod net;
+pub mod process;
+pub mod source;
