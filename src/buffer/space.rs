@@ -170,7 +170,7 @@ impl Evbuffer {
     pub(super) fn runs(&self, from: usize, len: usize) -> Runs<'_> {
         let mut runs = Runs { nodes: self.chain.iter(), first: &[], left: len };
         let mut skip = from;
-        while let Some(node) = runs.nodes.next() {
+        for node in runs.nodes.by_ref() {
             if skip < node.len() {
                 runs.first = node.memory().unwrap_or_default().get(skip..).unwrap_or_default();
                 break;
