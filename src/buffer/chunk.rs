@@ -74,7 +74,7 @@ const fn class_for(wanted: usize) -> usize {
     if wanted <= SMALL_MAX {
         let block = wanted + HEADER - 1;
         let bits = (usize::BITS - block.leading_zeros()) as usize;
-        if bits < 7 { 0 } else { bits - 7 }
+        bits.saturating_sub(7)
     } else if wanted <= 262_144 {
         let bits = (usize::BITS - (wanted - 1).leading_zeros()) as usize;
         if bits < 12 { 5 } else { bits - 12 + 5 }

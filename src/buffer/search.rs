@@ -239,7 +239,7 @@ fn find_across(needle: &[u8], run: &[u8], behind: &super::Runs<'_>) -> Option<us
     let mut at = run.len().saturating_sub(needle.len() - 1);
     while let Some(found) = memchr(needle[0], &run[at..]) {
         at += found;
-        if continues(&needle[..], &run[at..], behind) {
+        if continues(needle, &run[at..], behind) {
             return Some(at);
         }
         at += 1;

@@ -173,7 +173,7 @@ impl Evbuffer {
             return runs;
         }
         let mut skip = from;
-        while let Some(node) = runs.nodes.next() {
+        for node in runs.nodes.by_ref() {
             if skip < node.len() {
                 runs.first = node.memory().unwrap_or_default().get(skip..).unwrap_or_default();
                 break;
