@@ -10,14 +10,12 @@ pub(crate) mod io; // readv, recv, sendmsg, sendfile
 pub(crate) mod signal; // sigaction and the process-wide delivery table
 pub(crate) mod socket; // socket, bind, listen, accept4, connect, options, addresses
 
-use std::io;
-
 /// Turns the `-1` convention of libc into an `io::Result`.
-pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+pub(crate) fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
+    if result == -1 { Err(std::io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Turns the `-1` convention of byte-counting libc calls into an `io::Result`.
-pub(crate) fn check_len(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+pub(crate) fn check_len(result: isize) -> std::io::Result<usize> {
+    usize::try_from(result).map_err(|_| std::io::Error::last_os_error())
 }
