@@ -1,2 +1,226 @@
-//! (being built)
-pub struct Evbuffer;
+//! The centrepiece: [`Evbuffer`], a queue of bytes that moves descriptors instead of bytes.
+//!
+//! # The idea
+//!
+//! A buffer is a short queue of *nodes*. A node views a range of *storage*: a pooled, refcounted chunk of memory,
+//! somebody else's memory kept alive by its owner, or a piece of a file that nobody has read. Adding a buffer to another, cutting
+//! one in two, sharing bytes with a second buffer and dropping them all work on nodes, a few words each.
+//!
+//! ```text
+//!  Evbuffer { chain, len, .. }
+//!     |
+//!     |      front                              back
+//!     +--> [ node ][ node ][ node ] ...           a ring: two nodes inline, then one heap block
+//!             |       |       |
+//!             |       |       +--> File { segment, offset, len }    left on the disk, sent by sendfile
+//!             |       +----------> Reference (bytes::Bytes)         never copied
+//!             v
+//!     +--------+---------+-------------+----------+
+//!     | Header | drained |  readable   | tailroom |                  Chunk: one block of a thread-local pool
+//!     +--------+---------+-------------+----------+
+//! ```
+//!
+//! What was put into a chunk does not change while anybody else views it, and only one node may write behind the readable part.
+//! That is all it takes for the storage to be shared between buffers and threads without a lock.
+//!
+//! # The rules
+//!
+//! - **A failing call changes nothing.** What can fail (a frozen end, a length that overflows, an allocation, a file that
+//!   turns out short) is checked or done first, then the change is made in steps that cannot fail.
+//! - **A file is read when somebody looks.** Inspecting (peek, pullup, search, a line) turns as much of a file node into memory
+//!   as is looked at, for good. Copying out reads straight into the caller's memory. Sending does neither.
+//! - **An empty buffer holds nothing**: no chunk, no heap block, only itself. The pool is what makes the next byte cheap.
+//! - **Every copy is counted** in [`CopyStats`].
+//!
+//! # The files
+//!
+//! | file | holds |
+//! |---|---|
+//! | `chunk.rs` | storage and its pool; the only pointer code |
+//! | `node.rs`, `chain.rs` | the descriptors and the ring they stand in |
+//! | `add.rs`, `remove.rs`, `space.rs` | putting bytes in, taking them out, reserving and peeking |
+//! | `position.rs`, `search.rs` | places in a buffer, and finding them |
+//! | `segment.rs`, `io/` | files; reading from and writing to descriptors |
+//! | `traits.rs`, `stats.rs` | the traits of std and `bytes`; the account of copies |
+
+mod add;
+mod chain;
+mod chunk;
+mod io;
+mod node;
+mod position;
+mod remove;
+mod search;
+mod segment;
+mod space;
+mod stats;
+mod traits;
+
+use std::fmt;
+
+use chain::Chain;
+
+pub use add::End;
+pub use chunk::ChunkPool;
+pub(crate) use io::{Flushed, ReadSpace};
+pub use position::Position;
+pub use search::{Eol, Line};
+pub use segment::{FileSegment, FileSegmentOptions};
+pub use space::{Reservation, Runs};
+pub use stats::CopyStats;
+
+use crate::{Error, Result};
+
+/// A queue of bytes, optimised for adding at the end and removing from the front without moving what is inside.
+///
+/// It needs no event loop: it is as useful over a blocking socket, or with no socket at all.
+///
+/// # Examples
+/// ```
+/// use zerovent::{Evbuffer, buffer::Eol};
+///
+/// let mut buf = Evbuffer::new();
+/// buf.add(b"GET / HTTP/1.1\r\nHost: ")?;
+/// buf.add_reference(&b"localhost\r\n"[..])?;
+///
+/// assert_eq!(buf.read_line(Eol::Crlf)?.as_deref(), Some(&b"GET / HTTP/1.1"[..]));
+/// assert_eq!(buf.len(), 17);
+/// # Ok::<(), zerovent::Error>(())
+/// ```
+///
+/// # Differences from libevent
+/// A buffer has one owner, so `evbuffer_enable_locking` has no counterpart: it is `Send`, and a `Mutex` around it is the lock.
+/// A call that fails leaves it exactly as it was. File nodes can be inspected wherever they stand.
+#[doc(alias = "evbuffer")]
+#[doc(alias = "evbuffer_free")]
+pub struct Evbuffer {
+    chain: Chain,
+    len: usize,
+    /// Counts the changes to the content, so that a [`Position`] knows whether it still holds.
+    edits: u64,
+    frozen_front: bool,
+    frozen_back: bool,
+    /// Whether the chain may hold a file node; looking for one is skipped while this is false.
+    has_files: bool,
+}
+
+const _: () =
+    assert!(size_of::<Evbuffer>() <= 136, "budget of a buffer: 136 bytes, two of its nodes included");
+
+/// No buffer is longer than what a Rust allocation could be, so that lengths can be added without care.
+const LEN_MAX: usize = isize::MAX as usize;
+
+impl Evbuffer {
+    /// An empty buffer. It allocates nothing.
+    #[doc(alias = "evbuffer_new")]
+    #[must_use]
+    pub const fn new() -> Evbuffer {
+        Evbuffer {
+            chain: Chain::new(),
+            len: 0,
+            edits: 0,
+            frozen_front: false,
+            frozen_back: false,
+            has_files: false,
+        }
+    }
+
+    /// Bytes in the buffer.
+    #[doc(alias = "evbuffer_get_length")]
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when the buffer holds no byte.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that lie in memory contiguously at the front: what [`pullup`](Self::pullup) gives without moving any.
+    ///
+    /// 0 when the buffer is empty or starts with a file that nobody has looked at.
+    #[doc(alias = "evbuffer_get_contiguous_space")]
+    #[must_use]
+    pub fn contiguous_len(&self) -> usize {
+        self.chain.front().and_then(|node| node.memory()).map_or(0, <[u8]>::len)
+    }
+
+    /// Checks that `count` bytes may be added at the back.
+    #[inline]
+    fn admit(&self, frozen: bool, count: usize) -> Result<()> {
+        if frozen {
+            return Err(Error::Frozen);
+        }
+        if count > LEN_MAX - self.len {
+            return Err(Error::Overflow);
+        }
+        Ok(())
+    }
+
+    /// Checks that the front may change.
+    #[inline]
+    fn admit_removal(&self) -> Result<()> {
+        if self.frozen_front { Err(Error::Frozen) } else { Ok(()) }
+    }
+
+    /// Accounts for `count` bytes that were added to the chain.
+    #[inline]
+    fn note_added(&mut self, count: usize) {
+        self.len += count;
+        self.note_changed(count);
+    }
+
+    /// Accounts for `count` bytes that were removed from the chain.
+    #[inline]
+    fn note_removed(&mut self, count: usize) {
+        self.len -= count;
+        if self.len == 0 {
+            self.has_files = false;
+            self.chain.clear();
+        }
+        self.note_changed(count);
+    }
+
+    #[inline]
+    fn note_changed(&mut self, count: usize) {
+        self.edits += u64::from(count > 0);
+        self.check_invariants();
+    }
+
+    /// In debug builds, panics when the buffer contradicts itself; tests call it after every operation.
+    #[doc(hidden)]
+    #[inline]
+    pub fn check_invariants(&self) {
+        #[cfg(debug_assertions)]
+        {
+            assert_eq!(self.chain.check_invariants(), self.len, "the length is the sum of the nodes'");
+            let files = self.chain.iter().any(node::Node::is_file);
+            assert!(self.has_files || !files, "has_files is set while the chain holds a file");
+        }
+    }
+
+    /// Bytes of storage that the chain's chunks occupy, for tests of retention; a chunk counts once a node.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn storage_bytes(&self) -> usize {
+        self.chain.iter().map(node::Node::storage_bytes).sum()
+    }
+}
+
+impl Default for Evbuffer {
+    fn default() -> Self {
+        Evbuffer::new()
+    }
+}
+
+impl fmt::Debug for Evbuffer {
+    /// Shows the shape of the chain and never the bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Evbuffer({} bytes) ", self.len)?;
+        f.debug_list().entries(self.chain.iter()).finish()
+    }
+}

@@ -1,1 +1,558 @@
-//! (being built)
+//! Bufferevents: a transport with an input and an output [`Evbuffer`], and the rules of when to read, when to
+//! write and what to tell the user.
+//!
+//! # The idea
+//!
+//! A bufferevent is a slot in an arena and calls nobody. Readiness comes in through [`Engine::on_ready`], which
+//! does the reading; what the user asks for through `&mut Bufferevent` only changes fields and marks the slot
+//! *touched*; and [`Engine::settle`], once a turn, carries all of it out just before the loop waits:
+//!
+//! ```text
+//!   epoll says ready ──► on_ready: one read into `input` ──► due: {read, write, connected, events}
+//!                                                                 │ event_base takes them one by one
+//!                                                                 ▼ and calls the user's closures
+//!   base.bufferevent(id) ──► fields change, slot is touched
+//!                                    │ once a turn, before the wait
+//!                                    ▼
+//!   settle: flush `output`, take up reading again, set the deadline, queue what has become due
+//! ```
+//!
+//! So a hundred writes from callbacks leave in one system call, an echo costs one `recv` and one `sendmsg`, and
+//! nothing the user does inside a callback can re-enter the engine.
+//!
+//! # One registration for life
+//!
+//! The socket is registered edge-triggered for everything, once. What the kernel last said is remembered in
+//! [`State::READABLE`] and [`State::WRITABLE`]: a full read leaves `READABLE` set and a short one clears it (an
+//! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
+//! work left after its share of a turn goes to the back of the reactor's ready list.
+//!
+//! # One timer for three purposes
+//!
+//! The read timeout, the write timeout and the time a closing connection may linger share the slot's one
+//! timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
+
+mod connect;
+mod settle;
+mod socket;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use bitflags::bitflags;
+
+use crate::buffer::{End, Evbuffer, ReadSpace};
+use crate::error::{Error, Result};
+use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
+
+/// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
+pub const MAX_SINGLE_READ: usize = 64 * 1024;
+
+/// How much one bufferevent writes in a turn before the others have had theirs, unless it says otherwise.
+pub const MAX_SINGLE_WRITE: usize = 1024 * 1024;
+
+/// Names a bufferevent of one [`EventBase`](crate::EventBase). Small, `Copy`, and never another connection's:
+/// once the bufferevent is freed every use of its id is [`Error::Stale`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BuffereventId(pub(crate) RawId);
+
+bitflags! {
+    /// What an event callback is told: what happened, and in which direction.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct BevEvents: u8 {
+        /// It happened while reading.
+        #[doc(alias = "BEV_EVENT_READING")]
+        const READING = 0x01;
+        /// It happened while writing.
+        #[doc(alias = "BEV_EVENT_WRITING")]
+        const WRITING = 0x02;
+        /// The peer has sent its last byte; everything before it is in the input.
+        #[doc(alias = "BEV_EVENT_EOF")]
+        const EOF = 0x10;
+        /// An operation failed; [`Bufferevent::last_error`] says how.
+        #[doc(alias = "BEV_EVENT_ERROR")]
+        const ERROR = 0x20;
+        /// A timeout passed; that direction is now disabled.
+        #[doc(alias = "BEV_EVENT_TIMEOUT")]
+        const TIMEOUT = 0x40;
+        /// A connect that was asked for has succeeded.
+        #[doc(alias = "BEV_EVENT_CONNECTED")]
+        const CONNECTED = 0x80;
+    }
+}
+
+bitflags! {
+    /// The callbacks that are due, in the order in which they are made; also which of them exist.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Due: u8 {
+        const CONNECTED = 1;
+        const READ = 2;
+        const WRITE = 4;
+        const EVENTS = 8;
+    }
+}
+
+bitflags! {
+    /// What is true of a bufferevent right now.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct State: u16 {
+        /// Reading may find something: the last read was full, or the kernel has said so since.
+        const READABLE = 1;
+        /// The kernel took all of the last write, or has said since that there is room.
+        const WRITABLE = 2;
+        /// The peer has shut down its side: read until the end is found, even after a short read.
+        const PEER_CLOSED = 4;
+        /// In the list of those to settle.
+        const TOUCHED = 8;
+        /// A connect is under way.
+        const CONNECTING = 16;
+        /// Callbacks are made from the queue, never straight after the reading that caused them.
+        const DEFERRED = 32;
+        /// Freed by its user; what is left is to flush, half-close and wait for the peer.
+        const CLOSING = 64;
+        /// The write half has been shut down.
+        const WRITE_SHUT = 128;
+        /// The end of the stream has been read.
+        const EOF = 256;
+        /// The slot keeps the loop alive.
+        const HOLDS_LOOP = 512;
+    }
+}
+
+/// The two marks of both directions. Most connections never set them, so they live behind a pointer.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    read_low: usize,
+    /// 0 is no limit.
+    read_high: usize,
+    write_low: usize,
+    write_high: usize,
+}
+
+const NO_MARKS: &Marks = &Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
+
+/// How a bufferevent is made.
+///
+/// # Examples
+///
+/// ```
+/// use zerovent::bufferevent::Options;
+///
+/// let options = Options::new().deferred(true);
+/// ```
+#[derive(Debug, Clone, Default)]
+#[doc(alias = "bufferevent_options")]
+pub struct Options {
+    deferred: bool,
+    priority: Option<u8>,
+}
+
+impl Options {
+    /// Immediate callbacks, default priority.
+    #[must_use]
+    pub fn new() -> Self {
+        Options::default()
+    }
+
+    /// Makes callbacks from the loop's queue, behind what is queued already, instead of right after the
+    /// reading or writing that caused them.
+    #[doc(alias = "BEV_OPT_DEFER_CALLBACKS")]
+    #[must_use]
+    pub fn deferred(mut self, deferred: bool) -> Self {
+        self.deferred = deferred;
+        self
+    }
+
+    /// The priority of its events and callbacks; the base's default is the middle one.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+}
+
+/// A transport with its buffers and rules, reached through [`EventBase::bufferevent`](crate::EventBase::bufferevent).
+///
+/// Whatever is changed here takes effect before the loop waits next: output that was added is sent, reading that
+/// was suspended is taken up.
+///
+/// # Differences from libevent
+///
+/// A socket bufferevent owns its descriptor and closes it when it is freed. Setting a bufferevent up makes no
+/// system call, and enabling writing with nothing to write calls nobody.
+#[derive(Debug)]
+#[doc(alias = "bufferevent")]
+pub struct Bufferevent {
+    input: Evbuffer,
+    output: Evbuffer,
+    marks: Option<Box<Marks>>,
+    error: Option<Box<Error>>,
+    /// Absolute, on the loop's clock; 0 is none. `write_deadline` bounds the lingering of a closing one too.
+    read_deadline_ns: u64,
+    write_deadline_ns: u64,
+    /// 0 is none.
+    read_timeout_ms: u32,
+    write_timeout_ms: u32,
+    max_single_read: u32,
+    max_single_write: u32,
+    slot: SlotId,
+    fd: Option<OwnedFd>,
+    state: State,
+    enabled: Interest,
+    due: Due,
+    /// Which callbacks somebody has set: what nobody listens to never becomes due.
+    heard: Due,
+    events: BevEvents,
+}
+
+/// The heap that an idle bufferevent costs is its slot alone; the budget of a whole idle connection is 512 bytes.
+const _: () = assert!(size_of::<Bufferevent>() <= 320);
+
+impl Bufferevent {
+    fn new(slot: SlotId, fd: Option<OwnedFd>, options: &Options) -> Self {
+        let mut state = State::WRITABLE | State::HOLDS_LOOP;
+        state.set(State::DEFERRED, options.deferred);
+        let mut bufferevent = Bufferevent {
+            input: Evbuffer::new(),
+            output: Evbuffer::new(),
+            marks: None,
+            error: None,
+            read_deadline_ns: 0,
+            write_deadline_ns: 0,
+            read_timeout_ms: 0,
+            write_timeout_ms: 0,
+            max_single_read: MAX_SINGLE_READ as u32,
+            max_single_write: MAX_SINGLE_WRITE as u32,
+            slot,
+            fd,
+            state,
+            enabled: Interest::WRITE,
+            due: Due::empty(),
+            heard: Due::empty(),
+            events: BevEvents::empty(),
+        };
+        bufferevent.input.freeze(End::Back);
+        bufferevent.output.freeze(End::Front);
+        bufferevent
+    }
+
+    /// What has arrived and has not been taken. Its end is frozen: only the transport adds here.
+    #[doc(alias = "bufferevent_get_input")]
+    pub fn input(&mut self) -> &mut Evbuffer {
+        &mut self.input
+    }
+
+    /// What waits to be sent. Its front is frozen: only the transport takes from here.
+    #[doc(alias = "bufferevent_get_output")]
+    pub fn output(&mut self) -> &mut Evbuffer {
+        &mut self.output
+    }
+
+    /// Input and output at once, to move bytes from one to the other without copying.
+    pub fn buffers(&mut self) -> (&mut Evbuffer, &mut Evbuffer) {
+        (&mut self.input, &mut self.output)
+    }
+
+    /// Appends a copy of `data` to the output.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evbuffer::add`].
+    #[doc(alias = "bufferevent_write")]
+    pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        self.output.add(data)
+    }
+
+    /// Moves all of `source` to the end of the output.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evbuffer::add_buffer`].
+    #[doc(alias = "bufferevent_write_buffer")]
+    pub fn write_buffer(&mut self, source: &mut Evbuffer) -> Result<()> {
+        self.output.add_buffer(source)
+    }
+
+    /// Takes up to `into.len()` bytes from the input and says how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evbuffer::remove`].
+    #[doc(alias = "bufferevent_read")]
+    pub fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        self.input.remove(into)
+    }
+
+    /// Moves the whole input to the end of `into`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evbuffer::add_buffer`].
+    #[doc(alias = "bufferevent_read_buffer")]
+    pub fn read_buffer(&mut self, into: &mut Evbuffer) -> Result<()> {
+        into.add_buffer(&mut self.input)
+    }
+
+    /// Lets the transport read, write or both. Writing is enabled from the start, reading is not.
+    #[doc(alias = "bufferevent_enable")]
+    pub fn enable(&mut self, directions: Interest) {
+        self.enabled |= directions & (Interest::READ | Interest::WRITE);
+    }
+
+    /// Stops the transport from reading, writing or both. A connect under way goes on.
+    #[doc(alias = "bufferevent_disable")]
+    pub fn disable(&mut self, directions: Interest) {
+        self.enabled -= directions;
+    }
+
+    /// Which directions are enabled.
+    #[doc(alias = "bufferevent_get_enabled")]
+    #[must_use]
+    pub fn enabled(&self) -> Interest {
+        self.enabled
+    }
+
+    /// Sets the marks, in bytes, of each direction named.
+    ///
+    /// Reading: the read callback is made once the input holds `low` bytes or more, and the transport stops
+    /// reading when it holds `high` (0: never). Writing: the write callback is made when the output has sunk to
+    /// `low` or less; `high` is for filters.
+    #[doc(alias = "bufferevent_setwatermark")]
+    pub fn set_watermark(&mut self, directions: Interest, low: usize, high: usize) {
+        let marks = self.marks.get_or_insert_default();
+        if directions.contains(Interest::READ) {
+            (marks.read_low, marks.read_high) = (low, high);
+        }
+        if directions.contains(Interest::WRITE) {
+            (marks.write_low, marks.write_high) = (low, high);
+        }
+    }
+
+    /// The low and high mark of one direction, in bytes.
+    #[doc(alias = "bufferevent_getwatermark")]
+    #[must_use]
+    pub fn watermark(&self, direction: Interest) -> (usize, usize) {
+        let marks = self.marks();
+        if direction.contains(Interest::READ) {
+            (marks.read_low, marks.read_high)
+        } else {
+            (marks.write_low, marks.write_high)
+        }
+    }
+
+    /// Sets how long reading and writing may make no progress, each `None` or zero for no limit.
+    ///
+    /// A timeout counts only while its direction is wanted: reading while it is enabled and not suspended by the
+    /// high mark, writing while it is enabled and there is output (or a connect under way). When it passes, that
+    /// direction is disabled and the event callback gets [`BevEvents::TIMEOUT`]. Whole milliseconds, rounded up;
+    /// the longest is 49 days.
+    #[doc(alias = "bufferevent_set_timeouts")]
+    #[doc(alias = "bufferevent_settimeout")]
+    pub fn set_timeouts(&mut self, read: Option<Duration>, write: Option<Duration>) {
+        self.read_timeout_ms = whole_ms(read);
+        self.write_timeout_ms = whole_ms(write);
+        self.read_deadline_ns = 0;
+        self.write_deadline_ns = 0;
+    }
+
+    /// Sets how many bytes a turn may read at most; 0 is [`MAX_SINGLE_READ`].
+    #[doc(alias = "bufferevent_set_max_single_read")]
+    pub fn set_max_single_read(&mut self, bytes: usize) {
+        self.max_single_read = budget(bytes, MAX_SINGLE_READ);
+    }
+
+    /// Sets how many bytes a turn may write at most, of whatever kind; 0 is [`MAX_SINGLE_WRITE`].
+    #[doc(alias = "bufferevent_set_max_single_write")]
+    pub fn set_max_single_write(&mut self, bytes: usize) {
+        self.max_single_write = budget(bytes, MAX_SINGLE_WRITE);
+    }
+
+    /// How many bytes a turn may read at most.
+    #[doc(alias = "bufferevent_get_max_single_read")]
+    #[must_use]
+    pub fn max_single_read(&self) -> usize {
+        self.max_single_read as usize
+    }
+
+    /// How many bytes a turn may write at most.
+    #[doc(alias = "bufferevent_get_max_single_write")]
+    #[must_use]
+    pub fn max_single_write(&self) -> usize {
+        self.max_single_write as usize
+    }
+
+    /// The error behind the last [`BevEvents::ERROR`].
+    #[must_use]
+    pub fn last_error(&self) -> Option<&Error> {
+        self.error.as_deref()
+    }
+
+    /// The socket, if there is one yet.
+    #[doc(alias = "bufferevent_getfd")]
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    fn marks(&self) -> &Marks {
+        self.marks.as_deref().unwrap_or(NO_MARKS)
+    }
+
+    /// Whether the socket is there to be read and written.
+    fn is_open(&self) -> bool {
+        self.fd.is_some() && !self.state.contains(State::CONNECTING)
+    }
+
+    /// How many bytes reading may take in now; 0 while nobody wants any.
+    fn read_room(&self) -> usize {
+        if !self.enabled.contains(Interest::READ) || self.state.contains(State::EOF) || !self.is_open() {
+            return 0;
+        }
+        let high = self.marks().read_high;
+        let room = if high == 0 { usize::MAX } else { high.saturating_sub(self.input.len()) };
+        room.min(self.max_single_read as usize)
+    }
+
+    /// Whether writing is something this bufferevent waits for; connecting is.
+    fn wants_write(&self) -> bool {
+        let connecting = self.state.contains(State::CONNECTING);
+        let sending = self.fd.is_some() && !self.output.is_empty();
+        self.enabled.contains(Interest::WRITE) && (connecting || sending)
+    }
+
+    /// Makes callbacks due, as far as somebody listens.
+    fn owe(&mut self, due: Due) {
+        self.due |= due & self.heard;
+    }
+
+    /// Makes the event callback due; what happened meanwhile is told in one call.
+    fn report(&mut self, events: BevEvents) {
+        self.events |= events;
+        self.owe(Due::EVENTS);
+    }
+
+    /// Keeps `error` for [`last_error`](Self::last_error), stops the direction it happened in, and reports it.
+    fn fail(&mut self, direction: BevEvents, error: Error) {
+        self.error = Some(Box::new(error));
+        if direction.contains(BevEvents::READING) {
+            self.enabled -= Interest::READ;
+        }
+        if direction.contains(BevEvents::WRITING) {
+            self.enabled -= Interest::WRITE;
+        }
+        self.report(direction | BevEvents::ERROR);
+    }
+}
+
+/// All bufferevents of one base.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    arena: Arena<Bufferevent>,
+    /// Those to settle before the next wait. Ids, not indices: one may be freed while it is listed.
+    touched: Vec<RawId>,
+    space: ReadSpace,
+}
+
+impl Engine {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Engine { arena: Arena::with_capacity(capacity), touched: Vec::new(), space: ReadSpace::new() }
+    }
+
+    /// Makes a bufferevent over `fd`, a connected socket, or over none yet.
+    pub(crate) fn insert(
+        &mut self,
+        reactor: &mut Reactor,
+        fd: Option<OwnedFd>,
+        options: &Options,
+    ) -> Result<BuffereventId> {
+        let source = fd.as_ref().map_or(Source::None, |fd| socket::source(fd, reactor));
+        let spec = SlotSpec { owner: owner::BUFFEREVENT, source, persist: true, priority: options.priority };
+        let slot = reactor.insert(spec)?;
+        let has_fd = fd.is_some();
+        let id = self.arena.insert(Bufferevent::new(slot, fd, options));
+        reactor.set_owner(slot, owner::BUFFEREVENT | u64::from(id.index()))?;
+        if has_fd {
+            reactor.add(slot, None)?;
+        }
+        let id = BuffereventId(id);
+        self.touch(id);
+        Ok(id)
+    }
+
+    /// Frees it: unsent output is dropped and the socket closed.
+    pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
+        let gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        if gone.fd.is_some() {
+            reactor.forget_fd(gone.slot)?;
+        }
+        reactor.remove(gone.slot)
+    }
+
+    /// The bufferevent, as its user reaches it: touched, and stale once it is closing.
+    pub(crate) fn get(&mut self, id: BuffereventId) -> Result<&mut Bufferevent> {
+        if self.alive(id)?.state.contains(State::CLOSING) {
+            return Err(Error::Stale);
+        }
+        self.touch(id);
+        self.alive(id)
+    }
+
+    /// Says which callbacks exist; what nobody listens to costs nothing.
+    pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
+        let bufferevent = self.get(id)?;
+        bufferevent.heard.set(which, exists);
+        bufferevent.due &= bufferevent.heard;
+        Ok(())
+    }
+
+    /// Whether any is to be settled.
+    pub(crate) fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Whether it lives and somebody listens to `which`.
+    pub(crate) fn hears(&self, id: BuffereventId, which: Due) -> bool {
+        self.arena.get(id.0).is_some_and(|bufferevent| bufferevent.heard.contains(which))
+    }
+
+    /// Takes the next callback that is due, with what happened; one at a time, so that each may free it.
+    pub(crate) fn next_due(&mut self, id: BuffereventId) -> Option<(Due, BevEvents)> {
+        let bufferevent = self.arena.get_mut(id.0)?;
+        let next = bufferevent.due.iter().next()?;
+        bufferevent.due -= next;
+        let events = match next {
+            Due::CONNECTED => BevEvents::CONNECTED,
+            Due::EVENTS => std::mem::take(&mut bufferevent.events),
+            _ => BevEvents::empty(),
+        };
+        Some((next, events))
+    }
+
+    pub(crate) fn id_at(&self, index: u64) -> Option<BuffereventId> {
+        self.arena.id_at(u32::try_from(index).ok()?).map(BuffereventId)
+    }
+
+    fn alive(&mut self, id: BuffereventId) -> Result<&mut Bufferevent> {
+        self.arena.get_mut(id.0).ok_or(Error::Stale)
+    }
+
+    fn touch(&mut self, id: BuffereventId) {
+        if let Some(bufferevent) = self.arena.get_mut(id.0)
+            && !bufferevent.state.contains(State::TOUCHED)
+        {
+            bufferevent.state |= State::TOUCHED;
+            self.touched.push(id.0);
+        }
+    }
+}
+
+/// Milliseconds, rounded up so that a timeout is never early.
+fn whole_ms(timeout: Option<Duration>) -> u32 {
+    let ns = timeout.map_or(0, |timeout| timeout.as_nanos());
+    u32::try_from(ns.div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
+fn budget(bytes: usize, default: usize) -> u32 {
+    let bytes = if bytes == 0 { default } else { bytes };
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

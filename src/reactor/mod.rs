@@ -1,1 +1,583 @@
-//! (being built)
+//! The reactor: which slots wait for what, and which are to be called next. A pure state machine; it calls nobody.
+//!
+//! # The idea
+//!
+//! A *slot* is one thing that can wait: for a descriptor, for a signal, for a deadline, or for several of them. It
+//! carries a word of its owner's, which the reactor hands out with it and never looks at. A turn of the loop is four
+//! calls:
+//!
+//! ```text
+//!   prepare()        tells the kernel what has changed (fd_map), finds out how long to wait (timer)
+//!      │ Wait        owns the backend meanwhile, so waiting borrows nothing
+//!      ▼
+//!   Wait::wait()     the one place that blocks
+//!      ▼
+//!   complete(wait)   turns readiness, signals, due timers and the ready list into active slots (active)
+//!      ▼
+//!   next_active(p)   hands them out one by one; what is taken back before its turn is not handed out
+//! ```
+//!
+//! Everything else (`add`, `del`, `set_deadline`, `activate`, ...) changes fields and lists and makes no system call.
+//! Slots wait in intrusive lists and dense arrays, so a steady state allocates nothing.
+
+mod active;
+mod arena;
+mod backend;
+mod fd_map;
+mod notify;
+mod signal;
+mod timer;
+mod turn;
+
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitflags::bitflags;
+
+pub(crate) use arena::{Arena, RawId};
+pub(crate) use notify::Notifier;
+
+use crate::error::{Error, Result};
+use crate::sys::clock;
+use active::{Active, Linked, Links};
+use backend::{Backend, Epoll, Ready};
+use fd_map::FdMap;
+use signal::Signals;
+use timer::Timers;
+
+bitflags! {
+    /// What an event waits for on a descriptor.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct Interest: u8 {
+        /// There is something to read: bytes, a connection, or the end.
+        #[doc(alias = "EV_READ")]
+        const READ = 0x02;
+        /// There is room to write.
+        #[doc(alias = "EV_WRITE")]
+        const WRITE = 0x04;
+        /// Report changes instead of states: once each time there is something new.
+        #[doc(alias = "EV_ET")]
+        const EDGE = 0x20;
+        /// The peer has shut down its side.
+        #[doc(alias = "EV_CLOSED")]
+        const CLOSED = 0x80;
+    }
+}
+
+bitflags! {
+    /// What happened to an event.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct What: u8 {
+        /// Its timeout passed.
+        #[doc(alias = "EV_TIMEOUT")]
+        const TIMEOUT = 0x01;
+        /// Its descriptor can be read.
+        const READ = 0x02;
+        /// Its descriptor can be written.
+        const WRITE = 0x04;
+        /// Its signal was delivered.
+        #[doc(alias = "EV_SIGNAL")]
+        const SIGNAL = 0x08;
+        /// Its peer has shut down its side.
+        const CLOSED = 0x80;
+    }
+}
+
+/// Who a slot belongs to, in the top two bits of its owner's word; the rest is the owner's to use.
+pub(crate) mod owner {
+    pub(crate) const EVENT: u64 = 0 << 62;
+    pub(crate) const BUFFEREVENT: u64 = 1 << 62;
+    pub(crate) const LISTENER: u64 = 2 << 62;
+    pub(crate) const BASE: u64 = 3 << 62;
+    /// The bits that say who.
+    pub(crate) const MASK: u64 = 3 << 62;
+}
+
+/// Names a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SlotId(RawId);
+
+/// What a slot waits for, apart from time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    None,
+    Fd { fd: RawFd, interest: Interest },
+    Signal(i32),
+}
+
+/// How a slot is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotSpec {
+    pub(crate) owner: u64,
+    pub(crate) source: Source,
+    /// Stays pending when it is handed out.
+    pub(crate) persist: bool,
+    /// `None` is the middle one.
+    pub(crate) priority: Option<u8>,
+}
+
+bitflags! {
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct State: u8 {
+        /// Waits for its source.
+        const PENDING = 1;
+        /// Waits for its deadline.
+        const TIMED = 2;
+        /// In a queue of `active`.
+        const ACTIVE = 4;
+        /// On the ready list.
+        const LATER = 8;
+        const PERSIST = 16;
+        const SIGNAL = 32;
+        /// Does not keep the loop alive by waiting.
+        const IDLE = 64;
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    owner: u64,
+    /// What a persistent slot's timeout restarts with; 0 is none.
+    interval_ns: u64,
+    /// The descriptor or the signal's number; -1 is neither.
+    fd: RawFd,
+    /// How often its signal came.
+    calls: u32,
+    next_peer: u32,
+    links: Links,
+    interest: Interest,
+    /// What it is active with, and what it will be active with next turn.
+    what: What,
+    later: What,
+    state: State,
+    priority: u8,
+}
+
+const _: () = assert!(size_of::<Slot>() <= 48, "thousands of idle connections have one each");
+
+impl Slot {
+    fn holds_loop(&self) -> bool {
+        !self.state.contains(State::IDLE) && self.state.intersects(State::PENDING | State::TIMED)
+    }
+}
+
+impl Linked for Arena<Slot> {
+    fn links(&mut self, slot: u32) -> &mut Links {
+        &mut self.at_mut(slot).expect("a slot leaves its queue before it is freed").links
+    }
+}
+
+/// A slot whose turn has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Invocation {
+    pub(crate) owner: u64,
+    pub(crate) what: What,
+    /// How often its signal came; 1 for everything else.
+    pub(crate) calls: u32,
+}
+
+/// What a slot is waiting for at the moment, and how long its timer has to go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PendingState {
+    pub(crate) what: What,
+    pub(crate) active: bool,
+    pub(crate) remaining: Option<Duration>,
+}
+
+/// Counters of a reactor's work, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) waits: u64,
+    pub(crate) changes_asked: u64,
+    pub(crate) changes_applied: u64,
+    pub(crate) stale_reports: u64,
+    pub(crate) rebuilds: u64,
+}
+
+/// The token of the notifier; descriptors' tokens have a smaller generation.
+const NOTIFIER: u64 = u64::MAX;
+
+/// After so many waits in a row with stale reports the backend is replaced: a duplicate of a closed descriptor
+/// keeps reporting, and only a new set is rid of it.
+const STALE_WAITS_MAX: u32 = 8;
+
+/// How long to wait before an interest that the kernel had no memory for is offered again.
+const RETRY_NS: u64 = 50_000_000;
+
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    slots: Arena<Slot>,
+    fds: FdMap,
+    timers: Timers,
+    active: Active,
+    /// The ready list: what goes on next turn although nothing new will be reported.
+    later: Vec<SlotId>,
+    /// How many slots keep the loop alive by waiting.
+    holding: usize,
+    // Before the notifier: a signal handler may write to it until the watcher is gone.
+    signals: Signals,
+    notifier: Arc<Notifier>,
+    notified: bool,
+    /// Away while a `Wait` has them.
+    backend: Option<Box<dyn Backend>>,
+    ready: Vec<Ready>,
+    edge_triggered: bool,
+    now_ns: u64,
+    /// Whether `now_ns` is this turn's; between `prepare` and `complete`, and before the first turn, it is not.
+    now_is_fresh: bool,
+    stale_waits: u32,
+    counters: Counters,
+}
+
+/// A wait that has been prepared. It owns what waiting needs, so the reactor is free meanwhile.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    backend: Box<dyn Backend>,
+    ready: Vec<Ready>,
+    timeout_ns: Option<u64>,
+}
+
+impl Wait {
+    /// Blocks until something is ready or it is time. Being interrupted by a signal is no error.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
+        self.backend.wait(self.timeout_ns, &mut self.ready)
+    }
+}
+
+/// Making, and slots.
+impl Reactor {
+    /// A reactor on epoll with room for `slots` slots and queues for `priorities` priorities.
+    pub(crate) fn new(slots: usize, priorities: u8) -> io::Result<Self> {
+        let notifier = Arc::new(Notifier::new()?);
+        let backend: Box<dyn Backend> = Box::new(Epoll::new()?);
+        let mut reactor = Reactor {
+            slots: Arena::with_capacity(slots),
+            fds: FdMap::with_capacity(slots),
+            timers: Timers::with_capacity(slots),
+            active: Active::new(usize::from(priorities.max(1))),
+            later: Vec::new(),
+            holding: 0,
+            signals: Signals::default(),
+            notifier,
+            notified: false,
+            edge_triggered: backend.edge_triggered(),
+            backend: Some(backend),
+            ready: Vec::new(),
+            now_ns: clock::now_ns(),
+            now_is_fresh: false,
+            stale_waits: 0,
+            counters: Counters::default(),
+        };
+        reactor.watch_notifier()?;
+        Ok(reactor)
+    }
+
+    /// Whether the backend honours [`Interest::EDGE`].
+    pub(crate) fn edge_triggered(&self) -> bool {
+        self.edge_triggered
+    }
+
+    /// How many priorities there are.
+    pub(crate) fn priorities(&self) -> usize {
+        self.active.priorities()
+    }
+
+    /// Makes a slot; it waits for nothing yet.
+    pub(crate) fn insert(&mut self, spec: SlotSpec) -> Result<SlotId> {
+        let priority = spec.priority.unwrap_or((self.priorities() / 2) as u8);
+        if usize::from(priority) >= self.priorities() {
+            return Err(Error::OutOfRange);
+        }
+        let mut slot = Slot {
+            owner: spec.owner,
+            interval_ns: 0,
+            fd: -1,
+            calls: 0,
+            next_peer: active::NONE,
+            links: Links::default(),
+            interest: Interest::empty(),
+            what: What::empty(),
+            later: What::empty(),
+            state: State::empty(),
+            priority,
+        };
+        slot.state.set(State::PERSIST, spec.persist);
+        slot.set_source(spec.source);
+        Ok(SlotId(self.slots.insert(slot)))
+    }
+
+    /// Frees a slot, whatever it waits for.
+    pub(crate) fn remove(&mut self, id: SlotId) -> Result<()> {
+        self.del(id)?;
+        self.timers.forget(id.0.index());
+        self.slots.remove(id.0).map(drop).ok_or(Error::Stale)
+    }
+
+    pub(crate) fn set_owner(&mut self, id: SlotId, owner: u64) -> Result<()> {
+        self.slot(id)?.owner = owner;
+        Ok(())
+    }
+
+    /// Gives a slot another source; it must be added again.
+    pub(crate) fn set_source(&mut self, id: SlotId, source: Source) -> Result<()> {
+        self.stop_waiting(id)?;
+        self.slot(id)?.set_source(source);
+        Ok(())
+    }
+
+    /// Says whether a slot keeps the loop alive by waiting; at first it does.
+    pub(crate) fn set_holds_loop(&mut self, id: SlotId, holds: bool) -> Result<()> {
+        let change = if holds { (State::empty(), State::IDLE) } else { (State::IDLE, State::empty()) };
+        self.mark(id, change.0, change.1)
+    }
+
+    /// Sets the priority of a slot that is not active.
+    pub(crate) fn set_priority(&mut self, id: SlotId, priority: u8) -> Result<()> {
+        let in_range = usize::from(priority) < self.priorities();
+        let slot = self.slot(id)?;
+        if slot.state.contains(State::ACTIVE) {
+            return Err(Error::Invalid("the priority of an active event cannot change"));
+        }
+        if !in_range {
+            return Err(Error::OutOfRange);
+        }
+        slot.priority = priority;
+        Ok(())
+    }
+
+    /// Makes queues for another number of priorities. Nothing may be active.
+    pub(crate) fn set_priorities(&mut self, priorities: u8) -> Result<()> {
+        if priorities == 0 {
+            return Err(Error::OutOfRange);
+        }
+        if self.active.len() > 0 {
+            return Err(Error::Invalid("priorities cannot change while events are active"));
+        }
+        if self.slots.iter().any(|(_, slot)| slot.priority >= priorities && slot.owner != owner::BASE) {
+            return Err(Error::Invalid("an event has a priority that would no longer exist"));
+        }
+        self.active = Active::new(usize::from(priorities));
+        Ok(())
+    }
+
+    fn slot(&mut self, id: SlotId) -> Result<&mut Slot> {
+        self.slots.get_mut(id.0).ok_or(Error::Stale)
+    }
+
+    /// Changes a slot's state, and with it what keeps the loop alive.
+    fn mark(&mut self, id: SlotId, set: State, clear: State) -> Result<()> {
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        let held = slot.holds_loop();
+        slot.state = (slot.state - clear) | set;
+        let holds = slot.holds_loop();
+        self.holding = self.holding + usize::from(holds) - usize::from(held);
+        Ok(())
+    }
+}
+
+impl Slot {
+    fn set_source(&mut self, source: Source) {
+        self.state.set(State::SIGNAL, matches!(source, Source::Signal(_)));
+        (self.fd, self.interest) = match source {
+            Source::None => (-1, Interest::empty()),
+            Source::Fd { fd, interest } => (fd, interest),
+            Source::Signal(signal) => (signal, Interest::empty()),
+        };
+    }
+}
+
+/// Waiting.
+impl Reactor {
+    /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
+    pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
+        self.start_waiting(id)?;
+        let Some(timeout) = timeout else { return Ok(()) };
+        let interval_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let deadline_ns = self.now().saturating_add(interval_ns);
+        let slot = self.slot(id)?;
+        slot.interval_ns = if slot.state.contains(State::PERSIST) { interval_ns } else { 0 };
+        if slot.what == What::TIMEOUT {
+            // The new timeout replaces the one that has passed but has not been told of.
+            self.deactivate(id)?;
+        }
+        self.set_deadline(id, Some(deadline_ns))
+    }
+
+    /// Takes a slot back from everything: it waits for nothing, and is not handed out.
+    pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
+        self.stop_waiting(id)?;
+        self.remove_timer(id)?;
+        self.deactivate(id)?;
+        self.slot(id)?.later = What::empty();
+        self.mark(id, State::empty(), State::LATER)
+    }
+
+    /// Takes back a slot's timeout alone.
+    pub(crate) fn remove_timer(&mut self, id: SlotId) -> Result<()> {
+        self.slot(id)?.interval_ns = 0;
+        self.set_deadline(id, None)
+    }
+
+    /// Sets the timer alone, once, to an absolute time on the loop's clock.
+    pub(crate) fn set_deadline(&mut self, id: SlotId, deadline_ns: Option<u64>) -> Result<()> {
+        match deadline_ns {
+            Some(deadline_ns) => {
+                self.mark(id, State::TIMED, State::empty())?;
+                self.timers.set(id.0.index(), deadline_ns);
+            }
+            None => {
+                self.mark(id, State::empty(), State::TIMED)?;
+                self.timers.cancel(id.0.index());
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes what a slot waits for on its descriptor.
+    pub(crate) fn set_interest(&mut self, id: SlotId, interest: Interest) -> Result<()> {
+        let slot = self.slot(id)?;
+        if slot.interest == interest {
+            return Ok(());
+        }
+        slot.interest = interest;
+        let (fd, pending) = (slot.fd, slot.state.contains(State::PENDING));
+        if pending {
+            self.fds.changed(fd);
+        }
+        Ok(())
+    }
+
+    /// The slot's descriptor is about to be closed by its owner: its registration will be gone without a call.
+    pub(crate) fn forget_fd(&mut self, id: SlotId) -> Result<()> {
+        let fd = self.slot(id)?.fd;
+        self.stop_waiting(id)?;
+        self.fds.forget(fd);
+        Ok(())
+    }
+
+    /// What a slot waits for, and whether it is about to be handed out.
+    pub(crate) fn pending(&mut self, id: SlotId) -> Result<PendingState> {
+        let now_ns = self.now();
+        let deadline_ns = self.timers.deadline(id.0.index());
+        let slot = self.slot(id)?;
+        let mut pending = PendingState { active: slot.state.contains(State::ACTIVE), ..PendingState::default() };
+        if slot.state.contains(State::PENDING) {
+            let signal = if slot.state.contains(State::SIGNAL) { What::SIGNAL } else { What::empty() };
+            pending.what = What::from_bits_truncate(slot.interest.bits()) | signal;
+        }
+        if slot.state.contains(State::TIMED) {
+            pending.what |= What::TIMEOUT;
+            let remaining_ns = deadline_ns.unwrap_or(0).saturating_sub(now_ns);
+            pending.remaining = Some(Duration::from_nanos(remaining_ns));
+        }
+        if pending.active {
+            pending.what |= slot.what;
+        }
+        Ok(pending)
+    }
+
+    /// Whether anything keeps the loop alive.
+    pub(crate) fn has_work(&self) -> bool {
+        self.holding > 0 || self.active.len() > 0 || !self.later.is_empty()
+    }
+
+    fn start_waiting(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        let (fd, state) = (slot.fd, slot.state);
+        if state.contains(State::PENDING) || fd < 0 {
+            return Ok(());
+        }
+        if state.contains(State::SIGNAL) {
+            self.signals.attach(self.notifier.as_fd(), fd, id.0)?;
+        } else {
+            self.fds.attach(&mut self.slots, id.0)?;
+        }
+        self.mark(id, State::PENDING, State::empty())
+    }
+
+    fn stop_waiting(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        let (fd, state) = (slot.fd, slot.state);
+        if !state.contains(State::PENDING) {
+            return Ok(());
+        }
+        if state.contains(State::SIGNAL) {
+            self.signals.detach(fd, id.0);
+        } else {
+            self.fds.detach(&mut self.slots, id.0);
+        }
+        self.mark(id, State::empty(), State::PENDING)
+    }
+}
+
+/// Being active.
+impl Reactor {
+    /// Puts a slot into its priority's queue; one that is there already gets `what` too.
+    pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.what |= what;
+        slot.calls = slot.calls.max(1);
+        if slot.state.contains(State::ACTIVE) {
+            return Ok(());
+        }
+        slot.state |= State::ACTIVE;
+        let priority = slot.priority;
+        self.active.push(&mut self.slots, id.0.index(), priority);
+        Ok(())
+    }
+
+    /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
+    pub(crate) fn activate_later(&mut self, id: SlotId, what: What) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.later |= what;
+        if !slot.state.contains(State::LATER) {
+            slot.state |= State::LATER;
+            self.later.push(id);
+        }
+        Ok(())
+    }
+
+    /// The most important priority that has something to hand out.
+    pub(crate) fn first_priority(&self) -> Option<u8> {
+        self.active.first_priority()
+    }
+
+    /// How many slots are active.
+    pub(crate) fn active_len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
+    /// timeout of one that is starts again.
+    pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
+        let index = self.active.first(priority)?;
+        let id = SlotId(self.slots.id_at(index)?);
+        let slot = self.slots.get(id.0)?;
+        let invocation = Invocation { owner: slot.owner, what: slot.what, calls: slot.calls };
+        let (persist, interval_ns) = (slot.state.contains(State::PERSIST), slot.interval_ns);
+        // The slot was found a moment ago, so none of these can find it stale.
+        let _ = self.deactivate(id);
+        if !persist {
+            let _ = self.del(id);
+        } else if interval_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
+            // A timeout beside a descriptor counts from the last activity.
+            let _ = self.set_deadline(id, Some(self.now().saturating_add(interval_ns)));
+        }
+        Some(invocation)
+    }
+
+    fn deactivate(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.what = What::empty();
+        slot.calls = 0;
+        if !slot.state.contains(State::ACTIVE) {
+            return Ok(());
+        }
+        slot.state -= State::ACTIVE;
+        let priority = slot.priority;
+        self.active.remove(&mut self.slots, id.0.index(), priority);
+        Ok(())
+    }
+}

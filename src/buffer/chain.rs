@@ -1,0 +1,348 @@
+//! The chain: a ring of nodes, the first few inside the buffer itself, the rest in one heap block.
+//!
+//! A ring makes both ends O(1); holding the first nodes inline makes an ordinary buffer cost no allocation beside its
+//! bytes; and moving a whole chain is moving this struct. Heap blocks that are given up are kept, a few a thread,
+//! because a connection that answers pipelined requests needs one for a moment each time.
+
+use std::cell::RefCell;
+use std::mem;
+
+use super::node::Node;
+use crate::{Error, Result};
+
+/// Nodes held inside the buffer: a response head and its file are two.
+const INLINE: usize = 2;
+
+type Slot = Option<Node>;
+
+enum Slots {
+    Inline([Slot; INLINE]),
+    /// A power-of-two number of slots.
+    Heap(Box<[Slot]>),
+}
+
+/// A queue of nodes. Slot `(head + i) & (slots - 1)` holds node `i`; all others are `None`.
+pub(super) struct Chain {
+    slots: Slots,
+    head: u32,
+    count: u32,
+}
+
+impl Chain {
+    pub(super) const fn new() -> Chain {
+        Chain { slots: Slots::Inline([const { None }; INLINE]), head: 0, count: 0 }
+    }
+
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    #[inline]
+    fn slots(&self) -> &[Slot] {
+        match &self.slots {
+            Slots::Inline(slots) => slots,
+            Slots::Heap(slots) => slots,
+        }
+    }
+
+    #[inline]
+    fn slots_mut(&mut self) -> &mut [Slot] {
+        match &mut self.slots {
+            Slots::Inline(slots) => slots,
+            Slots::Heap(slots) => slots,
+        }
+    }
+
+    #[inline]
+    fn slot(&mut self, place: u32) -> &mut Slot {
+        let slots = self.slots_mut();
+        let mask = slots.len() - 1;
+        &mut slots[place as usize & mask]
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> Option<&Node> {
+        if index >= self.count() {
+            return None;
+        }
+        let slots = self.slots();
+        slots[(self.head as usize).wrapping_add(index) & (slots.len() - 1)].as_ref()
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Node> {
+        if index >= self.count() {
+            return None;
+        }
+        self.slot(self.head.wrapping_add(index as u32)).as_mut()
+    }
+
+    #[inline]
+    pub(super) fn front(&self) -> Option<&Node> {
+        self.get(0)
+    }
+
+    #[inline]
+    pub(super) fn front_mut(&mut self) -> Option<&mut Node> {
+        self.get_mut(0)
+    }
+
+    #[inline]
+    pub(super) fn back(&self) -> Option<&Node> {
+        self.get(self.count().wrapping_sub(1))
+    }
+
+    #[inline]
+    pub(super) fn back_mut(&mut self) -> Option<&mut Node> {
+        self.get_mut(self.count().wrapping_sub(1))
+    }
+
+    /// The nodes from first to last.
+    #[inline]
+    pub(super) fn iter(&self) -> Nodes<'_> {
+        let slots = self.slots();
+        let head = self.head as usize & (slots.len() - 1);
+        let first = self.count().min(slots.len() - head);
+        let (wrapped, rest) = slots.split_at(head);
+        Nodes { ahead: rest[..first].iter(), wrapped: wrapped[..self.count() - first].iter() }
+    }
+}
+
+/// The nodes of a chain: the part of the ring up to its end, then the part that wrapped round.
+#[derive(Clone)]
+pub(super) struct Nodes<'a> {
+    ahead: std::slice::Iter<'a, Slot>,
+    wrapped: std::slice::Iter<'a, Slot>,
+}
+
+impl<'a> Iterator for Nodes<'a> {
+    type Item = &'a Node;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a Node> {
+        match self.ahead.next() {
+            Some(slot) => slot.as_ref(),
+            None => {
+                self.ahead = mem::take(&mut self.wrapped);
+                self.ahead.next()?.as_ref()
+            }
+        }
+    }
+}
+
+/// Changing the ends.
+impl Chain {
+    /// Makes sure that `additional` pushes succeed.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] or [`Error::Overflow`]; the chain is as it was.
+    #[inline]
+    pub(super) fn reserve(&mut self, additional: usize) -> Result<()> {
+        if additional <= self.slots().len() - self.count() { Ok(()) } else { self.grow(additional) }
+    }
+
+    #[inline]
+    pub(super) fn push_back(&mut self, node: Node) -> Result<()> {
+        self.reserve(1)?;
+        self.fill(self.head.wrapping_add(self.count), node);
+        self.count += 1;
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn push_front(&mut self, node: Node) -> Result<()> {
+        self.reserve(1)?;
+        self.head = self.head.wrapping_sub(1);
+        self.fill(self.head, node);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Writes an empty slot. What it held was `None`, so nothing is lost by not dropping it.
+    #[inline]
+    fn fill(&mut self, place: u32, node: Node) {
+        let old = self.slot(place).replace(node);
+        debug_assert!(old.is_none(), "a slot outside the chain is empty");
+        mem::forget(old);
+    }
+
+    #[inline]
+    pub(super) fn pop_front(&mut self) -> Option<Node> {
+        if self.count == 0 {
+            return None;
+        }
+        let node = self.slot(self.head).take();
+        self.head = self.head.wrapping_add(1);
+        self.count -= 1;
+        self.settle();
+        node
+    }
+
+    #[inline]
+    pub(super) fn pop_back(&mut self) -> Option<Node> {
+        if self.count == 0 {
+            return None;
+        }
+        self.count -= 1;
+        let node = self.slot(self.head.wrapping_add(self.count)).take();
+        self.settle();
+        node
+    }
+
+    /// An empty chain goes back to its inline slots, so that an idle buffer holds no memory.
+    #[inline]
+    fn settle(&mut self) {
+        if self.count == 0 && matches!(self.slots, Slots::Heap(_)) {
+            self.give_up_ring();
+        }
+    }
+
+    #[cold]
+    fn give_up_ring(&mut self) {
+        self.head = 0;
+        if let Slots::Heap(ring) = mem::replace(&mut self.slots, Slots::Inline([const { None }; INLINE])) {
+            keep_ring(ring);
+        }
+    }
+
+    /// Drops every node.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        while let Some(node) = self.pop_front() {
+            drop(node);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, additional: usize) -> Result<()> {
+        let wanted = self.count().checked_add(additional).ok_or(Error::Overflow)?;
+        if wanted > 1 << 31 {
+            return Err(Error::Overflow);
+        }
+        let mut ring = take_ring(wanted.next_power_of_two().max(RING_MIN))?;
+        let count = self.count;
+        for index in 0..count {
+            ring[index as usize] = self.slot(self.head.wrapping_add(index)).take();
+        }
+        self.head = 0;
+        if let Slots::Heap(old) = mem::replace(&mut self.slots, Slots::Heap(ring)) {
+            keep_ring(old);
+        }
+        Ok(())
+    }
+}
+
+/// Changing the middle, and whole chains.
+impl Chain {
+    /// Puts `node` in front of node `index`; the shorter side makes room.
+    pub(super) fn insert(&mut self, index: usize, node: Node) -> Result<()> {
+        debug_assert!(index <= self.count());
+        if index * 2 < self.count() {
+            self.push_front(node)?;
+            (0..index).for_each(|at| self.swap(at, at + 1));
+        } else {
+            self.push_back(node)?;
+            (index..self.count() - 1).rev().for_each(|at| self.swap(at, at + 1));
+        }
+        Ok(())
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        let head = self.head as usize;
+        let slots = self.slots_mut();
+        let mask = slots.len() - 1;
+        slots.swap(head.wrapping_add(a) & mask, head.wrapping_add(b) & mask);
+    }
+
+    /// Moves every node of `other` behind the own ones: O(1) into an empty chain, and otherwise as many descriptor
+    /// moves as the shorter of the two has nodes.
+    ///
+    /// # Errors
+    /// As [`Chain::reserve`]; both chains are then as they were.
+    #[inline]
+    pub(super) fn append(&mut self, other: &mut Chain) -> Result<()> {
+        if self.is_empty() {
+            mem::swap(self, other);
+            return Ok(());
+        }
+        if other.count < self.count {
+            self.reserve(other.count())?;
+            while let Some(node) = other.pop_front() {
+                self.push_back(node)?;
+            }
+        } else {
+            other.reserve(self.count())?;
+            while let Some(node) = self.pop_back() {
+                other.push_front(node)?;
+            }
+            mem::swap(self, other);
+        }
+        Ok(())
+    }
+
+    /// Checks the shape of the ring and the rule about empty nodes; returns the bytes it holds.
+    #[cfg(debug_assertions)]
+    pub(super) fn check_invariants(&self) -> usize {
+        let slots = self.slots();
+        assert!(slots.len().is_power_of_two() && self.count() <= slots.len(), "ring of {}", slots.len());
+        assert!(self.count > 0 || matches!(self.slots, Slots::Inline(_)), "an empty chain holds no ring");
+        assert_eq!(slots.iter().flatten().count(), self.count(), "slots outside the chain are empty");
+        assert_eq!(self.iter().count(), self.count(), "slots of the chain are filled");
+        let mut bytes = 0;
+        for (index, node) in self.iter().enumerate() {
+            let reserved =
+                index + 1 == self.count() && matches!(node, Node::Chunk(run) if run.tailroom() > 0);
+            assert!(node.len() > 0 || reserved, "node {index} is empty");
+            if let Node::Chunk(run) = node {
+                run.check_invariants();
+            }
+            bytes += node.len();
+        }
+        bytes
+    }
+}
+
+/// Slots of the smallest heap ring.
+const RING_MIN: usize = 8;
+/// Rings up to this size are kept for reuse, [`RINGS_KEPT`] of them a thread: at most 10 KiB.
+const RING_KEPT_MAX: usize = 64;
+const RINGS_KEPT: usize = 4;
+
+thread_local! {
+    static RINGS: RefCell<[Option<Box<[Slot]>>; RINGS_KEPT]> = const { RefCell::new([const { None }; RINGS_KEPT]) };
+}
+
+/// An empty ring with at least `wanted` slots, `wanted` being a power of two.
+fn take_ring(wanted: usize) -> Result<Box<[Slot]>> {
+    let kept = RINGS.try_with(|rings| {
+        let mut rings = rings.try_borrow_mut().ok()?;
+        rings.iter_mut().find(|ring| ring.as_ref().is_some_and(|ring| ring.len() >= wanted))?.take()
+    });
+    if let Ok(Some(ring)) = kept {
+        return Ok(ring);
+    }
+    let mut ring = Vec::new();
+    ring.try_reserve_exact(wanted).map_err(|_| Error::OutOfMemory)?;
+    ring.resize_with(wanted, || None);
+    Ok(ring.into_boxed_slice())
+}
+
+/// Keeps an empty ring when there is a place for it.
+fn keep_ring(ring: Box<[Slot]>) {
+    if ring.len() > RING_KEPT_MAX {
+        return;
+    }
+    // A thread that is ending has no places left; then the ring is simply freed.
+    let _ = RINGS.try_with(move |rings| {
+        let Ok(mut rings) = rings.try_borrow_mut() else { return };
+        if let Some(place) = rings.iter_mut().find(|place| place.is_none()) {
+            *place = Some(ring);
+        }
+    });
+}

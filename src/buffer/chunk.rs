@@ -1,0 +1,596 @@
+//! Storage: refcounted blocks of memory, the runs that view them, and the thread-local pool they come from.
+//!
+//! This is the only file of the room that touches raw pointers. It exists so that everything above it can share,
+//! split and drop bytes by moving small descriptors, in safe code.
+//!
+//! ```text
+//!            one allocation, aligned to 64 bytes
+//!  +--------+----------------------------------------------+
+//!  | Header | committed bytes ...            | tailroom     |
+//!  +--------+----------------------------------------------+
+//!             ^ start      ^ end of Run A
+//!                          ^ start           ^ end of Run B, which owns the tailroom
+//! ```
+//!
+//! A [`Run`] is one counted reference to a block together with the range it views. Runs over one block may live in
+//! different buffers and on different threads. What makes that sound, cited by number below:
+//!
+//! - **INV-1** `block` comes from [`allocate`] and stays allocated while at least one run refers to it.
+//! - **INV-2** `refs` is the number of runs over the block. Whoever reads 1 while holding a run is alone: nobody
+//!   else has a run to copy from, so the count cannot grow behind its back.
+//! - **INV-3** `start <= end <= init <= capacity` for every run, and the bytes `0..init` have been written at least once
+//!   since the block was allocated (a pooled block keeps its `init`).
+//! - **INV-4** At most one run over a block has `tail` set. No other run reaches beyond that run's `end`, so the bytes
+//!   from there to `capacity` belong to it alone, and it alone touches `init`.
+//! - **INV-5** Bytes inside any run are written only by a run that is alone (INV-2). A run that is alone may also use
+//!   everything in front of its `start`, and may claim the tailroom.
+//! - **INV-6** `class` and `capacity` are written once, by [`allocate`], and describe the layout of the allocation.
+//! - **INV-7** `next` is used only while the block sits in a pool, which happens only after its last run is gone.
+#![allow(
+    unsafe_code,
+    reason = "refcounted storage is pointer code; each block cites an invariant listed above"
+)]
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::cell::Cell;
+use std::fmt;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use crate::{Error, Result};
+
+/// What stands in front of the bytes of every block.
+#[repr(C)]
+struct Header {
+    refs: AtomicU32,
+    class: u32,
+    capacity: usize,
+    init: usize,
+    next: *mut Header,
+}
+
+/// Blocks start on a cache line of their own, so two threads never fight over one they do not share.
+const ALIGN: usize = 64;
+const HEADER: usize = size_of::<Header>();
+const _: () = assert!(HEADER == 32, "the header is half a cache line");
+
+/// Whole block sizes, header included. From 4 KiB up a class holds its power of two exactly (4096 bytes never cost
+/// 8192); the extra line is where the header goes.
+const SIZES: [usize; CLASSES] =
+    [128, 256, 512, 1024, 2048, 4160, 8256, 16448, 32832, 65600, 131_136, 262_208];
+const CLASSES: usize = 12;
+/// The class of a block that is made to measure and never pooled.
+const LARGE: usize = CLASSES;
+/// The largest payload of the classes that are powers of two *with* their header.
+const SMALL_MAX: usize = 2048 - HEADER;
+
+/// The payload of the largest chunk that `add` makes, and of a read chunk: large enough to amortise a system call,
+/// small enough to stay in the second-level cache.
+pub(super) const CHUNK_MAX: usize = 64 * 1024;
+
+/// The class whose payload holds `wanted` bytes.
+#[inline]
+const fn class_for(wanted: usize) -> usize {
+    if wanted <= SMALL_MAX {
+        let block = wanted + HEADER - 1;
+        let bits = (usize::BITS - block.leading_zeros()) as usize;
+        if bits < 7 { 0 } else { bits - 7 }
+    } else if wanted <= 262_144 {
+        let bits = (usize::BITS - (wanted - 1).leading_zeros()) as usize;
+        if bits < 12 { 5 } else { bits - 12 + 5 }
+    } else {
+        LARGE
+    }
+}
+
+/// A counted reference to a block, and the range of it that is in view.
+pub(super) struct Run {
+    block: NonNull<Header>,
+    start: usize,
+    end: usize,
+    tail: bool,
+}
+
+const _: () = assert!(size_of::<Run>() <= 32, "a run must leave a node at 40 bytes");
+
+// SAFETY: a run gives shared access to bytes that do not change while they are shared (INV-5), exclusive access to
+// a tailroom that nobody else can reach (INV-4), and its count is atomic (INV-2).
+unsafe impl Send for Run {}
+// SAFETY: through `&Run` a caller can read committed bytes (INV-5) and count up atomically (INV-2), nothing else.
+unsafe impl Sync for Run {}
+
+/// Making runs.
+impl Run {
+    /// An empty run at the front of a block with room for at least `wanted` bytes; it owns the tailroom.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] when no allocation can be that large, [`Error::OutOfMemory`] when the allocator refuses.
+    #[inline]
+    pub(super) fn with_capacity(wanted: usize) -> Result<Run> {
+        let class = class_for(wanted);
+        let block = match pool_take(class) {
+            Some(block) => block,
+            None => allocate(class, wanted)?,
+        };
+        Ok(Run { block, start: 0, end: 0, tail: true })
+    }
+
+    /// An empty run at the *end* of a block, for bytes that are going to be put in front of it.
+    ///
+    /// # Errors
+    /// As [`Run::with_capacity`].
+    pub(super) fn with_headroom(wanted: usize) -> Result<Run> {
+        let mut run = Run::with_capacity(wanted)?;
+        let capacity = run.capacity();
+        run.initialise(capacity);
+        (run.start, run.end) = (capacity, capacity);
+        Ok(run)
+    }
+
+    /// A second run over the same bytes. The tailroom stays where it was.
+    #[inline]
+    pub(super) fn share(&self) -> Run {
+        // Relaxed: a new reference is made from one that is held, so nothing has to be published by it.
+        let before = self.refs().fetch_add(1, Ordering::Relaxed);
+        if before > i32::MAX as u32 {
+            // Two billion references can only come from a loop that leaks them; wrapping would free live memory.
+            std::process::abort();
+        }
+        Run { block: self.block, start: self.start, end: self.end, tail: false }
+    }
+
+    /// Splits off the first `count` bytes. The later half, `self`, keeps the tailroom.
+    #[inline]
+    pub(super) fn split_front(&mut self, count: usize) -> Run {
+        assert!(count <= self.len(), "a split lies inside its run");
+        let mut front = if self.is_alone() { self.share_alone() } else { self.share() };
+        front.end = self.start + count;
+        self.start += count;
+        front
+    }
+
+    /// [`Run::share`] without the locked instruction, for a run that was found to be alone and is borrowed mutably.
+    #[inline]
+    fn share_alone(&mut self) -> Run {
+        // Relaxed: nobody else can reach the count (INV-2); whoever gets the new run gets it with its own hand-over.
+        self.refs().store(2, Ordering::Relaxed);
+        Run { block: self.block, start: self.start, end: self.end, tail: false }
+    }
+}
+
+/// Looking at runs.
+impl Run {
+    #[inline]
+    fn refs(&self) -> &AtomicU32 {
+        // SAFETY: INV-1, the block is live while `self` is; only this atomic is borrowed, never the whole header.
+        unsafe { &(*self.block.as_ptr()).refs }
+    }
+
+    /// Bytes in view.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Payload bytes of the whole block.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        // SAFETY: INV-1, and INV-6: the field is never written again.
+        unsafe { (*self.block.as_ptr()).capacity }
+    }
+
+    /// Free bytes behind the run that it may write.
+    #[inline]
+    pub(super) fn tailroom(&self) -> usize {
+        if self.tail { self.capacity() - self.end } else { 0 }
+    }
+
+    /// True when no other run refers to the block.
+    #[inline]
+    pub(super) fn is_alone(&self) -> bool {
+        // Acquire: what other holders read from the block happened before they let go of it (see `drop`).
+        self.refs().load(Ordering::Acquire) == 1
+    }
+
+    /// The bytes in view.
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        let len = self.len();
+        let first = self.at(self.start);
+        // SAFETY: INV-3, `start..end` lies inside the block and has been written; INV-5, nobody writes it while
+        // this borrow of a run lives, because writing takes a run that is alone and borrowed mutably.
+        unsafe { std::slice::from_raw_parts(first, len) }
+    }
+
+    /// The address of payload byte `offset`.
+    #[inline]
+    fn at(&self, offset: usize) -> *mut u8 {
+        debug_assert!(offset <= self.capacity());
+        let base = self.block.as_ptr().cast::<u8>();
+        // SAFETY: INV-6, the allocation is HEADER + capacity bytes long, and every caller passes at most capacity.
+        unsafe { base.add(HEADER + offset) }
+    }
+
+    #[inline]
+    fn init(&self) -> usize {
+        // SAFETY: INV-1; called only by the owner of the tailroom, which is the only one to touch it (INV-4).
+        unsafe { (*self.block.as_ptr()).init }
+    }
+
+    #[inline]
+    fn set_init(&mut self, init: usize) {
+        // SAFETY: INV-1; called only by the owner of the tailroom, which is the only one to touch it (INV-4).
+        unsafe { (*self.block.as_ptr()).init = init };
+    }
+}
+
+/// Changing runs.
+impl Run {
+    /// Appends `data` when it fits the tailroom, and says whether it did.
+    #[inline]
+    pub(super) fn append(&mut self, data: &[u8]) -> bool {
+        if data.len() > self.tailroom() {
+            return false;
+        }
+        let target = self.at(self.end);
+        // SAFETY: INV-4, the tailroom is this run's alone and holds `data.len()` bytes (checked above), so it cannot
+        // overlap `data`, which is readable memory of somebody else's.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()) };
+        self.end += data.len();
+        if self.tail && self.init() < self.end {
+            self.set_init(self.end);
+        }
+        true
+    }
+
+    /// The tailroom as initialised memory: at least `wanted` bytes of it, or all there is.
+    ///
+    /// Bytes that were never written are cleared first, once in the life of the block.
+    #[inline]
+    pub(super) fn spare(&mut self, wanted: usize) -> &mut [u8] {
+        if !self.tail {
+            return &mut [];
+        }
+        let until = self.end + wanted.min(self.tailroom());
+        if self.init() < until {
+            self.initialise(until);
+        }
+        let len = self.init() - self.end;
+        let first = self.at(self.end);
+        // SAFETY: INV-3 and INV-4, `end..init` is initialised and reachable by this run alone, which is borrowed
+        // mutably for as long as the slice lives.
+        unsafe { std::slice::from_raw_parts_mut(first, len) }
+    }
+
+    /// What [`Run::spare`] has shown and [`Run::commit`] would take.
+    pub(super) fn spare_shown(&self) -> &[u8] {
+        if !self.tail {
+            return &[];
+        }
+        let len = self.init() - self.end;
+        let first = self.at(self.end);
+        // SAFETY: INV-3 and INV-4, `end..init` is initialised, and only this run, which is borrowed, could write it.
+        unsafe { std::slice::from_raw_parts(first, len) }
+    }
+
+    /// Clears `init..until`, so that it may be shown as bytes.
+    #[cold]
+    fn initialise(&mut self, until: usize) {
+        let from = self.init();
+        if from >= until {
+            return;
+        }
+        let first = self.at(from);
+        // SAFETY: INV-3 and INV-4, `init..until` is inside the block and this run alone may write it (callers own
+        // the tailroom and pass at most the capacity).
+        unsafe { ptr::write_bytes(first, 0, until - from) };
+        self.set_init(until);
+    }
+
+    /// Takes the first `count` bytes of the tailroom into view.
+    ///
+    /// # Panics
+    /// When `count` is more than [`Run::spare`] showed, which no caller passes.
+    #[inline]
+    pub(super) fn commit(&mut self, count: usize) {
+        let shown = if self.tail { self.init() - self.end } else { 0 };
+        assert!(count <= shown, "a commit is no longer than the space that was shown");
+        self.end += count;
+    }
+
+    /// Takes back what was appended beyond the first `len` bytes, before anybody else has seen it.
+    pub(super) fn truncate(&mut self, len: usize) {
+        assert!(self.tail && len <= self.len(), "only the owner of the tailroom takes bytes back");
+        // INV-4: what this run appended while it was borrowed mutably is in no other view.
+        self.end = self.start + len;
+    }
+
+    /// Drops the first `count` bytes from view.
+    #[inline]
+    pub(super) fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "an advance stays inside its run");
+        self.start += count;
+    }
+
+    /// Puts `data` directly in front of the run when there is room and nobody else can see it, and says whether it did.
+    #[inline]
+    pub(super) fn prepend(&mut self, data: &[u8]) -> bool {
+        if data.len() > self.start || !self.is_alone() {
+            return false;
+        }
+        let start = self.start - data.len();
+        let target = self.at(start);
+        // SAFETY: INV-5, a run that is alone owns everything in front of its start, which holds `data.len()` bytes
+        // (checked above); `data` is somebody else's memory, so the two do not overlap.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()) };
+        self.start = start;
+        true
+    }
+
+    /// The bytes in view, writable; `None` when somebody else sees them too.
+    pub(super) fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
+        if !self.is_alone() {
+            return None;
+        }
+        let len = self.len();
+        let first = self.at(self.start);
+        // SAFETY: INV-3 for the range, INV-5 for the right to write it: the run is alone and borrowed mutably.
+        Some(unsafe { std::slice::from_raw_parts_mut(first, len) })
+    }
+
+    /// Starts again at the front of the block, empty, when nobody else sees it; says whether it did.
+    #[inline]
+    pub(super) fn reset(&mut self) -> bool {
+        if !self.is_alone() {
+            return false;
+        }
+        // INV-5: a run that is alone may claim the tailroom, and nothing in front of it is in anybody's view.
+        (self.start, self.end, self.tail) = (0, 0, true);
+        true
+    }
+
+    /// Becomes one run with `next` when that continues this one in the same block; gives `next` back otherwise.
+    #[inline]
+    pub(super) fn join(&mut self, mut next: Run) -> std::result::Result<(), Run> {
+        if self.block != next.block || self.end != next.start {
+            return Err(next);
+        }
+        self.end = next.end;
+        // The tailroom moves over before `next` is dropped, so that it never has two owners (INV-4).
+        self.tail |= std::mem::take(&mut next.tail);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Run {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chunk({}..{} of {}", self.start, self.end, self.capacity())?;
+        if !self.tail {
+            f.write_str(", no tailroom")?;
+        }
+        if !self.is_alone() {
+            f.write_str(", shared")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl Drop for Run {
+    #[inline]
+    fn drop(&mut self) {
+        // Acquire on the first load and on the fence: everything the other holders did with the block happens
+        // before it is reused. Release on the decrement: what this holder did happens before that.
+        if self.is_alone() {
+            release(self.block);
+        } else if self.refs().fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            release(self.block);
+        }
+    }
+}
+
+impl Run {
+    /// Checks what can be checked of the invariants from one run; debug builds call it after every change.
+    #[cfg(debug_assertions)]
+    pub(super) fn check_invariants(&self) {
+        assert!(self.start <= self.end && self.end <= self.capacity(), "INV-3: {self:?}");
+        assert!(self.refs().load(Ordering::Relaxed) >= 1, "INV-2: {self:?}");
+        if self.tail {
+            assert!(self.end <= self.init() && self.init() <= self.capacity(), "INV-3: {self:?}");
+        }
+    }
+}
+
+fn layout_of(class: usize, capacity: usize) -> Result<Layout> {
+    let size =
+        if class < LARGE { SIZES[class] } else { capacity.checked_add(HEADER).ok_or(Error::Overflow)? };
+    Layout::from_size_align(size, ALIGN).map_err(|_| Error::Overflow)
+}
+
+/// A new block of `class`; a large one is rounded up to whole cache lines.
+#[cold]
+fn allocate(class: usize, wanted: usize) -> Result<NonNull<Header>> {
+    let capacity = if class < LARGE {
+        SIZES[class] - HEADER
+    } else {
+        wanted.checked_add(HEADER + ALIGN - 1).ok_or(Error::Overflow)? / ALIGN * ALIGN - HEADER
+    };
+    let layout = layout_of(class, capacity)?;
+    // SAFETY: the layout is never empty: it holds at least the header.
+    let memory = unsafe { alloc(layout) };
+    let block = NonNull::new(memory.cast::<Header>()).ok_or(Error::OutOfMemory)?;
+    let header =
+        Header { refs: AtomicU32::new(1), class: class as u32, capacity, init: 0, next: ptr::null_mut() };
+    // SAFETY: the allocation is fresh, ours alone, aligned to ALIGN and at least as large as a header.
+    unsafe { block.write(header) };
+    Ok(block)
+}
+
+/// Takes back a block whose last run is gone: into the pool of this thread, or to the allocator.
+#[inline]
+fn release(block: NonNull<Header>) {
+    // SAFETY: INV-1, the caller held the last run, so the block is live and now nobody else's; INV-6.
+    let class = unsafe { (*block.as_ptr()).class } as usize;
+    if class >= LARGE || !pool_put(class, block) {
+        deallocate(block);
+    }
+}
+
+#[cold]
+fn deallocate(block: NonNull<Header>) {
+    // SAFETY: INV-1, the block is live and the caller is its only user; INV-6.
+    let class = unsafe { (*block.as_ptr()).class } as usize;
+    // SAFETY: as above.
+    let capacity = unsafe { (*block.as_ptr()).capacity };
+    let layout = layout_of(class, capacity).expect("the layout was valid when the block was allocated");
+    // SAFETY: INV-6, this is the layout the block was allocated with, by the same allocator.
+    unsafe { dealloc(block.as_ptr().cast(), layout) };
+}
+
+/// The blocks this thread keeps for reuse: one list a class, threaded through the headers.
+///
+/// It has no destructor of its own, so reaching it costs one thread-relative load. [`Closer`] is registered when the
+/// first block is kept and empties the pool when the thread ends; a block that is freed after that goes straight
+/// to the allocator.
+struct Pool {
+    heads: [Cell<*mut Header>; CLASSES],
+    idle_bytes: Cell<usize>,
+    limit: Cell<usize>,
+    state: Cell<PoolState>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum PoolState {
+    Unregistered,
+    Open,
+    Closed,
+}
+
+struct Closer;
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        POOL.with(|pool| pool.state.set(PoolState::Closed));
+        pool_trim(0);
+    }
+}
+
+thread_local! {
+    static POOL: Pool = const { Pool {
+        heads: [const { Cell::new(ptr::null_mut()) }; CLASSES],
+        idle_bytes: Cell::new(0),
+        limit: Cell::new(ChunkPool::DEFAULT_LIMIT),
+        state: Cell::new(PoolState::Unregistered),
+    } };
+    static CLOSER: Closer = const { Closer };
+}
+
+#[inline]
+fn pool_take(class: usize) -> Option<NonNull<Header>> {
+    if class >= LARGE {
+        return None;
+    }
+    POOL.with(|pool| {
+        let block = NonNull::new(pool.heads[class].get())?;
+        // SAFETY: INV-7, a block in the list is live, nobody else's, and its `next` was set when it was put there.
+        let next = unsafe { (*block.as_ptr()).next };
+        pool.heads[class].set(next);
+        pool.idle_bytes.set(pool.idle_bytes.get() - SIZES[class]);
+        // SAFETY: INV-1; nobody else can reach a block that has just left the pool. Relaxed: the same.
+        unsafe { &(*block.as_ptr()).refs }.store(1, Ordering::Relaxed);
+        Some(block)
+    })
+}
+
+#[inline]
+fn pool_put(class: usize, block: NonNull<Header>) -> bool {
+    POOL.with(|pool| {
+        let idle = pool.idle_bytes.get() + SIZES[class];
+        if idle > pool.limit.get() || (pool.state.get() != PoolState::Open && !pool_open(pool)) {
+            return false;
+        }
+        // SAFETY: INV-7, the last run over the block is gone, so its header is ours to write.
+        unsafe { (*block.as_ptr()).next = pool.heads[class].get() };
+        pool.heads[class].set(block.as_ptr());
+        pool.idle_bytes.set(idle);
+        true
+    })
+}
+
+/// Registers the destructor; false when this thread is past the point where one would still run.
+#[cold]
+fn pool_open(pool: &Pool) -> bool {
+    if pool.state.get() == PoolState::Closed || CLOSER.try_with(|_| ()).is_err() {
+        return false;
+    }
+    pool.state.set(PoolState::Open);
+    true
+}
+
+/// Gives blocks back to the allocator until at most `keep_bytes` stay idle, largest class first.
+fn pool_trim(keep_bytes: usize) {
+    for class in (0..CLASSES).rev() {
+        while POOL.with(|pool| pool.idle_bytes.get()) > keep_bytes {
+            match pool_take(class) {
+                Some(block) => deallocate(block),
+                None => break,
+            }
+        }
+    }
+}
+
+/// The calling thread's pool of storage blocks: what it holds, and how to bound it.
+///
+/// Buffers take their storage from the pool of the thread they are used on, and give it back to the pool of the thread
+/// that drops it. Blocks are between 128 bytes and 256 KiB large; larger ones always go straight to the allocator. A
+/// block that would lift the idle bytes above the limit goes there too, so a thread that only consumes what
+/// others produce holds at most the limit. When a thread ends, its pool is freed.
+///
+/// # Examples
+/// ```
+/// use zerovent::{Evbuffer, buffer::ChunkPool};
+///
+/// let mut buf = Evbuffer::new();
+/// buf.add(b"some bytes")?;
+/// drop(buf);
+/// assert!(ChunkPool::idle_bytes() > 0);
+/// ChunkPool::trim(0);
+/// assert_eq!(ChunkPool::idle_bytes(), 0);
+/// # Ok::<(), zerovent::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct ChunkPool;
+
+impl ChunkPool {
+    /// The bytes a thread may keep idle unless it says otherwise: 1 MiB.
+    pub const DEFAULT_LIMIT: usize = 1 << 20;
+
+    /// Bytes this thread holds for reuse, headers included.
+    #[must_use]
+    pub fn idle_bytes() -> usize {
+        POOL.with(|pool| pool.idle_bytes.get())
+    }
+
+    /// The most bytes this thread keeps idle.
+    #[must_use]
+    pub fn limit() -> usize {
+        POOL.with(|pool| pool.limit.get())
+    }
+
+    /// Sets the most bytes this thread keeps idle, and gives back what lies above.
+    pub fn set_limit(bytes: usize) {
+        POOL.with(|pool| pool.limit.set(bytes));
+        pool_trim(bytes);
+    }
+
+    /// Gives memory back to the allocator until at most `keep_bytes` stay idle on this thread.
+    pub fn trim(keep_bytes: usize) {
+        pool_trim(keep_bytes);
+    }
+}

@@ -1,0 +1,228 @@
+//! Receiving: into the buffer's own tailroom, or by carving runs off a chunk that many buffers share; and giving that chunk
+//! back when only little of it is still in use.
+
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::buffer::chunk::{CHUNK_MAX, Run};
+use crate::buffer::node::Node;
+use crate::buffer::{Evbuffer, stats};
+use crate::{Result, sys};
+
+/// A read chunk with less room than this is left to those who hold parts of it.
+const CARVE_MIN: usize = 16 * 1024;
+
+/// Chunks up to this payload are never too large for what they hold.
+const SETTLED_MAX: usize = 1024;
+/// A larger chunk is too large when less than one part in this many is in view.
+const SETTLED_RATIO: usize = 4;
+
+/// The current read chunk of an event loop: reads take runs off its front, one after the other.
+///
+/// When nobody holds a run of it any more, the next read starts at its beginning again: the same 64 KiB serve one message after
+/// the other and stay in the cache.
+#[derive(Debug, Default)]
+pub(crate) struct ReadSpace {
+    /// An empty run that owns the tailroom of the chunk.
+    rest: Option<Run>,
+}
+
+impl ReadSpace {
+    pub(crate) const fn new() -> ReadSpace {
+        ReadSpace { rest: None }
+    }
+
+    /// The chunk to read into, with room for `wanted` bytes or at least [`CARVE_MIN`].
+    #[inline]
+    fn prepare(&mut self, wanted: usize) -> Result<&mut Run> {
+        let fits = match &mut self.rest {
+            Some(run) => run.reset() || run.tailroom() >= wanted.min(CARVE_MIN),
+            None => false,
+        };
+        if !fits {
+            self.rest = None;
+        }
+        match &mut self.rest {
+            Some(run) => Ok(run),
+            empty => Ok(empty.insert(Run::with_capacity(CHUNK_MAX)?)),
+        }
+    }
+
+    /// Takes the `count` bytes that were read off the chunk, as a run of their own.
+    #[inline]
+    fn carve(&mut self, count: usize) -> Option<Run> {
+        let run = self.rest.as_mut()?;
+        run.commit(count);
+        if run.tailroom() > 0 {
+            return Some(run.split_front(count));
+        }
+        // Nothing is left to carve: the buffer gets the chunk.
+        self.rest.take()
+    }
+}
+
+impl Evbuffer {
+    /// Receives up to `max` bytes with exactly one call, into the chunk of `space`, whatever is frozen; 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// What the call answered, `WouldBlock` included, or `OutOfMemory`; the buffer is then as it was.
+    pub(crate) fn fill_from(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        max: usize,
+        space: &mut ReadSpace,
+    ) -> io::Result<usize> {
+        let max = max.min(CHUNK_MAX);
+        if max == 0 {
+            return Ok(0);
+        }
+        self.admit(false, max)?;
+        // What cannot be undone after the call is done before it.
+        self.chain.reserve(1)?;
+        let room = space.prepare(max)?.spare(max);
+        let max = max.min(room.len());
+        let count = sys::io::receive(fd, &mut room[..max])?;
+        if count > 0 {
+            if let Some(run) = space.carve(count) {
+                self.attach(Node::Chunk(run))?;
+            }
+            stats::count(|totals| &totals.received, count);
+            self.note_added(count);
+        }
+        Ok(count)
+    }
+}
+
+impl Evbuffer {
+    /// Reads up to `max` bytes from a descriptor of any kind with one call and adds them; returns how many, 0 at the end of the
+    /// stream. One call brings at most what is free in the last chunk and 64 KiB more.
+    ///
+    /// # Errors
+    /// [`Error::Frozen`] when the back is frozen, [`Error::Io`] for what the call answered (`WouldBlock` included),
+    /// [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// let (reader, mut writer) = std::io::pipe()?;
+    /// writer.write_all(b"hello")?;
+    /// drop(writer);
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// assert_eq!(buf.read_from(&reader, usize::MAX)?, 5);
+    /// assert_eq!(buf.read_from(&reader, usize::MAX)?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Differences from libevent
+    /// The size of a read is not guessed with FIONREAD; a `max` of `usize::MAX` stands for a negative one.
+    #[doc(alias = "evbuffer_read")]
+    pub fn read_from(&mut self, fd: impl AsFd, max: usize) -> Result<usize> {
+        if max == 0 {
+            return Ok(0);
+        }
+        self.admit(self.frozen_back, 1)?;
+        let max = max.min(crate::buffer::LEN_MAX - self.len);
+        let tail = self.tailroom().min(max);
+        let mut fresh = None;
+        if max > tail {
+            self.chain.reserve(1)?;
+            fresh = Some(Run::with_capacity((max - tail).min(CHUNK_MAX))?);
+        }
+        let count = self.read_vectored(fd.as_fd(), max, tail, fresh.as_mut())?;
+        self.take_read(count, tail, fresh)?;
+        Ok(count)
+    }
+
+    /// Makes the call, into `tail` bytes of tailroom and a fresh chunk.
+    fn read_vectored(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        max: usize,
+        tail: usize,
+        fresh: Option<&mut Run>,
+    ) -> Result<usize> {
+        let first = &mut self.tail_mut(tail)[..tail];
+        let Some(run) = fresh else { return Ok(sys::io::readv(fd, &mut [IoSliceMut::new(first)])?) };
+        let rest = max - tail;
+        let second = run.spare(rest.min(CHUNK_MAX));
+        let room = rest.min(second.len());
+        let second = &mut second[..room];
+        if tail == 0 {
+            return Ok(sys::io::readv(fd, &mut [IoSliceMut::new(second)])?);
+        }
+        Ok(sys::io::readv(fd, &mut [IoSliceMut::new(first), IoSliceMut::new(second)])?)
+    }
+
+    /// Takes what was read into the buffer.
+    fn take_read(&mut self, count: usize, tail: usize, fresh: Option<Run>) -> Result<()> {
+        if let Some(Node::Chunk(run)) = self.chain.back_mut() {
+            run.commit(count.min(tail));
+        }
+        if let Some(mut run) = fresh.filter(|_| count > tail) {
+            run.commit(count - tail);
+            self.attach(Node::Chunk(run))?;
+        }
+        stats::count(|totals| &totals.received, count);
+        self.note_added(count);
+        Ok(())
+    }
+}
+
+/// Retention.
+impl Evbuffer {
+    /// Copies what is left of large chunks into small ones, and gives up reserved space, so that a reader who leaves a few
+    /// bytes of each message in the buffer does not keep a whole read chunk alive for each.
+    ///
+    /// Afterwards every chunk in the buffer either has at most 1 KiB of payload, or shows at least a quarter of it here. Neighbours
+    /// that are copied share a chunk, so 10,000 one-byte messages, settled one after the other, take about 10,000 bytes. Each
+    /// byte is copied at most once on its way through a buffer, and never when at least 16 KiB of a read chunk are kept.
+    ///
+    /// When memory is short the buffer stays as it is: the content is not in danger.
+    pub(crate) fn settle_storage(&mut self) {
+        if self.chain.is_empty() {
+            return;
+        }
+        self.release_reserved();
+        if self.chain.iter().any(is_oversized) {
+            self.compact();
+        }
+        self.check_invariants();
+    }
+
+    /// Turns the ring once round, replacing what is oversized on the way.
+    #[cold]
+    fn compact(&mut self) {
+        for done in 0..self.chain.count() {
+            let Some(node) = self.chain.pop_front() else { return };
+            let Some(node) = self.shrink(node, done > 0) else { continue };
+            let pushed = self.chain.push_back(node);
+            debug_assert!(pushed.is_ok(), "a slot has just become free");
+        }
+    }
+
+    /// What to put in the place of `node`: nothing, when the node at the back (which stands in front of it) took its bytes.
+    fn shrink(&mut self, node: Node, has_previous: bool) -> Option<Node> {
+        if !is_oversized(&node) {
+            return Some(node);
+        }
+        let bytes = node.memory().unwrap_or_default();
+        if has_previous
+            && let Some(Node::Chunk(previous)) = self.chain.back_mut()
+            && previous.append(bytes)
+        {
+            stats::copied(bytes.len());
+            return None;
+        }
+        let Ok(mut run) = Run::with_capacity(bytes.len()) else { return Some(node) };
+        run.append(bytes);
+        stats::copied(bytes.len());
+        Some(Node::Chunk(run))
+    }
+}
+
+/// True for a view of little of a large chunk.
+fn is_oversized(node: &Node) -> bool {
+    let storage = node.storage_bytes();
+    storage > SETTLED_MAX && node.len() < storage / SETTLED_RATIO
+}

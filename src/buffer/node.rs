@@ -1,0 +1,147 @@
+//! Nodes: the small descriptors a chain is made of. Everything a buffer does to bytes it does by cutting, moving and
+//! dropping these; what they point to stays where it is.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::chunk::Run;
+use super::segment::FileSegment;
+
+/// A view over storage.
+///
+/// A node in a chain is never empty, with one exception: the last one may be an empty chunk that owns its tailroom,
+/// which is how `expand` and `reserve` keep space at hand.
+pub(super) enum Node {
+    /// A run over a pooled, refcounted chunk.
+    Chunk(Run),
+    /// Somebody else's memory, kept alive by its owner's refcount.
+    Reference(Bytes),
+    /// A range of a file that nobody has looked at.
+    File(FileRange),
+}
+
+/// Part of a [`FileSegment`].
+pub(super) struct FileRange {
+    pub(super) segment: FileSegment,
+    /// Offset inside the segment.
+    pub(super) offset: u64,
+    /// Bytes in view. A buffer's length is a `usize`, so a range is too.
+    pub(super) len: usize,
+}
+
+const _: () = assert!(size_of::<Node>() <= 40, "budget of a node: 40 bytes");
+const _: () = assert!(size_of::<Option<Node>>() <= 40, "an empty slot costs no more than a node");
+
+impl Node {
+    /// Bytes in view.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Node::Chunk(run) => run.len(),
+            Node::Reference(bytes) => bytes.len(),
+            Node::File(range) => range.len,
+        }
+    }
+
+    /// The bytes, when they are in memory.
+    #[inline]
+    pub(super) fn memory(&self) -> Option<&[u8]> {
+        match self {
+            Node::Chunk(run) => Some(run.as_slice()),
+            Node::Reference(bytes) => Some(bytes),
+            Node::File(_) => None,
+        }
+    }
+
+    /// Bytes of chunk storage that this node keeps from being reused.
+    pub(super) fn storage_bytes(&self) -> usize {
+        match self {
+            Node::Chunk(run) => run.capacity(),
+            Node::Reference(_) | Node::File(_) => 0,
+        }
+    }
+
+    /// True for a node whose bytes are not in memory.
+    #[inline]
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Node::File(_))
+    }
+
+    /// Drops the first `count` bytes from view.
+    #[inline]
+    pub(super) fn advance(&mut self, count: usize) {
+        match self {
+            Node::Chunk(run) => run.advance(count),
+            Node::Reference(bytes) => bytes::Buf::advance(bytes, count),
+            Node::File(range) => {
+                range.offset += count as u64;
+                range.len -= count;
+            }
+        }
+    }
+
+    /// Cuts off the first `count` bytes without copying them; a chunk's tailroom stays with the rest.
+    #[inline]
+    pub(super) fn split_front(&mut self, count: usize) -> Node {
+        match self {
+            Node::Chunk(run) => Node::Chunk(run.split_front(count)),
+            Node::Reference(bytes) => Node::Reference(bytes.split_to(count)),
+            Node::File(range) => {
+                let front = FileRange { segment: range.segment.clone(), offset: range.offset, len: count };
+                range.offset += count as u64;
+                range.len -= count;
+                Node::File(front)
+            }
+        }
+    }
+
+    /// A second view over the same bytes.
+    pub(super) fn share(&self) -> Node {
+        match self {
+            Node::Chunk(run) => Node::Chunk(run.share()),
+            Node::Reference(bytes) => Node::Reference(bytes.clone()),
+            Node::File(range) => {
+                Node::File(FileRange { segment: range.segment.clone(), offset: range.offset, len: range.len })
+            }
+        }
+    }
+
+    /// Becomes one node with `next` when `next` continues the same storage; gives `next` back otherwise.
+    #[inline]
+    pub(super) fn join(&mut self, next: Node) -> Result<(), Node> {
+        match (self, next) {
+            (Node::Chunk(run), Node::Chunk(next)) => run.join(next).map_err(Node::Chunk),
+            (Node::File(range), Node::File(next)) if range.continues_with(&next) => {
+                range.len += next.len;
+                Ok(())
+            }
+            (_, next) => Err(next),
+        }
+    }
+
+    /// The bytes as [`Bytes`] without copying them; `None` for a file.
+    pub(super) fn into_bytes(self) -> Option<Bytes> {
+        match self {
+            Node::Chunk(run) => Some(Bytes::from_owner(run)),
+            Node::Reference(bytes) => Some(bytes),
+            Node::File(_) => None,
+        }
+    }
+}
+
+impl FileRange {
+    fn continues_with(&self, next: &FileRange) -> bool {
+        FileSegment::same(&self.segment, &next.segment) && self.offset + self.len as u64 == next.offset
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Chunk(run) => run.fmt(f),
+            Node::Reference(bytes) => write!(f, "Reference({})", bytes.len()),
+            Node::File(range) => write!(f, "File({} at {})", range.len, range.offset),
+        }
+    }
+}

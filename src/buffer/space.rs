@@ -1,0 +1,290 @@
+//! Looking at what is there, and writing where nothing is yet: peek, expand, reserve and commit. Also the one place
+//! where a file node becomes memory.
+
+use std::io::IoSlice;
+use std::ops::{Deref, DerefMut};
+
+use super::chain::Nodes;
+use super::chunk::{CHUNK_MAX, Run};
+use super::node::Node;
+use super::{Evbuffer, Position, stats};
+use crate::{Error, Result};
+
+/// Space in the buffer.
+impl Evbuffer {
+    /// Makes sure that the next `count` bytes that are added fit without an allocation, contiguously.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was. A frozen end does not matter.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// buf.expand(4096)?;
+    /// assert!(buf.is_empty());
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    #[doc(alias = "evbuffer_expand")]
+    pub fn expand(&mut self, count: usize) -> Result<()> {
+        self.admit(false, count)?;
+        if count > self.tailroom() {
+            let run = Run::with_capacity(self.next_chunk(count))?;
+            self.attach(Node::Chunk(run))?;
+        }
+        self.check_invariants();
+        Ok(())
+    }
+
+    /// Gives at least `count` contiguous writable bytes at the end; what is written there becomes part of the buffer with
+    /// [`Reservation::commit`], and not before.
+    ///
+    /// # Errors
+    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// let mut space = buf.reserve(100)?;
+    /// space[..5].copy_from_slice(b"hello");
+    /// space.commit(5)?;
+    /// assert_eq!(buf.pullup(5)?, b"hello");
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    ///
+    /// # Differences from libevent
+    /// The reservation borrows the buffer, so its space cannot be used after the buffer has changed.
+    #[doc(alias = "evbuffer_reserve_space")]
+    #[inline]
+    pub fn reserve(&mut self, count: usize) -> Result<Reservation<'_>> {
+        self.admit(self.frozen_back, count)?;
+        if count > self.tailroom() {
+            self.expand(count)?;
+        }
+        Ok(Reservation { buffer: self, wanted: count })
+    }
+}
+
+/// Writable space at the end of a buffer: a `&mut [u8]` that becomes content when it is committed.
+///
+/// What the space holds before it is written is unspecified: zeros, or bytes of earlier buffers of this process.
+/// Dropping a reservation adds nothing.
+#[derive(Debug)]
+pub struct Reservation<'a> {
+    buffer: &'a mut Evbuffer,
+    wanted: usize,
+}
+
+impl Reservation<'_> {
+    /// Adds the first `count` bytes of the space to the buffer.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when the space is not that long; nothing is added then.
+    #[doc(alias = "evbuffer_commit_space")]
+    #[inline]
+    pub fn commit(self, count: usize) -> Result<()> {
+        if count > self.buffer.tail_mut(self.wanted).len() {
+            return Err(Error::OutOfRange);
+        }
+        if let Some(Node::Chunk(run)) = self.buffer.chain.back_mut() {
+            run.commit(count);
+        }
+        self.buffer.note_added(count);
+        Ok(())
+    }
+}
+
+impl Deref for Reservation<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self.buffer.chain.back() {
+            Some(Node::Chunk(run)) => run.spare_shown(),
+            _ => &[],
+        }
+    }
+}
+
+impl DerefMut for Reservation<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.buffer.tail_mut(self.wanted)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.buffer.release_reserved();
+    }
+}
+
+impl Evbuffer {
+    /// The tailroom as bytes, at least `wanted` of them when they are there.
+    #[inline]
+    pub(super) fn tail_mut(&mut self, wanted: usize) -> &mut [u8] {
+        match self.chain.back_mut() {
+            Some(Node::Chunk(run)) => run.spare(wanted),
+            _ => &mut [],
+        }
+    }
+}
+
+/// Looking without taking.
+impl Evbuffer {
+    /// The first `len` bytes (or all there are) as the slices they lie in, without moving or copying them.
+    ///
+    /// # Errors
+    /// [`Error::ShortFile`], [`Error::Io`] or [`Error::OutOfMemory`] when a file node has to be read and cannot be.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// buf.add(b"one")?;
+    /// buf.add_reference(&b"two"[..])?;
+    /// let runs: Vec<&[u8]> = buf.peek(5)?.collect();
+    /// assert_eq!(runs, [&b"one"[..], b"tw"]);
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    #[doc(alias = "evbuffer_peek")]
+    #[inline]
+    pub fn peek(&mut self, len: usize) -> Result<Runs<'_>> {
+        self.materialise(0, len)?;
+        Ok(self.runs(0, len.min(self.len)))
+    }
+
+    /// [`peek`](Self::peek) from a position on.
+    ///
+    /// # Errors
+    /// As `peek`, and [`Error::Stale`] when the buffer has changed since the position was made.
+    #[inline]
+    pub fn peek_from(&mut self, from: Position, len: usize) -> Result<Runs<'_>> {
+        let from = self.offset_of(from)?;
+        self.materialise(from, len)?;
+        Ok(self.runs(from, len.min(self.len - from)))
+    }
+
+    /// The memory runs of `from..from + len`, which holds no file node.
+    #[inline]
+    pub(super) fn runs(&self, from: usize, len: usize) -> Runs<'_> {
+        let mut runs = Runs { nodes: self.chain.iter(), first: &[], left: len };
+        let mut skip = from;
+        while let Some(node) = runs.nodes.next() {
+            if skip < node.len() {
+                runs.first = node.memory().unwrap_or_default().get(skip..).unwrap_or_default();
+                break;
+            }
+            skip -= node.len();
+        }
+        runs
+    }
+
+    /// Fills `out` with the first runs, for a vectored write, and says how many were filled.
+    ///
+    /// # Errors
+    /// As [`peek`](Self::peek).
+    pub fn peek_io_slices<'a>(&'a mut self, len: usize, out: &mut [IoSlice<'a>]) -> Result<usize> {
+        let mut filled = 0;
+        for (slot, run) in out.iter_mut().zip(self.peek(len)?) {
+            *slot = IoSlice::new(run);
+            filled += 1;
+        }
+        Ok(filled)
+    }
+}
+
+/// The readable runs of a buffer, in order: what [`Evbuffer::peek`] returns.
+#[derive(Clone)]
+pub struct Runs<'a> {
+    nodes: Nodes<'a>,
+    /// What is left of the node the range starts in.
+    first: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.left == 0 {
+            return None;
+        }
+        let run = match std::mem::take(&mut self.first) {
+            [] => self.nodes.next()?.memory()?,
+            first => first,
+        };
+        let run = if run.len() > self.left { &run[..self.left] } else { run };
+        self.left -= run.len();
+        Some(run)
+    }
+}
+
+impl std::fmt::Debug for Runs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Runs({} bytes)", self.left)
+    }
+}
+
+/// Turning files into memory.
+impl Evbuffer {
+    /// Makes sure that `from..from + len`, as far as it exists, is memory.
+    #[inline]
+    pub(super) fn materialise(&mut self, from: usize, len: usize) -> Result<()> {
+        if self.has_files { self.materialise_range(from, len) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn materialise_range(&mut self, from: usize, len: usize) -> Result<()> {
+        let until = from.saturating_add(len).min(self.len);
+        let (mut index, mut start) = (0, 0);
+        while start < until {
+            let Some(node) = self.chain.get(index) else { break };
+            let end = start + node.len();
+            if node.is_file() && end > from {
+                self.materialise_node(index)?;
+                // The node may now be shorter: what was read stands before the rest of the file.
+                start += self.chain.get(index).map_or(0, Node::len);
+            } else {
+                start = end;
+            }
+            index += 1;
+        }
+        self.check_invariants();
+        Ok(())
+    }
+
+    /// Reads the front of file node `index`, at most one chunk of it, into a node of its own; a file that may be mapped
+    /// becomes memory as a whole.
+    pub(super) fn materialise_node(&mut self, index: usize) -> Result<()> {
+        let Some(Node::File(range)) = self.chain.get(index) else { return Ok(()) };
+        if let Some(bytes) = range.segment.mapped() {
+            let first = range.offset as usize;
+            let bytes = bytes.slice(first..first + range.len);
+            self.replace_front(index, Node::Reference(bytes))
+        } else {
+            let (segment, offset) = (range.segment.clone(), range.offset);
+            let count = range.len.min(CHUNK_MAX);
+            let mut run = Run::with_capacity(count)?;
+            segment.read_exact(&mut run.spare(count)[..count], offset)?;
+            run.commit(count);
+            stats::count(|totals| &totals.read, count);
+            self.replace_front(index, Node::Chunk(run))
+        }
+    }
+
+    /// Puts `node` in place of the first `node.len()` bytes of node `index`.
+    fn replace_front(&mut self, index: usize, node: Node) -> Result<()> {
+        let count = node.len();
+        let Some(old) = self.chain.get_mut(index) else { return Err(Error::OutOfRange) };
+        if old.len() == count {
+            *old = node;
+            return Ok(());
+        }
+        // The insertion is what can fail, so it comes before the file node is cut.
+        self.chain.insert(index, node)?;
+        if let Some(rest) = self.chain.get_mut(index + 1) {
+            rest.advance(count);
+        }
+        Ok(())
+    }
+}

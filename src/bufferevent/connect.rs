@@ -1,0 +1,83 @@
+//! Connecting by address: begun here, finished when the socket turns writable.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State, socket};
+use crate::error::{Error, Result};
+use crate::reactor::{Reactor, Source};
+use crate::sys;
+use crate::sys::socket::Connect;
+use crate::util::Address;
+
+impl Engine {
+    /// Begins to connect. That the peer refuses is told through the event callback, even if it is known at once.
+    pub(crate) fn connect(
+        &mut self,
+        reactor: &mut Reactor,
+        id: BuffereventId,
+        address: &Address,
+    ) -> Result<()> {
+        let bufferevent = self.get(id)?;
+        if bufferevent.fd.is_some() {
+            return Err(Error::Invalid("the bufferevent has a socket already"));
+        }
+        let fd = sys::socket::stream(address)?;
+        if address.as_inet().is_some() {
+            sys::socket::enable_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+        }
+        match sys::socket::connect(fd.as_fd(), address) {
+            Ok(progress) => bufferevent.start(reactor, fd, progress),
+            Err(e) => {
+                bufferevent.refused(Error::Io(e));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Bufferevent {
+    fn start(&mut self, reactor: &mut Reactor, fd: OwnedFd, progress: Connect) -> Result<()> {
+        reactor.set_source(self.slot, socket::source(&fd, reactor))?;
+        reactor.add(self.slot, None)?;
+        self.fd = Some(fd);
+        self.state -= State::READABLE | State::PEER_CLOSED | State::EOF | State::WRITE_SHUT;
+        self.state.set(State::CONNECTING, progress == Connect::InProgress);
+        self.state.set(State::WRITABLE, progress == Connect::Done);
+        if progress == Connect::Done {
+            self.owe(Due::CONNECTED);
+        }
+        Ok(())
+    }
+
+    /// The socket has turned writable: the connect has succeeded or failed.
+    pub(super) fn finish_connect(&mut self, reactor: &mut Reactor) {
+        if !self.state.contains(State::CONNECTING) {
+            return;
+        }
+        let Some(fd) = self.fd.as_ref() else { return };
+        let outcome = sys::socket::take_error(fd.as_fd());
+        self.state -= State::CONNECTING;
+        self.write_deadline_ns = 0;
+        match outcome {
+            Ok(None) => self.owe(Due::CONNECTED),
+            Ok(Some(e)) | Err(e) => {
+                self.drop_socket(reactor);
+                self.refused(Error::Io(e));
+            }
+        }
+    }
+
+    fn refused(&mut self, error: Error) {
+        self.error = Some(Box::new(error));
+        self.report(BevEvents::ERROR);
+    }
+
+    /// Gives the socket up, so that the user may connect again, to another address.
+    fn drop_socket(&mut self, reactor: &mut Reactor) {
+        // The slot lives as long as its bufferevent, so it is not stale.
+        let _ = reactor.forget_fd(self.slot);
+        let _ = reactor.set_source(self.slot, Source::None);
+        self.fd = None;
+        self.state -= State::READABLE | State::WRITABLE;
+    }
+}

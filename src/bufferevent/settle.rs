@@ -1,0 +1,167 @@
+//! Settling: once a turn, just before the loop waits, everything that was asked of a touched bufferevent is
+//! carried out, and what has become due is queued.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State, socket::later};
+use crate::buffer::Evbuffer;
+use crate::error::{Error, Result};
+use crate::reactor::{Interest, RawId, Reactor, What};
+use crate::sys;
+
+impl Engine {
+    /// Settles every bufferevent that was touched since the last time.
+    pub(crate) fn settle(&mut self, reactor: &mut Reactor) {
+        if self.touched.is_empty() {
+            return;
+        }
+        // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
+        let now_ns = reactor.refresh_now();
+        let mut touched = std::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            self.settle_one(reactor, id, now_ns);
+        }
+        self.touched = touched;
+    }
+
+    fn settle_one(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
+        let Some(bufferevent) = self.arena.get_mut(id) else { return };
+        bufferevent.state -= State::TOUCHED;
+        bufferevent.write_once(now_ns);
+        bufferevent.input.settle_storage();
+        bufferevent.output.settle_storage();
+        if bufferevent.state.contains(State::CLOSING) && bufferevent.has_closed(now_ns) {
+            // It was found a moment ago, so it is there to be removed.
+            let _ = self.remove(reactor, BuffereventId(id));
+            return;
+        }
+        bufferevent.schedule(reactor, now_ns);
+    }
+
+    /// Takes a bufferevent from its user: what it still has to send is sent, then its write half is shut down,
+    /// and once the peer has closed too, or `within` has passed, it is removed.
+    pub(crate) fn close_after_flush(
+        &mut self,
+        reactor: &mut Reactor,
+        id: BuffereventId,
+        within: Duration,
+    ) -> Result<()> {
+        let now_ns = reactor.refresh_now();
+        let bufferevent = self.get(id)?;
+        let within_ns = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+        bufferevent.state |= State::CLOSING;
+        bufferevent.enabled = Interest::READ | Interest::WRITE;
+        bufferevent.heard = Due::empty();
+        bufferevent.due = Due::empty();
+        bufferevent.marks = None;
+        bufferevent.input = Evbuffer::new();
+        bufferevent.read_deadline_ns = 0;
+        bufferevent.write_deadline_ns = now_ns.saturating_add(within_ns).max(1);
+        Ok(())
+    }
+}
+
+impl Bufferevent {
+    /// Queues what is left to do and sets the timer. The slot lives as long as its bufferevent, so none of the
+    /// reactor's verbs can find it stale.
+    fn schedule(&mut self, reactor: &mut Reactor, now_ns: u64) {
+        if !self.due.is_empty() {
+            let _ = reactor.activate(self.slot, What::empty());
+        }
+        let rest = self.work_left();
+        if !rest.is_empty() {
+            let _ = reactor.activate_later(self.slot, rest);
+        }
+        if self.fd.is_some() && !reactor.edge_triggered() {
+            let _ = reactor.set_interest(self.slot, self.waits_for());
+        }
+        let _ = reactor.set_deadline(self.slot, self.next_deadline(now_ns));
+        self.hold_loop(reactor);
+    }
+
+    /// What this turn's share did not suffice for.
+    fn work_left(&self) -> What {
+        let mut rest = What::empty();
+        rest.set(What::READ, self.state.contains(State::READABLE) && self.read_room() > 0);
+        rest.set(What::WRITE, self.state.contains(State::WRITABLE) && self.is_open() && self.wants_write());
+        rest
+    }
+
+    /// What a backend without edges has to watch for.
+    fn waits_for(&self) -> Interest {
+        let mut interest = Interest::empty();
+        interest.set(Interest::READ, self.read_room() > 0);
+        let writing = self.wants_write() || self.state.contains(State::CONNECTING);
+        interest.set(Interest::WRITE, writing && !self.state.contains(State::WRITABLE));
+        interest
+    }
+
+    /// Starts the clock of a direction that has come to be wanted and stops that of one that no longer is.
+    fn next_deadline(&mut self, now_ns: u64) -> Option<u64> {
+        if !self.state.contains(State::CLOSING) {
+            let wants_read = self.read_room() > 0;
+            self.read_deadline_ns = keep_or_start(self.read_deadline_ns, wants_read, now_ns, self.read_timeout_ms);
+            let wants_write = self.wants_write();
+            self.write_deadline_ns =
+                keep_or_start(self.write_deadline_ns, wants_write, now_ns, self.write_timeout_ms);
+        }
+        [self.read_deadline_ns, self.write_deadline_ns].into_iter().filter(|&deadline| deadline != 0).min()
+    }
+
+    /// A bufferevent keeps the loop running only while it waits for something.
+    fn hold_loop(&mut self, reactor: &mut Reactor) {
+        let unfinished = self.state.intersects(State::CONNECTING | State::CLOSING);
+        let listening =
+            self.is_open() && self.enabled.contains(Interest::READ) && !self.state.contains(State::EOF);
+        let holds = unfinished || listening || self.wants_write();
+        if holds != self.state.contains(State::HOLDS_LOOP) {
+            self.state.set(State::HOLDS_LOOP, holds);
+            let _ = reactor.set_holds_loop(self.slot, holds);
+        }
+    }
+
+    /// The timer has come due: stops the directions whose time is up.
+    pub(super) fn expire(&mut self, now_ns: u64) {
+        if self.state.contains(State::CLOSING) {
+            return;
+        }
+        if is_past(self.read_deadline_ns, now_ns) {
+            self.read_deadline_ns = 0;
+            self.enabled -= Interest::READ;
+            self.report(BevEvents::TIMEOUT | BevEvents::READING);
+        }
+        if is_past(self.write_deadline_ns, now_ns) {
+            self.write_deadline_ns = 0;
+            self.enabled -= Interest::WRITE;
+            self.report(BevEvents::TIMEOUT | BevEvents::WRITING);
+        }
+    }
+
+    /// Whether a closing bufferevent is through; shuts the write half down when the last byte has left.
+    fn has_closed(&mut self, now_ns: u64) -> bool {
+        let Some(fd) = self.fd.as_ref() else { return true };
+        if self.error.is_some() || is_past(self.write_deadline_ns, now_ns) {
+            return true;
+        }
+        if self.output.is_empty() && self.is_open() && !self.state.contains(State::WRITE_SHUT) {
+            if sys::socket::shutdown_write(fd.as_fd()).is_err() {
+                return true;
+            }
+            self.state |= State::WRITE_SHUT;
+        }
+        self.state.contains(State::WRITE_SHUT | State::EOF)
+    }
+}
+
+fn keep_or_start(deadline_ns: u64, wanted: bool, now_ns: u64, timeout_ms: u32) -> u64 {
+    match (wanted, deadline_ns) {
+        (false, _) => 0,
+        (true, 0) => later(now_ns, timeout_ms),
+        (true, running) => running,
+    }
+}
+
+fn is_past(deadline_ns: u64, now_ns: u64) -> bool {
+    deadline_ns != 0 && deadline_ns <= now_ns
+}

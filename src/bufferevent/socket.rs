@@ -1,0 +1,144 @@
+//! The socket transport: one read a turn when the kernel says there is something, one pass of writing.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State};
+use crate::buffer::{Evbuffer, ReadSpace};
+use crate::error::Error;
+use crate::reactor::{Interest, Reactor, Source, What};
+
+/// How a socket is registered: for everything, once, if the backend reports edges.
+pub(super) fn source(fd: &OwnedFd, reactor: &Reactor) -> Source {
+    let all = Interest::READ | Interest::WRITE | Interest::CLOSED;
+    let interest = if reactor.edge_triggered() { all | Interest::EDGE } else { Interest::empty() };
+    Source::Fd { fd: fd.as_raw_fd(), interest }
+}
+
+impl Engine {
+    /// Takes in what the reactor reports and reads. Says which bufferevent has callbacks to be made now.
+    pub(crate) fn on_ready(&mut self, reactor: &mut Reactor, index: u64, what: What) -> Option<BuffereventId> {
+        let id = self.id_at(index)?;
+        self.touch(id);
+        let bufferevent = self.arena.get_mut(id.0)?;
+        bufferevent.state.set(State::READABLE, bufferevent.state.contains(State::READABLE) || reads(what));
+        if what.contains(What::CLOSED) {
+            bufferevent.state |= State::PEER_CLOSED;
+        }
+        if what.contains(What::WRITE) {
+            bufferevent.state |= State::WRITABLE;
+            bufferevent.finish_connect(reactor);
+        }
+        bufferevent.read_once(&mut self.space, reactor.now());
+        if what.contains(What::TIMEOUT) {
+            bufferevent.expire(reactor.now());
+        }
+        self.due_now(reactor, id, what)
+    }
+
+    /// Immediate callbacks are made at once; deferred ones go to the back of the queue, once.
+    fn due_now(&mut self, reactor: &mut Reactor, id: BuffereventId, what: What) -> Option<BuffereventId> {
+        let bufferevent = self.arena.get(id.0)?;
+        if bufferevent.due.is_empty() {
+            return None;
+        }
+        if bufferevent.state.contains(State::DEFERRED) && !what.is_empty() {
+            // The slot has just been handed out, so it exists.
+            let _ = reactor.activate(bufferevent.slot, What::empty());
+            return None;
+        }
+        Some(id)
+    }
+
+    /// Puts the bufferevent back into the queue: the loop was told to stop between two of its callbacks.
+    pub(crate) fn resume_later(&mut self, reactor: &mut Reactor, id: BuffereventId) {
+        if let Some(bufferevent) = self.arena.get(id.0)
+            && !bufferevent.due.is_empty()
+        {
+            // The slot lives as long as the bufferevent.
+            let _ = reactor.activate(bufferevent.slot, What::empty());
+        }
+    }
+}
+
+impl Bufferevent {
+    /// One read of this turn's share, if there is room and the kernel has something.
+    pub(super) fn read_once(&mut self, space: &mut ReadSpace, now_ns: u64) {
+        let room = self.read_room();
+        if room == 0 || !self.state.contains(State::READABLE) {
+            return;
+        }
+        let Some(fd) = self.fd.as_ref() else { return };
+        match self.input.fill_from(fd.as_fd(), room, space) {
+            Ok(0) => self.reached_eof(),
+            Ok(count) => {
+                // A short read has emptied the socket: the next byte brings an edge. Only the end of the
+                // stream brings none after the one that announced it.
+                let drained = count < room && !self.state.contains(State::PEER_CLOSED);
+                self.state.set(State::READABLE, !drained);
+                self.read_deadline_ns = later(now_ns, self.read_timeout_ms);
+                self.received();
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.state -= State::READABLE,
+            Err(e) => {
+                self.state -= State::READABLE;
+                self.fail(BevEvents::READING, Error::Io(e));
+            }
+        }
+    }
+
+    fn received(&mut self) {
+        if self.state.contains(State::CLOSING) {
+            // Nobody will look at it; reading on only lets the peer's last bytes pass without a reset.
+            self.input = Evbuffer::new();
+        } else if self.input.len() >= self.marks().read_low {
+            self.owe(Due::READ);
+        }
+    }
+
+    fn reached_eof(&mut self) {
+        self.state -= State::READABLE;
+        self.state |= State::EOF;
+        self.enabled -= Interest::READ;
+        self.report(BevEvents::EOF | BevEvents::READING);
+    }
+
+    /// One pass over the output, up to this turn's share.
+    pub(super) fn write_once(&mut self, now_ns: u64) {
+        if !self.state.contains(State::WRITABLE) || !self.is_open() || !self.wants_write() {
+            return;
+        }
+        let Some(fd) = self.fd.as_ref() else { return };
+        let before = self.output.len();
+        let result = self.output.flush_to(fd.as_fd(), self.max_single_write as usize);
+        if self.output.len() < before {
+            self.write_deadline_ns = self.write_deadline_after_progress(now_ns);
+            if self.output.len() <= self.marks().write_low {
+                self.owe(Due::WRITE);
+            }
+        }
+        match result {
+            Ok(flushed) => self.state.set(State::WRITABLE, !flushed.blocked),
+            Err(error) => self.fail(BevEvents::WRITING, error),
+        }
+    }
+
+    /// A closing bufferevent has all its time from the start; an open one has its timeout anew.
+    fn write_deadline_after_progress(&self, now_ns: u64) -> u64 {
+        if self.state.contains(State::CLOSING) {
+            self.write_deadline_ns
+        } else {
+            later(now_ns, self.write_timeout_ms)
+        }
+    }
+}
+
+/// Whether a report means that reading may find something, if only the end.
+fn reads(what: What) -> bool {
+    what.intersects(What::READ | What::CLOSED)
+}
+
+/// The deadline `timeout_ms` from now, 0 for none.
+pub(super) fn later(now_ns: u64, timeout_ms: u32) -> u64 {
+    if timeout_ms == 0 { 0 } else { now_ns.saturating_add(u64::from(timeout_ms) * 1_000_000) }
+}

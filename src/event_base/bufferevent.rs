@@ -1,0 +1,247 @@
+//! The verbs of bufferevents that take closures, and where those closures are called.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::EventBase;
+use super::callback::Taken;
+use crate::bufferevent::{BevEvents, Bufferevent, BuffereventId, Due, Options};
+use crate::error::Result;
+use crate::reactor::What;
+use crate::util::Address;
+
+type DataCallback<C> = Box<dyn FnMut(&mut EventBase<C>, BuffereventId)>;
+type EventCallback<C> = Box<dyn FnMut(&mut EventBase<C>, BuffereventId, BevEvents)>;
+
+/// The closures of one bufferevent; one that is running is taken out of its place.
+pub(super) struct Callbacks<C> {
+    read: Option<DataCallback<C>>,
+    write: Option<DataCallback<C>>,
+    event: Option<EventCallback<C>>,
+}
+
+impl<C> Default for Callbacks<C> {
+    fn default() -> Self {
+        Callbacks { read: None, write: None, event: None }
+    }
+}
+
+impl<C> fmt::Debug for Callbacks<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callbacks").finish_non_exhaustive()
+    }
+}
+
+/// Making and freeing bufferevents.
+impl<C> EventBase<C> {
+    /// Makes a bufferevent over `fd`, a connected non-blocking stream socket, or over none until
+    /// [`connect`](Self::connect) makes one. Writing is enabled, reading is not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`](crate::Error::OutOfRange) if the base has no such priority.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use zerovent::bufferevent::Options;
+    /// use zerovent::event_base::Interest;
+    ///
+    /// let mut base = zerovent::EventBase::new()?;
+    /// let (near, mut far) = UnixStream::pair()?;
+    /// near.set_nonblocking(true)?;
+    ///
+    /// let echo = base.new_socket(Some(near.into()), &Options::new())?;
+    /// base.set_read_callback(echo, |base, id| {
+    ///     let (input, output) = base.bufferevent(id).unwrap().buffers();
+    ///     output.add_buffer(input).unwrap();
+    ///     base.free_after_flush(id, std::time::Duration::from_secs(1)).unwrap();
+    /// })?;
+    /// base.bufferevent(echo)?.enable(Interest::READ);
+    ///
+    /// let peer = std::thread::spawn(move || {
+    ///     far.write_all(b"hello").unwrap();
+    ///     let mut answer = [0; 5];
+    ///     far.read_exact(&mut answer).unwrap();
+    ///     answer
+    /// });
+    /// base.dispatch()?;
+    /// assert_eq!(&peer.join().unwrap(), b"hello");
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    ///
+    /// # Differences from libevent
+    ///
+    /// The bufferevent owns the socket and closes it when it is freed, as `BEV_OPT_CLOSE_ON_FREE` asks for there.
+    #[doc(alias = "bufferevent_socket_new")]
+    #[doc(alias = "BEV_OPT_CLOSE_ON_FREE")]
+    pub fn new_socket(&mut self, fd: Option<OwnedFd>, options: &Options) -> Result<BuffereventId> {
+        let id = self.bufferevents.insert(&mut self.reactor, fd, options)?;
+        let index = id.0.index() as usize;
+        if self.bufferevent_callbacks.len() <= index {
+            self.bufferevent_callbacks.resize_with(index + 1, Callbacks::default);
+        }
+        Ok(id)
+    }
+
+    /// The bufferevent itself. Whatever is changed through it takes effect before the loop waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale) once it has been freed.
+    pub fn bufferevent(&mut self, id: BuffereventId) -> Result<&mut Bufferevent> {
+        self.bufferevents.get(id)
+    }
+
+    /// Connects to `address` without blocking. The event callback is told
+    /// [`CONNECTED`](BevEvents::CONNECTED), or [`ERROR`](BevEvents::ERROR) if the peer cannot be had, even when that
+    /// is known at once; then another address may be tried. Output added before is sent when the connection stands.
+    /// The write timeout bounds the connecting too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if it has a socket, [`Error::Io`](crate::Error::Io) if none can be made,
+    /// [`Error::Stale`](crate::Error::Stale).
+    #[doc(alias = "bufferevent_socket_connect")]
+    pub fn connect(&mut self, id: BuffereventId, address: impl Into<Address>) -> Result<()> {
+        self.bufferevents.connect(&mut self.reactor, id, &address.into())
+    }
+
+    /// Frees the bufferevent at once: its socket is closed, its unsent output dropped, its callbacks never called again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale) if it has been freed before.
+    #[doc(alias = "bufferevent_free")]
+    pub fn free_bufferevent(&mut self, id: BuffereventId) -> Result<()> {
+        self.bufferevents.get(id)?;
+        self.bufferevents.remove(&mut self.reactor, id)?;
+        self.bufferevent_callbacks[id.0.index() as usize] = Callbacks::default();
+        Ok(())
+    }
+
+    /// Frees the bufferevent for its user, at once, but lets its output be sent: then the write half is shut
+    /// down, and the socket is closed when the peer has closed too, or `within` from now. What still arrives is
+    /// discarded, so that closing does not reset the connection while the last answer is under way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale) if it has been freed before.
+    pub fn free_after_flush(&mut self, id: BuffereventId, within: Duration) -> Result<()> {
+        self.bufferevents.close_after_flush(&mut self.reactor, id, within)?;
+        self.bufferevent_callbacks[id.0.index() as usize] = Callbacks::default();
+        Ok(())
+    }
+}
+
+/// The callbacks.
+impl<C> EventBase<C> {
+    /// Sets what is called when the input has grown and holds as much as its low mark.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale).
+    #[doc(alias = "bufferevent_setcb")]
+    #[doc(alias = "bufferevent_data_cb")]
+    pub fn set_read_callback<F>(&mut self, id: BuffereventId, callback: F) -> Result<()>
+    where
+        F: FnMut(&mut EventBase<C>, BuffereventId) + 'static,
+    {
+        self.bufferevents.set_heard(id, Due::READ, true)?;
+        self.place(id).read = Some(Box::new(callback));
+        Ok(())
+    }
+
+    /// Sets what is called when the output has sunk to its low mark.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale).
+    #[doc(alias = "bufferevent_setcb")]
+    pub fn set_write_callback<F>(&mut self, id: BuffereventId, callback: F) -> Result<()>
+    where
+        F: FnMut(&mut EventBase<C>, BuffereventId) + 'static,
+    {
+        self.bufferevents.set_heard(id, Due::WRITE, true)?;
+        self.place(id).write = Some(Box::new(callback));
+        Ok(())
+    }
+
+    /// Sets what is called on a connect, the end of the stream, an error or a timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale).
+    #[doc(alias = "bufferevent_setcb")]
+    #[doc(alias = "bufferevent_event_cb")]
+    pub fn set_event_callback<F>(&mut self, id: BuffereventId, callback: F) -> Result<()>
+    where
+        F: FnMut(&mut EventBase<C>, BuffereventId, BevEvents) + 'static,
+    {
+        self.bufferevents.set_heard(id, Due::CONNECTED | Due::EVENTS, true)?;
+        self.place(id).event = Some(Box::new(callback));
+        Ok(())
+    }
+
+    /// Removes all three callbacks: what happens from now on calls nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale).
+    #[doc(alias = "bufferevent_setcb")]
+    pub fn clear_callbacks(&mut self, id: BuffereventId) -> Result<()> {
+        self.bufferevents.set_heard(id, Due::all(), false)?;
+        *self.place(id) = Callbacks::default();
+        Ok(())
+    }
+
+    /// The place of a live bufferevent's callbacks; made with it.
+    fn place(&mut self, id: BuffereventId) -> &mut Callbacks<C> {
+        &mut self.bufferevent_callbacks[id.0.index() as usize]
+    }
+}
+
+/// What the loop does with bufferevents.
+impl<C> EventBase<C> {
+    /// Carries out what callbacks asked of bufferevents.
+    pub(super) fn settle(&mut self) {
+        self.bufferevents.settle(&mut self.reactor);
+    }
+
+    /// Lets a bufferevent take in what the reactor reports, then calls what has become due, one by one.
+    pub(super) fn run_bufferevent(&mut self, index: u64, what: What) {
+        let Some(id) = self.bufferevents.on_ready(&mut self.reactor, index, what) else { return };
+        while let Some((due, events)) = self.bufferevents.next_due(id) {
+            self.call_bufferevent(id, due, events);
+            if self.is_stopping() {
+                self.bufferevents.resume_later(&mut self.reactor, id);
+                return;
+            }
+        }
+    }
+
+    fn call_bufferevent(&mut self, id: BuffereventId, due: Due, events: BevEvents) {
+        match due {
+            Due::READ => {
+                let place = move |base: &mut Self| base.heard_place(id, due).map(|place| &mut place.read);
+                Taken::call(self, place, |base, callback| callback(base, id));
+            }
+            Due::WRITE => {
+                let place = move |base: &mut Self| base.heard_place(id, due).map(|place| &mut place.write);
+                Taken::call(self, place, |base, callback| callback(base, id));
+            }
+            _ => {
+                let place = move |base: &mut Self| base.heard_place(id, due).map(|place| &mut place.event);
+                Taken::call(self, place, |base, callback| callback(base, id, events));
+            }
+        }
+    }
+
+    /// The place, if the bufferevent still lives and has not been told to forget its callbacks.
+    fn heard_place(&mut self, id: BuffereventId, due: Due) -> Option<&mut Callbacks<C>> {
+        self.bufferevents.hears(id, due).then(|| &mut self.bufferevent_callbacks[id.0.index() as usize])
+    }
+}

@@ -1,0 +1,291 @@
+//! Events: what the user asks to be called for, and the verbs on their ids.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use super::callback::Taken;
+use super::{EventBase, Interest, What};
+use crate::error::{Error, Result};
+use crate::reactor::{RawId, SlotId, SlotSpec, Source, owner};
+
+type Callback<C> = Box<dyn FnMut(&mut EventBase<C>, EventId, What)>;
+
+/// Names an event of one base. Small, `Copy`, and never another event's: once the event is freed, every use of its id is
+/// [`Error::Stale`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventId(RawId);
+
+/// An event's closure, out of its place while it runs, and its slot.
+pub(super) struct Entry<C> {
+    slot: SlotId,
+    callback: Option<Callback<C>>,
+}
+
+impl<C> fmt::Debug for Entry<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("slot", &self.slot).finish_non_exhaustive()
+    }
+}
+
+/// What an event waits for, besides time.
+///
+/// # Examples
+///
+/// ```
+/// use zerovent::event_base::{Event, Interest};
+///
+/// let (near, _far) = std::os::unix::net::UnixStream::pair()?;
+/// let event = Event::fd(&near, Interest::READ).persist().priority(0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[doc(alias = "event_new")]
+#[doc(alias = "event_assign")]
+pub struct Event {
+    source: Source,
+    persist: bool,
+    priority: Option<u8>,
+}
+
+impl Event {
+    /// Waits for a descriptor. The number alone is kept: delete the event before the descriptor is closed. A number that has
+    /// gone stale can bring a wrong report, nothing worse.
+    #[must_use]
+    pub fn fd(fd: &impl AsFd, interest: Interest) -> Self {
+        Event::raw_fd(fd.as_fd().as_raw_fd(), interest)
+    }
+
+    /// Waits for a descriptor by its number.
+    #[must_use]
+    pub fn raw_fd(fd: RawFd, interest: Interest) -> Self {
+        Event { source: Source::Fd { fd, interest }, persist: false, priority: None }
+    }
+
+    /// Waits for nothing but its timeout, or to be activated.
+    #[doc(alias = "evtimer_new")]
+    #[must_use]
+    pub fn timer() -> Self {
+        Event { source: Source::None, persist: false, priority: None }
+    }
+
+    /// Waits for a signal, and goes on waiting for it. Any number of events of any number of bases may.
+    #[doc(alias = "evsignal_new")]
+    #[must_use]
+    pub fn signal(signal: i32) -> Self {
+        Event { source: Source::Signal(signal), persist: true, priority: None }
+    }
+
+    /// Stays pending when it is called; its timeout restarts.
+    #[doc(alias = "EV_PERSIST")]
+    #[must_use]
+    pub fn persist(mut self) -> Self {
+        self.persist = true;
+        self
+    }
+
+    /// Its priority; 0 is the most important.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+}
+
+/// What an event waits for at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// What it waits for or is about to be called for; empty if it is not pending at all.
+    pub what: What,
+    /// Whether it is about to be called.
+    pub active: bool,
+    /// How long until its timeout, if it has one.
+    pub remaining: Option<Duration>,
+}
+
+/// Making and freeing events.
+impl<C> EventBase<C> {
+    /// Makes an event; it waits for nothing until it is [added](Self::add).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] if the base has no such priority, [`Error::Invalid`] for a negative descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use zerovent::EventBase;
+    /// use zerovent::event_base::{Event, Interest, What};
+    ///
+    /// let mut base = EventBase::new()?;
+    /// let (near, mut far) = std::os::unix::net::UnixStream::pair()?;
+    /// let event = base.new_event(Event::fd(&near, Interest::READ), |base, _id, what| {
+    ///     assert_eq!(what, What::READ);
+    /// })?;
+    /// base.add(event, None)?;
+    /// far.write_all(b"x")?;
+    /// base.dispatch()?; // ends by itself: the event is not persistent, so nothing is pending any more
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    #[doc(alias = "event_new")]
+    #[doc(alias = "event_callback_fn")]
+    pub fn new_event<F>(&mut self, event: Event, callback: F) -> Result<EventId>
+    where
+        F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
+    {
+        if matches!(event.source, Source::Fd { fd, .. } if fd < 0) {
+            return Err(Error::Invalid("a descriptor is not negative"));
+        }
+        let Event { source, persist, priority } = event;
+        let slot = self.reactor.insert(SlotSpec { owner: owner::EVENT, source, persist, priority })?;
+        let id = self.events.insert(Entry { slot, callback: Some(Box::new(callback)) });
+        self.reactor.set_owner(slot, owner::EVENT | u64::from(id.index()))?;
+        Ok(EventId(id))
+    }
+
+    /// Makes an event that waits for its timeout alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`new_event`](Self::new_event).
+    #[doc(alias = "evtimer_new")]
+    pub fn new_timer<F>(&mut self, callback: F) -> Result<EventId>
+    where
+        F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
+    {
+        self.new_event(Event::timer(), callback)
+    }
+
+    /// Makes a persistent event for a signal.
+    ///
+    /// # Errors
+    ///
+    /// As [`new_event`](Self::new_event); that there is no such signal is told by [`add`](Self::add).
+    #[doc(alias = "evsignal_new")]
+    pub fn new_signal<F>(&mut self, signal: i32, callback: F) -> Result<EventId>
+    where
+        F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
+    {
+        self.new_event(Event::signal(signal), callback)
+    }
+
+    /// Frees an event, whatever it waits for; if it is about to be called, it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`] if it has been freed before.
+    #[doc(alias = "event_free")]
+    pub fn free(&mut self, id: EventId) -> Result<()> {
+        let entry = self.events.remove(id.0).ok_or(Error::Stale)?;
+        self.reactor.remove(entry.slot)
+    }
+
+    /// Gives an event another closure, also from inside the one it has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`].
+    pub fn set_callback<F>(&mut self, id: EventId, callback: F) -> Result<()>
+    where
+        F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
+    {
+        self.events.get_mut(id.0).ok_or(Error::Stale)?.callback = Some(Box::new(callback));
+        Ok(())
+    }
+}
+
+/// Waiting and being called.
+impl<C> EventBase<C> {
+    /// Lets an event wait, for at most `timeout` if there is one.
+    ///
+    /// Added again with a timeout, it waits anew; added again without, a timeout it has goes on. A persistent event's
+    /// timeout restarts each time it is called: from when it was due, or, if something else made it called, from then.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`]; [`Error::Invalid`] if another event of the descriptor disagrees about edge triggering;
+    /// [`Error::Io`] if the signal does not exist or cannot be caught.
+    ///
+    /// # Differences from libevent
+    ///
+    /// What the kernel must be told is told before the loop waits next, all at once. A descriptor that it cannot wait for
+    /// (a regular file, a closed number) is therefore no error here; it counts as always ready, as poll(2) has it.
+    #[doc(alias = "event_add")]
+    #[doc(alias = "evtimer_add")]
+    #[doc(alias = "evsignal_add")]
+    pub fn add(&mut self, id: EventId, timeout: Option<Duration>) -> Result<()> {
+        self.reactor.add(self.slot_of(id)?, timeout)
+    }
+
+    /// Lets an event wait no longer; if it is about to be called, it is not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`].
+    #[doc(alias = "event_del")]
+    #[doc(alias = "evtimer_del")]
+    #[doc(alias = "evsignal_del")]
+    pub fn del(&mut self, id: EventId) -> Result<()> {
+        self.reactor.del(self.slot_of(id)?)
+    }
+
+    /// Takes back an event's timeout; what else it waits for it goes on waiting for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`].
+    #[doc(alias = "event_remove_timer")]
+    pub fn remove_timer(&mut self, id: EventId) -> Result<()> {
+        self.reactor.remove_timer(self.slot_of(id)?)
+    }
+
+    /// Makes an event called by the loop as if `what` had happened, once, whether it is pending or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`].
+    #[doc(alias = "event_active")]
+    pub fn activate(&mut self, id: EventId, what: What) -> Result<()> {
+        self.reactor.activate(self.slot_of(id)?, what)
+    }
+
+    /// What an event waits for, and how long it has to go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`].
+    #[doc(alias = "event_pending")]
+    #[doc(alias = "evtimer_pending")]
+    #[doc(alias = "evsignal_pending")]
+    pub fn pending(&mut self, id: EventId) -> Result<Pending> {
+        let pending = self.reactor.pending(self.slot_of(id)?)?;
+        Ok(Pending { what: pending.what, active: pending.active, remaining: pending.remaining })
+    }
+
+    /// Sets the priority of an event that is not about to be called.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`]; [`Error::OutOfRange`] if there is no such priority; [`Error::Invalid`] if it is active.
+    #[doc(alias = "event_priority_set")]
+    pub fn set_priority(&mut self, id: EventId, priority: u8) -> Result<()> {
+        self.reactor.set_priority(self.slot_of(id)?, priority)
+    }
+
+    fn slot_of(&self, id: EventId) -> Result<SlotId> {
+        self.events.get(id.0).map(|entry| entry.slot).ok_or(Error::Stale)
+    }
+
+    /// Calls an event whose turn has come; one for a signal as often as that came.
+    pub(super) fn run_event(&mut self, index: u64, what: What, calls: u32) {
+        let Some(id) = u32::try_from(index).ok().and_then(|index| self.events.id_at(index)) else { return };
+        for _ in 0..calls {
+            let place = move |base: &mut Self| base.events.get_mut(id).map(|entry| &mut entry.callback);
+            Taken::call(self, place, |base, callback| callback(base, EventId(id), what));
+            if self.is_stopping() {
+                return;
+            }
+        }
+    }
+}

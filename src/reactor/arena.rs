@@ -1,0 +1,169 @@
+//! Slots with generations: what is removed leaves a stale id behind, never another object's.
+
+/// Names a slot, and which of its successive tenants is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RawId {
+    index: u32,
+    generation: u32,
+}
+
+impl RawId {
+    /// The slot's place; the same for every tenant.
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+enum Content<T> {
+    Vacant { next_vacant: u32 },
+    Occupied(T),
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    generation: u32,
+    content: Content<T>,
+}
+
+/// A growing array whose places are reused, last freed first.
+#[derive(Debug)]
+pub(crate) struct Arena<T> {
+    places: Vec<Place<T>>,
+    first_vacant: u32,
+    len: usize,
+}
+
+impl<T> Arena<T> {
+    /// Room for `capacity` objects before it grows.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Arena { places: Vec::with_capacity(capacity), first_vacant: NONE, len: 0 }
+    }
+
+    /// How many objects it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Gives `value` a place.
+    pub(crate) fn insert(&mut self, value: T) -> RawId {
+        let index = if self.first_vacant == NONE { self.grow() } else { self.first_vacant };
+        let place = &mut self.places[index as usize];
+        if let Content::Vacant { next_vacant } = place.content {
+            self.first_vacant = next_vacant;
+        }
+        place.content = Content::Occupied(value);
+        self.len += 1;
+        RawId { index, generation: place.generation }
+    }
+
+    /// Takes the object out; its id is stale from now on.
+    pub(crate) fn remove(&mut self, id: RawId) -> Option<T> {
+        let place = self.places.get_mut(id.index as usize)?;
+        if place.generation != id.generation || matches!(place.content, Content::Vacant { .. }) {
+            return None;
+        }
+        let vacant = Content::Vacant { next_vacant: self.first_vacant };
+        let content = std::mem::replace(&mut place.content, vacant);
+        // A place would have to be reused four thousand million times for an id to come back to life.
+        place.generation = place.generation.wrapping_add(1);
+        self.first_vacant = id.index;
+        self.len -= 1;
+        match content {
+            Content::Occupied(value) => Some(value),
+            Content::Vacant { .. } => None,
+        }
+    }
+
+    /// The object, unless its id is stale.
+    pub(crate) fn get(&self, id: RawId) -> Option<&T> {
+        match self.places.get(id.index as usize)? {
+            Place { generation, content: Content::Occupied(value) } if *generation == id.generation => {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+
+    /// The object, unless its id is stale.
+    pub(crate) fn get_mut(&mut self, id: RawId) -> Option<&mut T> {
+        match self.places.get_mut(id.index as usize)? {
+            Place { generation, content: Content::Occupied(value) } if *generation == id.generation => {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whoever is at `index` now, for callers that hold the place by other means than an id.
+    pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
+        match &mut self.places.get_mut(index as usize)?.content {
+            Content::Occupied(value) => Some(value),
+            Content::Vacant { .. } => None,
+        }
+    }
+
+    /// The id of whoever is at `index` now.
+    pub(crate) fn id_at(&self, index: u32) -> Option<RawId> {
+        let place = self.places.get(index as usize)?;
+        matches!(place.content, Content::Occupied(_)).then_some(RawId { index, generation: place.generation })
+    }
+
+    /// All objects, in the order of their places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RawId, &T)> {
+        self.places.iter().enumerate().filter_map(|(index, place)| match &place.content {
+            Content::Occupied(value) => {
+                Some((RawId { index: index as u32, generation: place.generation }, value))
+            }
+            Content::Vacant { .. } => None,
+        })
+    }
+
+    /// A quarter at a time: what is reserved in vain stays small against what thousands of connections cost.
+    fn grow(&mut self) -> u32 {
+        if self.places.len() == self.places.capacity() {
+            self.places.reserve_exact((self.places.len() / 4).max(16));
+        }
+        let index = u32::try_from(self.places.len()).expect("fewer than 2^32 objects fit into memory");
+        assert!(index != NONE, "the arena is full");
+        self.places.push(Place { generation: 0, content: Content::Vacant { next_vacant: NONE } });
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reused_place_has_a_new_id_and_the_old_one_is_stale() {
+        let mut arena = Arena::with_capacity(0);
+        let first = arena.insert('a');
+        assert_eq!(arena.remove(first), Some('a'));
+        let second = arena.insert('b');
+        assert_eq!(second.index(), first.index());
+        assert_eq!(arena.get(first), None);
+        assert_eq!(arena.get_mut(first), None);
+        assert_eq!(arena.remove(first), None);
+        assert_eq!(arena.get(second), Some(&'b'));
+        assert_eq!(arena.id_at(second.index()), Some(second));
+    }
+
+    #[test]
+    fn places_are_reused_before_the_arena_grows() {
+        let mut arena = Arena::with_capacity(0);
+        let ids: Vec<_> = (0..100).map(|value| arena.insert(value)).collect();
+        for id in &ids[10..20] {
+            arena.remove(*id);
+        }
+        assert_eq!(arena.len(), 90);
+        for value in 0..10 {
+            assert!((10..20).contains(&arena.insert(value).index()));
+        }
+        assert_eq!(arena.insert(7).index(), 100);
+        assert_eq!(arena.iter().count(), 101);
+        assert_eq!(arena.id_at(4000), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! epoll(7). Rests on: a registration belongs to the open file, not the number, and goes when the last descriptor
+//! of the file is closed; `EPOLL_CTL_ADD` reports at once what is already true; errors and hang-ups are always reported.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+
+use libc::epoll_event;
+
+use super::{Backend, Ready};
+use crate::reactor::{Interest, What};
+use crate::sys::epoll;
+
+/// How many reports one wait takes: from few, doubling whenever all of them were used, up to a bound that keeps
+/// a turn short.
+const BATCH_MIN: usize = 32;
+const BATCH_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Epoll {
+    set: OwnedFd,
+    events: Vec<epoll_event>,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Epoll { set: epoll::create()?, events: vec![epoll_event { events: 0, u64: 0 }; BATCH_MIN] })
+    }
+}
+
+impl Backend for Epoll {
+    fn edge_triggered(&self) -> bool {
+        true
+    }
+
+    fn add(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
+        epoll::control(self.set.as_fd(), libc::EPOLL_CTL_ADD, fd, events_of(interest), token)
+    }
+
+    fn modify(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
+        epoll::control(self.set.as_fd(), libc::EPOLL_CTL_MOD, fd, events_of(interest), token)
+    }
+
+    fn remove(&mut self, fd: RawFd) -> io::Result<()> {
+        epoll::control(self.set.as_fd(), libc::EPOLL_CTL_DEL, fd, 0, 0)
+    }
+
+    fn wait(&mut self, timeout_ns: Option<u64>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let count = match epoll::wait(self.set.as_fd(), &mut self.events, timeout_ns) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+            result => result?,
+        };
+        let reports = self.events.iter().take(count);
+        ready.extend(reports.map(|event| Ready { token: event.u64, what: what_of(event.events) }));
+        if count == self.events.len() && count < BATCH_MAX {
+            self.events.resize(count * 2, epoll_event { events: 0, u64: 0 });
+        }
+        Ok(())
+    }
+
+    fn renew(&self) -> io::Result<Box<dyn Backend>> {
+        Ok(Box::new(Epoll::new()?))
+    }
+}
+
+fn events_of(interest: Interest) -> u32 {
+    let pairs = [
+        (Interest::READ, libc::EPOLLIN),
+        (Interest::WRITE, libc::EPOLLOUT),
+        (Interest::CLOSED, libc::EPOLLRDHUP),
+        (Interest::EDGE, libc::EPOLLET),
+    ];
+    pairs.into_iter().filter(|(flag, _)| interest.contains(*flag)).fold(0, |all, (_, event)| all | event as u32)
+}
+
+/// An error or a full hang-up is something that both reading and writing will find.
+fn what_of(events: u32) -> What {
+    let mut what = What::empty();
+    let broken = events & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0;
+    what.set(What::READ, broken || events & libc::EPOLLIN as u32 != 0);
+    what.set(What::WRITE, broken || events & libc::EPOLLOUT as u32 != 0);
+    what.set(What::CLOSED, events & (libc::EPOLLRDHUP | libc::EPOLLHUP) as u32 != 0);
+    what
+}

@@ -1,0 +1,286 @@
+//! Descriptors: which slots wait for each, what the kernel was last told, and what it must be told before the
+//! next wait.
+//!
+//! Changes are only noted, on the dirty list, and applied once a turn; one that has been taken back by then costs
+//! nothing. What makes that safe when numbers are closed and reused:
+//!
+//! - A slot is bound to its open file. When the only slot of a descriptor leaves and the *same* slot comes back, the file
+//!   is the same, and so is what the kernel knows.
+//! - When *another* slot comes after the last one left, the number may stand for another file by now: one `modify`
+//!   finds out, and turns into an `add` when the kernel knows nothing of it.
+//! - Each registration carries a generation in its token. A report under an old one, from a file that a duplicate
+//!   keeps open after its number was closed here, reaches nobody.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use super::backend::Backend;
+use super::{Arena, Interest, RawId, Slot, active::NONE};
+use crate::error::{Error, Result};
+
+/// What one descriptor is registered for.
+#[derive(Debug, Clone, Copy)]
+struct FdEntry {
+    /// The first of the slots that wait for it; the others follow by `Slot::next_peer`.
+    first: u32,
+    generation: u32,
+    /// The slot that left last, when none is left.
+    bound: Option<RawId>,
+    /// What the kernel was told; empty is not registered.
+    applied: Interest,
+    dirty: bool,
+    /// Another slot came after the last one had left: the file may be another.
+    rebound: bool,
+    /// The kernel cannot wait for it, so it counts as always ready, as poll(2) has it.
+    refused: bool,
+}
+
+const UNKNOWN: FdEntry = FdEntry {
+    first: NONE,
+    generation: 0,
+    bound: None,
+    applied: Interest::empty(),
+    dirty: false,
+    rebound: false,
+    refused: false,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct FdMap {
+    entries: Vec<FdEntry>,
+    dirty: Vec<RawFd>,
+    refused: Vec<RawFd>,
+    /// How many changes were noted, and how many reached the kernel.
+    pub(super) changes_asked: u64,
+    pub(super) changes_applied: u64,
+}
+
+/// The slots that wait for something.
+impl FdMap {
+    pub(super) fn with_capacity(descriptors: usize) -> Self {
+        FdMap { entries: Vec::with_capacity(descriptors), ..FdMap::default() }
+    }
+
+    /// Lets a slot wait for its descriptor.
+    pub(super) fn attach(&mut self, slots: &mut Arena<Slot>, id: RawId) -> Result<()> {
+        let slot = slots.get_mut(id).ok_or(Error::Stale)?;
+        slot.next_peer = NONE;
+        let (fd, edge) = (slot.fd, slot.interest.contains(Interest::EDGE));
+        let index = usize::try_from(fd).map_err(|_| Error::Invalid("a descriptor is not negative"))?;
+        self.grow_to(index);
+        let entry = &mut self.entries[index];
+        if entry.first == NONE {
+            entry.rebound |= !entry.applied.is_empty() && entry.bound != Some(id);
+            entry.first = id.index();
+        } else {
+            let last = last_peer(slots, entry.first, edge)?;
+            peer(slots, last).next_peer = id.index();
+        }
+        self.changed(fd);
+        Ok(())
+    }
+
+    /// Takes a slot that waits from its descriptor.
+    pub(super) fn detach(&mut self, slots: &mut Arena<Slot>, id: RawId) {
+        let Some(slot) = slots.get_mut(id) else { return };
+        let (fd, next) = (slot.fd, slot.next_peer);
+        let Some(entry) = self.entries.get_mut(fd as usize) else { return };
+        if entry.first == id.index() {
+            entry.first = next;
+            if next == NONE {
+                entry.bound = Some(id);
+            }
+        } else {
+            let mut before = entry.first;
+            while peer(slots, before).next_peer != id.index() {
+                before = peer(slots, before).next_peer;
+            }
+            peer(slots, before).next_peer = next;
+        }
+        self.changed(fd);
+    }
+
+    /// Notes that what is wanted of a descriptor may have changed.
+    pub(super) fn changed(&mut self, fd: RawFd) {
+        self.changes_asked += 1;
+        let Some(entry) = self.entries.get_mut(fd as usize) else { return };
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(fd);
+        }
+    }
+
+    /// The descriptor is about to be closed, and its registration goes with it.
+    pub(super) fn forget(&mut self, fd: RawFd) {
+        if let Some(entry) = self.entries.get_mut(fd as usize) {
+            entry.applied = Interest::empty();
+            entry.rebound = false;
+            self.accept_again(fd);
+        }
+    }
+
+    /// The first slot that waits for the descriptor of a report, unless the report is stale.
+    pub(super) fn first_waiting(&self, token: u64) -> Option<u32> {
+        let entry = self.entries.get(token as u32 as usize)?;
+        let current = u64::from(entry.generation) == token >> 32 && !entry.applied.is_empty();
+        (current && entry.first != NONE).then_some(entry.first)
+    }
+
+    /// How many descriptors are always ready.
+    pub(super) fn always_ready_len(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// The first slot that waits for one of them, if any still does.
+    pub(super) fn always_ready(&self, place: usize) -> Option<u32> {
+        let fd = *self.refused.get(place)?;
+        let first = self.entries[fd as usize].first;
+        (first != NONE).then_some(first)
+    }
+
+    pub(super) fn has_always_ready(&self) -> bool {
+        (0..self.refused.len()).any(|place| self.always_ready(place).is_some())
+    }
+
+    /// Whether a change could not be applied and waits for another try.
+    pub(super) fn has_unapplied(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    fn grow_to(&mut self, index: usize) {
+        if index >= self.entries.len() {
+            let missing = index + 1 - self.entries.len();
+            if index >= self.entries.capacity() {
+                self.entries.reserve_exact(missing.max(self.entries.len() / 4).max(64));
+            }
+            self.entries.resize(index + 1, UNKNOWN);
+        }
+    }
+
+    fn accept_again(&mut self, fd: RawFd) {
+        if std::mem::take(&mut self.entries[fd as usize].refused) {
+            self.refused.retain(|&other| other != fd);
+        }
+    }
+}
+
+/// Telling the kernel.
+impl FdMap {
+    /// Applies what was noted since the last time.
+    pub(super) fn apply(&mut self, slots: &mut Arena<Slot>, backend: &mut dyn Backend) {
+        let mut again = 0;
+        for place in 0..self.dirty.len() {
+            let fd = self.dirty[place];
+            let wanted = wanted(slots, self.entries[fd as usize].first);
+            let entry = &mut self.entries[fd as usize];
+            entry.dirty = false;
+            match self.apply_one(backend, fd, wanted) {
+                Ok(()) => {}
+                Err(e) if is_refusal(&e) => self.refuse(fd),
+                Err(e) => {
+                    log::warn!("descriptor {fd} cannot be watched now, trying again: {e}");
+                    self.entries[fd as usize].dirty = true;
+                    self.dirty[again] = fd;
+                    again += 1;
+                }
+            }
+        }
+        self.dirty.truncate(again);
+    }
+
+    fn apply_one(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
+        let entry = &mut self.entries[fd as usize];
+        let rebound = std::mem::take(&mut entry.rebound);
+        if entry.refused && (wanted.is_empty() || entry.bound.is_some()) {
+            entry.bound = None;
+            self.accept_again(fd);
+        }
+        let entry = &mut self.entries[fd as usize];
+        if entry.refused || (wanted == entry.applied && !rebound) {
+            return Ok(());
+        }
+        self.changes_applied += 1;
+        if wanted.is_empty() {
+            entry.applied = wanted;
+            // Whatever the kernel says, the descriptor is not registered any more: at worst it has been closed.
+            let _ = backend.remove(fd);
+            return Ok(());
+        }
+        let known = !entry.applied.is_empty();
+        if !known || rebound {
+            entry.generation = entry.generation.wrapping_add(1) & GENERATIONS;
+        }
+        entry.applied = Interest::empty();
+        let token = u64::from(entry.generation) << 32 | u64::from(fd as u32);
+        let result = if known {
+            or_else(backend.modify(fd, wanted, token), libc::ENOENT, || backend.add(fd, wanted, token))
+        } else {
+            or_else(backend.add(fd, wanted, token), libc::EEXIST, || backend.modify(fd, wanted, token))
+        };
+        result.map(|()| entry.applied = wanted)
+    }
+
+    fn refuse(&mut self, fd: RawFd) {
+        let entry = &mut self.entries[fd as usize];
+        entry.refused = true;
+        entry.bound = None;
+        self.refused.push(fd);
+    }
+
+    /// Forgets what the kernel was told: there is a new backend, which knows nothing yet.
+    pub(super) fn start_over(&mut self) {
+        for fd in 0..self.entries.len() {
+            if !self.entries[fd].applied.is_empty() {
+                self.entries[fd].applied = Interest::empty();
+                self.changed(fd as RawFd);
+            }
+        }
+    }
+}
+
+/// Generations stay below the one that would make a token look like the notifier's.
+const GENERATIONS: u32 = u32::MAX >> 1;
+
+/// What all the slots of a descriptor want together.
+fn wanted(slots: &mut Arena<Slot>, first: u32) -> Interest {
+    let mut all = Interest::empty();
+    let mut next = first;
+    while next != NONE {
+        let slot = peer(slots, next);
+        all |= slot.interest;
+        next = slot.next_peer;
+    }
+    if all == Interest::EDGE { Interest::empty() } else { all }
+}
+
+/// The end of the list; an error if somebody on it disagrees about edges.
+fn last_peer(slots: &mut Arena<Slot>, first: u32, edge: bool) -> Result<u32> {
+    let mut last = first;
+    loop {
+        let slot = peer(slots, last);
+        if slot.interest.contains(Interest::EDGE) != edge {
+            return Err(Error::Invalid("all events of a descriptor must agree on edge triggering"));
+        }
+        if slot.next_peer == NONE {
+            return Ok(last);
+        }
+        last = slot.next_peer;
+    }
+}
+
+fn peer(slots: &mut Arena<Slot>, index: u32) -> &mut Slot {
+    slots.at_mut(index).expect("a slot leaves its descriptor's list before it is freed")
+}
+
+/// epoll refuses regular files and directories with `EPERM`; a closed number is `EBADF`. Both are reported as ready,
+/// so that the owner's next read or write tells the rest.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBADF))
+}
+
+fn or_else(first: io::Result<()>, on: i32, second: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match first {
+        Err(e) if e.raw_os_error() == Some(on) => second(),
+        result => result,
+    }
+}

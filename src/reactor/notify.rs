@@ -1,0 +1,45 @@
+//! Waking a loop that waits, from another thread or from a signal handler.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sys::eventfd;
+
+/// An eventfd that the loop waits for, with a note of whether it has been written to already: however many
+/// messages arrive while the loop is on its way, one of them pays for the system call.
+#[derive(Debug)]
+pub(crate) struct Notifier {
+    fd: OwnedFd,
+    pending: AtomicBool,
+}
+
+impl Notifier {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Notifier { fd: eventfd::create()?, pending: AtomicBool::new(false) })
+    }
+
+    /// Makes the loop's wait end, now or the next time.
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        // AcqRel: what the caller queued before happens before the loop, which clears the flag, looks.
+        if self.pending.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        eventfd::add(self.fd.as_fd())
+    }
+
+    /// The loop has woken: from here on a message needs a wake of its own. Called before the messages are looked at.
+    pub(crate) fn woken(&self, drain: bool) {
+        // AcqRel: sees what was queued by whoever found the flag set, and hands the next one a clear flag.
+        self.pending.swap(false, Ordering::AcqRel);
+        if drain && let Err(error) = eventfd::reset(self.fd.as_fd()) {
+            log::warn!("the wake-up counter cannot be read: {error}");
+        }
+    }
+}
+
+impl AsFd for Notifier {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

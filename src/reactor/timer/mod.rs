@@ -1,0 +1,147 @@
+//! Timers: at most one a slot, set, moved and taken back for next to nothing, and never early.
+//!
+//! Most timers are timeouts that are moved on long before they come due. So what a slot *wants* stands in a dense
+//! array, and the heap holds at most one entry a slot, never later than wanted. Moving a deadline later, or taking
+//! it back, touches the array alone; the entry in the heap is put right when it comes up front.
+
+mod heap;
+
+use heap::{Entry, Heap};
+
+/// What a slot's timer is set to; a deadline of 0 is none.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    deadline_ns: u64,
+    order: u32,
+}
+
+const NOTHING: Wanted = Wanted { deadline_ns: 0, order: 0 };
+
+/// The timers of all slots, by slot index. Deadlines are absolute nanoseconds on the loop's clock, and not 0.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    heap: Heap,
+    wanted: Vec<Wanted>,
+    next_order: u32,
+}
+
+impl Timers {
+    pub(crate) fn with_capacity(slots: usize) -> Self {
+        Timers { heap: Heap::with_capacity(0), wanted: Vec::with_capacity(slots), next_order: 0 }
+    }
+
+    /// When the slot's timer is due, if it is set.
+    pub(crate) fn deadline(&self, slot: u32) -> Option<u64> {
+        self.wanted.get(slot as usize).map(|wanted| wanted.deadline_ns).filter(|&deadline_ns| deadline_ns != 0)
+    }
+
+    /// Sets the slot's timer, or moves it.
+    pub(crate) fn set(&mut self, slot: u32, deadline_ns: u64) {
+        let deadline_ns = deadline_ns.max(1);
+        let order = self.next_order;
+        self.next_order = order.wrapping_add(1);
+        if self.wanted.len() <= slot as usize {
+            self.wanted.resize(slot as usize + 1, NOTHING);
+        }
+        self.wanted[slot as usize] = Wanted { deadline_ns, order };
+        let comes_up_in_time = self.heap.get(slot).is_some_and(|entry| entry.deadline_ns <= deadline_ns);
+        if !comes_up_in_time {
+            self.heap.set(Entry { deadline_ns, order, slot });
+        }
+    }
+
+    /// Takes the slot's timer back.
+    pub(crate) fn cancel(&mut self, slot: u32) {
+        if let Some(wanted) = self.wanted.get_mut(slot as usize) {
+            *wanted = NOTHING;
+        }
+    }
+
+    /// Takes the slot's timer back and its entry out: the slot is going to be somebody else's.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.cancel(slot);
+        self.heap.remove(slot);
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn first_deadline(&mut self) -> Option<u64> {
+        self.settle_front().map(|entry| entry.deadline_ns)
+    }
+
+    /// Takes out the first timer that is due by `now_ns`, with its deadline.
+    pub(crate) fn pop_due(&mut self, now_ns: u64) -> Option<(u32, u64)> {
+        let entry = self.settle_front().filter(|entry| entry.deadline_ns <= now_ns)?;
+        self.forget(entry.slot);
+        Some((entry.slot, entry.deadline_ns))
+    }
+
+    /// How many entries the heap holds, those of timers taken back included.
+    pub(crate) fn heap_len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Puts right what has come up front until the first entry is what its slot wants.
+    fn settle_front(&mut self) -> Option<Entry> {
+        loop {
+            let entry = *self.heap.first()?;
+            let wanted = self.wanted[entry.slot as usize];
+            if wanted.deadline_ns == 0 {
+                self.heap.remove(entry.slot);
+            } else if wanted.order != entry.order {
+                let Wanted { deadline_ns, order } = wanted;
+                self.heap.set(Entry { deadline_ns, order, slot: entry.slot });
+            } else {
+                return Some(entry);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(timers: &mut Timers, now_ns: u64) -> Vec<u32> {
+        std::iter::from_fn(|| timers.pop_due(now_ns).map(|(slot, _)| slot)).collect()
+    }
+
+    #[test]
+    fn moved_and_taken_back_timers_fire_as_they_were_last_set() {
+        let mut timers = Timers::with_capacity(0);
+        timers.set(0, 10);
+        timers.set(1, 20);
+        timers.set(2, 30);
+        timers.set(0, 40);
+        timers.set(2, 5);
+        timers.cancel(1);
+        assert_eq!(timers.first_deadline(), Some(5));
+        assert_eq!(drain(&mut timers, 4), []);
+        assert_eq!(drain(&mut timers, 39), [2]);
+        assert_eq!(timers.deadline(0), Some(40));
+        assert_eq!(drain(&mut timers, 40), [0]);
+        assert_eq!(timers.first_deadline(), None);
+        assert_eq!(timers.heap_len(), 0);
+    }
+
+    #[test]
+    fn a_timer_moved_to_a_deadline_others_have_queues_behind_them() {
+        let mut timers = Timers::with_capacity(0);
+        timers.set(0, 10);
+        timers.set(1, 50);
+        timers.set(0, 50);
+        timers.set(2, 50);
+        assert_eq!(drain(&mut timers, 50), [1, 0, 2]);
+    }
+
+    #[test]
+    fn moving_timers_on_for_ever_keeps_one_entry_each() {
+        let mut timers = Timers::with_capacity(0);
+        for round in 0..1000 {
+            for slot in 0..10 {
+                timers.set(slot, 1_000_000 + round);
+            }
+            assert_eq!(timers.first_deadline(), Some(1_000_000 + round));
+        }
+        assert_eq!(timers.heap_len(), 10);
+    }
+}

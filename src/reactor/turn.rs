@@ -1,0 +1,217 @@
+//! A turn of the reactor: prepare, wait, complete.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use super::backend::{Backend, Ready};
+use super::{
+    Counters, Interest, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
+    active,
+};
+use crate::sys::clock;
+
+impl Reactor {
+    /// Tells the kernel what has changed, and finds out how long to wait: not at all if something is to be done or
+    /// `poll` says so.
+    ///
+    /// # Panics
+    ///
+    /// When a wait that was prepared before has not been completed.
+    pub(crate) fn prepare(&mut self, poll: bool) -> Wait {
+        let mut backend = self.backend.take().expect("every wait is completed before the next is prepared");
+        self.fds.apply(&mut self.slots, &mut *backend);
+        let busy = poll || self.active.len() > 0 || !self.later.is_empty() || self.fds.has_always_ready();
+        let timeout_ns = if busy { Some(0) } else { self.time_to_wait() };
+        self.now_is_fresh = false;
+        self.counters.waits += 1;
+        Wait { backend, ready: std::mem::take(&mut self.ready), timeout_ns }
+    }
+
+    fn time_to_wait(&mut self) -> Option<u64> {
+        let until_timer = self.timers.first_deadline().map(|deadline_ns| {
+            let now_ns = clock::now_ns();
+            deadline_ns.saturating_sub(now_ns)
+        });
+        let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
+        until_timer.into_iter().chain(until_retry).min()
+    }
+
+    /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
+    pub(crate) fn complete(&mut self, wait: Wait) {
+        let Wait { backend, mut ready, .. } = wait;
+        self.backend = Some(backend);
+        self.refresh_now();
+        let stale_before = self.counters.stale_reports;
+        for report in ready.drain(..) {
+            self.take_report(report);
+        }
+        self.ready = ready;
+        self.activate_always_ready();
+        self.activate_ready_list();
+        self.activate_due_timers();
+        self.note_stale(stale_before);
+    }
+
+    fn take_report(&mut self, Ready { token, what }: Ready) {
+        if token == NOTIFIER {
+            self.notifier.woken(!self.edge_triggered);
+            self.notified = true;
+            self.activate_signals();
+            return;
+        }
+        match self.fds.first_waiting(token) {
+            Some(first) => self.activate_waiting(first, what),
+            None => self.counters.stale_reports += 1,
+        }
+    }
+
+    /// Activates, of the slots that wait for one descriptor, those that wait for what it is ready for.
+    fn activate_waiting(&mut self, first: u32, what: What) {
+        let mut next = first;
+        while let Some(id) = self.slots.id_at(next) {
+            let Some(slot) = self.slots.get(id) else { return };
+            let hit = what & What::from_bits_truncate(slot.interest.bits());
+            next = slot.next_peer;
+            if !hit.is_empty() {
+                let _ = self.activate(SlotId(id), hit);
+            }
+            if next == active::NONE {
+                return;
+            }
+        }
+    }
+
+    fn activate_always_ready(&mut self) {
+        for place in 0..self.fds.always_ready_len() {
+            if let Some(first) = self.fds.always_ready(place) {
+                self.activate_waiting(first, What::READ | What::WRITE);
+            }
+        }
+    }
+
+    fn activate_ready_list(&mut self) {
+        for place in 0..self.later.len() {
+            let id = self.later[place];
+            // One that was taken back, or freed, meanwhile is passed over.
+            let Ok(slot) = self.slot(id) else { continue };
+            let what = std::mem::take(&mut slot.later);
+            if slot.state.contains(State::LATER) {
+                slot.state -= State::LATER;
+                let _ = self.activate(id, what);
+            }
+        }
+        self.later.clear();
+    }
+
+    fn activate_due_timers(&mut self) {
+        while let Some((index, deadline_ns)) = self.timers.pop_due(self.now_ns) {
+            let Some(id) = self.slots.id_at(index) else { continue };
+            let id = SlotId(id);
+            let Ok(slot) = self.slot(id) else { continue };
+            let interval_ns = slot.interval_ns;
+            let next_ns = next_period(deadline_ns, interval_ns, self.now_ns);
+            let _ = self.set_deadline(id, next_ns);
+            let _ = self.activate(id, What::TIMEOUT);
+        }
+    }
+
+    fn activate_signals(&mut self) {
+        let mut signals = std::mem::take(&mut self.signals);
+        signals.collect(|slot, count| {
+            let id = SlotId(slot);
+            let calls = u32::try_from(count).unwrap_or(u32::MAX);
+            if let Ok(slot) = self.slot(id) {
+                slot.calls = slot.calls.saturating_add(calls);
+            }
+            let _ = self.activate(id, What::SIGNAL);
+        });
+        self.signals = signals;
+    }
+
+    /// Replaces the backend when reports for descriptors that are gone keep coming.
+    fn note_stale(&mut self, before: u64) {
+        if self.counters.stale_reports == before {
+            self.stale_waits = 0;
+            return;
+        }
+        self.stale_waits += 1;
+        if self.stale_waits >= STALE_WAITS_MAX {
+            self.stale_waits = 0;
+            if let Err(error) = self.rebuild() {
+                log::warn!("the backend cannot be replaced: {error}");
+            }
+        }
+    }
+
+    fn rebuild(&mut self) -> io::Result<()> {
+        let Some(old) = &self.backend else { return Ok(()) };
+        let fresh = old.renew()?;
+        self.backend = Some(fresh);
+        self.fds.start_over();
+        self.counters.rebuilds += 1;
+        self.watch_notifier()
+    }
+
+    pub(super) fn watch_notifier(&mut self) -> io::Result<()> {
+        let edge = if self.edge_triggered { Interest::EDGE } else { Interest::empty() };
+        let fd = self.notifier.as_fd().as_raw_fd();
+        match &mut self.backend {
+            Some(backend) => backend.add(fd, Interest::READ | edge, NOTIFIER),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The clock, and what the loop wants to know.
+impl Reactor {
+    /// Nanoseconds on the loop's clock: as of this turn while callbacks run, else as of now.
+    pub(crate) fn now(&self) -> u64 {
+        if self.now_is_fresh { self.now_ns } else { clock::now_ns() }
+    }
+
+    /// Reads the clock, and makes that this turn's time.
+    pub(crate) fn refresh_now(&mut self) -> u64 {
+        self.now_ns = clock::now_ns();
+        self.now_is_fresh = true;
+        self.now_ns
+    }
+
+    /// The loop has ended: the time it last knew will be old when somebody asks.
+    pub(crate) fn forget_now(&mut self) {
+        self.now_is_fresh = false;
+    }
+
+    /// Whether another thread has woken the loop since this was last asked.
+    pub(crate) fn take_notified(&mut self) -> bool {
+        std::mem::take(&mut self.notified)
+    }
+
+    pub(crate) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        Counters {
+            changes_asked: self.fds.changes_asked,
+            changes_applied: self.fds.changes_applied,
+            ..self.counters
+        }
+    }
+
+    /// How many slots there are, and how many entries the timer heap holds.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.slots.len(), self.timers.heap_len())
+    }
+}
+
+/// When a periodic timer is due next: it goes on from when it was due, however late that was noticed, but
+/// periods that were missed altogether collapse into one.
+fn next_period(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
+    let next_ns = due_ns.saturating_add(interval_ns);
+    match interval_ns {
+        0 => None,
+        _ if next_ns <= now_ns => Some(now_ns.saturating_add(interval_ns)),
+        _ => Some(next_ns),
+    }
+}

@@ -1,0 +1,101 @@
+//! What a connection costs while it idles and while it works: heap bytes and allocations, counted exactly.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use support::alloc::{self, CountingAllocator};
+use support::net::{bufferevent, pattern, read_exact, run};
+use zerovent::EventBase;
+use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
+use zerovent::event_base::Interest;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// The budget of one idle connection: slots, buffers, callbacks and the descriptor's entry.
+const IDLE_BYTES_MAX: usize = 512;
+
+fn echo(base: &mut EventBase, id: BuffereventId) {
+    let (input, output) = base.bufferevent(id).unwrap().buffers();
+    output.add_buffer(input).unwrap();
+}
+
+fn end(base: &mut EventBase, id: BuffereventId, _events: BevEvents) {
+    base.free_bufferevent(id).unwrap();
+    base.loop_break();
+}
+
+fn echo_server(base: &mut EventBase) -> TcpStream {
+    let (id, peer) = bufferevent(base, &Options::new());
+    base.set_read_callback(id, echo).unwrap();
+    base.set_event_callback(id, end).unwrap();
+    base.bufferevent(id).unwrap().enable(Interest::READ);
+    peer
+}
+
+/// Two descriptors a connection are in this process, of which 20,000 may be open.
+const CONNECTIONS: usize = 5000;
+
+#[test]
+fn an_idle_connection_keeps_within_its_budget() {
+    let before = alloc::live_bytes();
+    let mut base = EventBase::new().unwrap();
+    let mut peers = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        let mut peer = echo_server(&mut base);
+        // Each has worked before it idles.
+        peer.write_all(&pattern(100, 1)).unwrap();
+        peers.push(peer);
+    }
+    let client = std::thread::spawn(move || {
+        for peer in &mut peers {
+            assert_eq!(read_exact(peer, 100), pattern(100, 1));
+        }
+        peers.pop();
+        peers
+    });
+    run(&mut base);
+    let peers = client.join().unwrap();
+    let used = alloc::live_bytes() - before - (peers.capacity() * size_of::<TcpStream>()) as isize;
+    let each = used / peers.len() as isize;
+    println!("{each} bytes of heap an idle connection");
+    assert!(each <= IDLE_BYTES_MAX as isize, "{each} bytes an idle connection");
+    assert!(each > 100, "{each} bytes: something is not counted");
+}
+
+#[test]
+fn ten_thousand_echoes_allocate_nothing() {
+    let mut base = EventBase::new().unwrap();
+    let mut peer = echo_server(&mut base);
+    let (warm, warmed) = std::sync::mpsc::channel();
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let client = std::thread::spawn(move || {
+        let message = pattern(64, 3);
+        let mut echo_rounds = |rounds| {
+            for _ in 0..rounds {
+                peer.write_all(&message).unwrap();
+                assert_eq!(read_exact(&mut peer, 64), message);
+            }
+        };
+        echo_rounds(100);
+        warm.send(()).unwrap();
+        gone.recv().unwrap();
+        echo_rounds(10_000);
+    });
+    let remote = base.remote();
+    std::thread::spawn(move || {
+        warmed.recv().unwrap();
+        remote.loop_break().unwrap();
+    });
+    run(&mut base);
+    base.loop_exit(None).unwrap();
+    base.dispatch().unwrap();
+    let before = alloc::allocations();
+    go.send(()).unwrap();
+    base.dispatch().unwrap();
+    let made = alloc::allocations() - before;
+    client.join().unwrap();
+    assert_eq!(made, 0, "allocations on the loop's thread in 10,000 round trips");
+}

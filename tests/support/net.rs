@@ -1,0 +1,74 @@
+//! Sockets for tests: connected pairs, a guarded run of the loop, and what a process has open.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use zerovent::EventBase;
+use zerovent::bufferevent::{BuffereventId, Options};
+
+/// Long enough for anything a test waits for on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Any free port on the loopback.
+pub fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+/// A TCP connection over the loopback, both ends blocking.
+pub fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(any_port()).unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    near.set_nodelay(true).unwrap();
+    far.set_nodelay(true).unwrap();
+    near.set_read_timeout(Some(PATIENCE)).unwrap();
+    (near, far)
+}
+
+/// A bufferevent over one end of a new TCP connection, and the blocking other end.
+pub fn bufferevent<C>(base: &mut EventBase<C>, options: &Options) -> (BuffereventId, TcpStream) {
+    let (near, far) = tcp_pair();
+    far.set_nonblocking(true).unwrap();
+    let id = base.new_socket(Some(OwnedFd::from(far)), options).unwrap();
+    (id, near)
+}
+
+/// Runs the loop until somebody breaks it; panics when nobody does.
+pub fn run<C>(base: &mut EventBase<C>) {
+    base.loop_exit(Some(PATIENCE)).unwrap();
+    base.dispatch().unwrap();
+    assert!(base.got_break(), "nothing broke the loop: it waited for something that did not happen");
+}
+
+/// Lets everything that is ready happen, and returns when nothing more is for `quiet`.
+pub fn run_for<C>(base: &mut EventBase<C>, quiet: Duration) {
+    base.loop_exit(Some(quiet)).unwrap();
+    base.dispatch().unwrap();
+}
+
+/// Reads exactly `len` bytes.
+pub fn read_exact(stream: &mut TcpStream, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// How many descriptors this process has open.
+pub fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Bytes that look random and are the same in every run.
+pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
+}
