@@ -12,12 +12,13 @@ mod queue;
 mod range;
 mod request;
 mod response;
+mod server;
 mod site;
 mod status;
+mod table;
 mod target;
-/// x
-pub struct Server;
 pub use files::StaticFiles;
 pub use options::ServerOptions;
+pub use server::Server;
 pub use site::Served;
 pub use status::Status;

@@ -12,6 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -27,7 +28,7 @@ use crate::bufferevent::{BevEvents, Options};
 use crate::event_base::{EventId, Interest, What};
 use crate::listener::{ListenOptions, ListenerId};
 use crate::util::Address;
-use crate::{Error, EventBase, Result};
+use crate::{Error, EventBase, Result, sys};
 
 /// How long a request that waits for a descriptor is left alone before another try.
 const STARVED_RETRY_NS: u64 = 50_000_000;
@@ -97,7 +98,7 @@ impl Server {
         let shared = Rc::new(Shared::new(Site::new(files, options)));
         let listener = base.listen(address, &listen_options, on_accept(&shared))?;
         base.set_listener_error_callback(listener, on_accept_error(&shared))?;
-        let local_addr = base.listener(listener)?.address().inet().ok_or(Error::Invalid("not an address"))?;
+        let local_addr = base.listener(listener)?.address().as_inet().ok_or(Error::Invalid("not an address"))?;
         let timer = base.new_timer(on_timer(&shared))?;
         let mut state = shared.state.borrow_mut();
         (state.listener, state.timer) = (Some(listener), Some(timer));
@@ -165,7 +166,7 @@ fn on_accept<C: 'static>(
 
 fn on_accept_error<C: 'static>(
     shared: &Rc<Shared>,
-) -> impl FnMut(&mut EventBase<C>, ListenerId, Error) + 'static {
+) -> impl FnMut(&mut EventBase<C>, ListenerId, &io::Error) + 'static {
     let shared = Rc::clone(shared);
     move |base, _, error| {
         log::warn!("connections wait to be accepted: {error}");
@@ -198,7 +199,7 @@ impl Shared {
         work: impl FnOnce(&mut State, &mut EventBase<C>) -> T,
     ) -> T {
         let mut state = self.state.borrow_mut();
-        state.site.now_ns = base.now_ns();
+        state.site.now_ns = sys::clock::now_ns();
         state.site.clock.refresh();
         let result = work(&mut state, base);
         state.finish_turn(base);
@@ -255,12 +256,11 @@ impl State {
             let place = table.place(index);
             let Ok(bufferevent) = base.bufferevent(place.bufferevent) else { return self.table.remove(index) };
             let (input, output) = bufferevent.buffers();
-            match place.connection.advance(input, output, site) {
+            let progress = place.connection.advance(input, output, site);
+            let is_drained = output.is_empty();
+            match progress {
                 Ok(Progress::Starved) if self.reclaim(base, index) => {}
-                Ok(progress) => {
-                    let is_drained = output.is_empty();
-                    return self.follow(base, index, progress, is_drained);
-                }
+                Ok(progress) => return self.follow(base, index, progress, is_drained),
                 Err(error) => {
                     log::warn!("a connection is closed: {error}");
                     return self.close(base, index);
