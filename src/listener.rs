@@ -177,8 +177,7 @@ impl Engine {
         let source = Source::Fd { fd: fd.as_raw_fd(), interest: Interest::READ };
         let spec = SlotSpec { owner: owner::LISTENER, source, persist: true, priority: options.priority };
         let slot = reactor.insert(spec)?;
-        let listener =
-            Listener { fd, address, slot, enabled: false, share_left: 0, share: 1, pause: None };
+        let listener = Listener { fd, address, slot, enabled: false, share_left: 0, share: 1, pause: None };
         let id = ListenerId(self.arena.insert(listener));
         reactor.set_owner(slot, owner::LISTENER | u64::from(id.0.index()))?;
         if !options.disabled {

@@ -5,14 +5,14 @@ mod support;
 use std::io::Write;
 use std::net::TcpStream;
 
-use support::alloc::{self, CountingAllocator};
+use support::alloc::{self, Counting};
 use support::net::{bufferevent, pattern, read_exact, run};
 use zerovent::EventBase;
 use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
 use zerovent::event_base::Interest;
 
 #[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+static ALLOCATOR: Counting = Counting;
 
 /// The budget of one idle connection: slots, buffers, callbacks and the descriptor's entry.
 const IDLE_BYTES_MAX: usize = 512;

@@ -263,6 +263,7 @@ impl Run {
     }
 
     /// What [`Run::spare`] has shown and [`Run::commit`] would take.
+    #[inline]
     pub(super) fn spare_shown(&self) -> &[u8] {
         if !self.tail {
             return &[];

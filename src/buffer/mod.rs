@@ -62,7 +62,7 @@ use chain::Chain;
 
 pub use add::End;
 pub use chunk::ChunkPool;
-pub(crate) use io::{Flushed, ReadSpace};
+pub(crate) use io::ReadSpace;
 pub use position::Position;
 pub use search::{Eol, Line};
 pub use segment::{FileSegment, FileSegmentOptions};

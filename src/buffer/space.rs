@@ -60,7 +60,8 @@ impl Evbuffer {
         if count > self.tailroom() {
             self.expand(count)?;
         }
-        Ok(Reservation { buffer: self, wanted: count })
+        self.tail_mut(count);
+        Ok(Reservation { buffer: self })
     }
 }
 
@@ -70,8 +71,8 @@ impl Evbuffer {
 /// Dropping a reservation adds nothing.
 #[derive(Debug)]
 pub struct Reservation<'a> {
+    /// Its last node is a chunk that has shown its tailroom.
     buffer: &'a mut Evbuffer,
-    wanted: usize,
 }
 
 impl Reservation<'_> {
@@ -82,7 +83,7 @@ impl Reservation<'_> {
     #[doc(alias = "evbuffer_commit_space")]
     #[inline]
     pub fn commit(self, count: usize) -> Result<()> {
-        if count > self.buffer.tail_mut(self.wanted).len() {
+        if count > self.len() {
             return Err(Error::OutOfRange);
         }
         if let Some(Node::Chunk(run)) = self.buffer.chain.back_mut() {
@@ -96,6 +97,7 @@ impl Reservation<'_> {
 impl Deref for Reservation<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match self.buffer.chain.back() {
             Some(Node::Chunk(run)) => run.spare_shown(),
@@ -107,7 +109,7 @@ impl Deref for Reservation<'_> {
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.buffer.tail_mut(self.wanted)
+        self.buffer.tail_mut(0)
     }
 }
 

@@ -43,7 +43,7 @@ use bitflags::bitflags;
 
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
-use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
+use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;

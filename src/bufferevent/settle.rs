@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State, socket::later};
 use crate::buffer::Evbuffer;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
 use crate::sys;
 
@@ -101,7 +101,8 @@ impl Bufferevent {
     fn next_deadline(&mut self, now_ns: u64) -> Option<u64> {
         if !self.state.contains(State::CLOSING) {
             let wants_read = self.read_room() > 0;
-            self.read_deadline_ns = keep_or_start(self.read_deadline_ns, wants_read, now_ns, self.read_timeout_ms);
+            self.read_deadline_ns =
+                keep_or_start(self.read_deadline_ns, wants_read, now_ns, self.read_timeout_ms);
             let wants_write = self.wants_write();
             self.write_deadline_ns =
                 keep_or_start(self.write_deadline_ns, wants_write, now_ns, self.write_timeout_ms);

@@ -17,7 +17,12 @@ pub(super) fn source(fd: &OwnedFd, reactor: &Reactor) -> Source {
 
 impl Engine {
     /// Takes in what the reactor reports and reads. Says which bufferevent has callbacks to be made now.
-    pub(crate) fn on_ready(&mut self, reactor: &mut Reactor, index: u64, what: What) -> Option<BuffereventId> {
+    pub(crate) fn on_ready(
+        &mut self,
+        reactor: &mut Reactor,
+        index: u64,
+        what: What,
+    ) -> Option<BuffereventId> {
         let id = self.id_at(index)?;
         self.touch(id);
         let bufferevent = self.arena.get_mut(id.0)?;

@@ -226,16 +226,16 @@ impl<C> EventBase<C> {
     fn call_bufferevent(&mut self, id: BuffereventId, due: Due, events: BevEvents) {
         match due {
             Due::READ => {
-                let place = move |base: &mut Self| base.heard_place(id, due).map(|place| &mut place.read);
-                Taken::call(self, place, |base, callback| callback(base, id));
+                let call = |base: &mut _, callback: &mut DataCallback<C>| callback(base, id);
+                Taken::call(self, move |base| Some(&mut base.heard_place(id, due)?.read), call);
             }
             Due::WRITE => {
-                let place = move |base: &mut Self| base.heard_place(id, due).map(|place| &mut place.write);
-                Taken::call(self, place, |base, callback| callback(base, id));
+                let call = |base: &mut _, callback: &mut DataCallback<C>| callback(base, id);
+                Taken::call(self, move |base| Some(&mut base.heard_place(id, due)?.write), call);
             }
             _ => {
-                let place = move |base: &mut Self| base.heard_place(id, due).map(|place| &mut place.event);
-                Taken::call(self, place, |base, callback| callback(base, id, events));
+                let call = |base: &mut _, callback: &mut EventCallback<C>| callback(base, id, events);
+                Taken::call(self, move |base| Some(&mut base.heard_place(id, due)?.event), call);
             }
         }
     }

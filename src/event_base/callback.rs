@@ -21,11 +21,7 @@ where
     P: Fn(&mut EventBase<C>) -> Option<&mut Option<F>>,
 {
     /// Takes the callback out, lets `call` call it, and puts it back. Does nothing if there is none.
-    pub(super) fn call(
-        base: &'a mut EventBase<C>,
-        place: P,
-        call: impl FnOnce(&mut EventBase<C>, &mut F),
-    ) {
+    pub(super) fn call(base: &'a mut EventBase<C>, place: P, call: impl FnOnce(&mut EventBase<C>, &mut F)) {
         let Some(callback) = place(base).and_then(Option::take) else { return };
         let mut taken = Taken { base, callback: Some(callback), place };
         if let Some(callback) = taken.callback.as_mut() {

@@ -281,8 +281,8 @@ impl<C> EventBase<C> {
     pub(super) fn run_event(&mut self, index: u64, what: What, calls: u32) {
         let Some(id) = u32::try_from(index).ok().and_then(|index| self.events.id_at(index)) else { return };
         for _ in 0..calls {
-            let place = move |base: &mut Self| base.events.get_mut(id).map(|entry| &mut entry.callback);
-            Taken::call(self, place, |base, callback| callback(base, EventId(id), what));
+            let call = |base: &mut _, callback: &mut Callback<C>| callback(base, EventId(id), what);
+            Taken::call(self, move |base| Some(&mut base.events.get_mut(id)?.callback), call);
             if self.is_stopping() {
                 return;
             }

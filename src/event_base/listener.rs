@@ -166,8 +166,8 @@ impl<C> EventBase<C> {
         while !self.is_stopping() {
             match self.listeners.next(&mut self.reactor, id) {
                 Accepted::Connection(fd, peer) => {
-                    let place = move |base: &mut Self| base.live_place(id).map(|place| &mut place.accept);
-                    Taken::call(self, place, |base, callback| callback(base, id, fd, peer));
+                    let call = |base: &mut _, callback: &mut AcceptCallback<C>| callback(base, id, fd, peer);
+                    Taken::call(self, move |base| Some(&mut base.live_place(id)?.accept), call);
                 }
                 Accepted::Failed(error) => self.call_listener_error(id, &error),
                 Accepted::Nothing => return,
@@ -181,8 +181,8 @@ impl<C> EventBase<C> {
             log::warn!("accepting fails, trying again soon: {error}");
             return;
         }
-        let place = move |base: &mut Self| base.live_place(id).map(|place| &mut place.error);
-        Taken::call(self, place, |base, callback| callback(base, id, error));
+        let call = |base: &mut _, callback: &mut ErrorCallback<C>| callback(base, id, error);
+        Taken::call(self, move |base| Some(&mut base.live_place(id)?.error), call);
     }
 
     fn live_place(&mut self, id: ListenerId) -> Option<&mut Callbacks<C>> {

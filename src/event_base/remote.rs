@@ -144,9 +144,14 @@ impl<C> EventBase<C> {
     /// Carries out what other threads have asked for, if they have woken the loop. One message at a time leaves the
     /// queue, so that a task that panics loses none of those behind it.
     pub(super) fn take_messages(&mut self) {
-        if self.reactor.take_notified() && self.inbox.is_empty() {
+        self.empty_inbox();
+        if self.reactor.take_notified() {
             self.mailbox.exchange(&mut self.inbox);
+            self.empty_inbox();
         }
+    }
+
+    fn empty_inbox(&mut self) {
         while let Some(message) = self.inbox.pop_front() {
             self.obey(message);
         }

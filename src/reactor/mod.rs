@@ -462,7 +462,8 @@ impl Reactor {
         let now_ns = self.now();
         let deadline_ns = self.timers.deadline(id.0.index());
         let slot = self.slot(id)?;
-        let mut pending = PendingState { active: slot.state.contains(State::ACTIVE), ..PendingState::default() };
+        let mut pending =
+            PendingState { active: slot.state.contains(State::ACTIVE), ..PendingState::default() };
         if slot.state.contains(State::PENDING) {
             let signal = if slot.state.contains(State::SIGNAL) { What::SIGNAL } else { What::empty() };
             pending.what = What::from_bits_truncate(slot.interest.bits()) | signal;

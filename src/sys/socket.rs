@@ -187,11 +187,11 @@ fn encode_v6(address: &SocketAddrV6) -> libc::sockaddr_in6 {
 }
 
 fn encode_unix(address: &UnixAddr) -> io::Result<(libc::sockaddr_un, usize)> {
-    // An abstract name starts with a NUL and is as long as it says; a path ends with one.
-    let (skip, name, end) = if let Some(path) = address.as_pathname() {
-        (0, path.as_os_str().as_bytes(), 1)
-    } else {
-        (1, address.as_abstract_name().unwrap_or_default(), 0)
+    // An abstract name starts with a NUL and is as long as it says; a path ends with one; no name is nothing at all.
+    let (skip, name, end) = match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) if !address.is_unnamed() => (0, path.as_os_str().as_bytes(), 1),
+        (_, Some(name)) => (1, name, 0),
+        _ => (0, &[][..], 0),
     };
     let mut raw = libc::sockaddr_un { sun_family: libc::AF_UNIX as sa_family_t, sun_path: [0; 108] };
     let len = skip + name.len() + end;

@@ -1,6 +1,12 @@
 //! What the tests share; nothing here is written twice. Each test binary uses its own part of it.
 #![allow(dead_code, reason = "each test binary uses its own part of the support code")]
+#![allow(
+    unreachable_pub,
+    reason = "a test binary has no outside, but support code reads better with its parts named"
+)]
 
+pub mod alloc;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod model;
 pub mod net;

@@ -69,7 +69,10 @@ fn events_of(interest: Interest) -> u32 {
         (Interest::CLOSED, libc::EPOLLRDHUP),
         (Interest::EDGE, libc::EPOLLET),
     ];
-    pairs.into_iter().filter(|(flag, _)| interest.contains(*flag)).fold(0, |all, (_, event)| all | event as u32)
+    pairs
+        .into_iter()
+        .filter(|(flag, _)| interest.contains(*flag))
+        .fold(0, |all, (_, event)| all | event as u32)
 }
 
 /// An error or a full hang-up is something that both reading and writing will find.

@@ -74,7 +74,11 @@ impl Heap {
     }
 
     fn position(&self, slot: u32) -> Option<usize> {
-        self.positions.get(slot as usize).copied().filter(|&position| position != ABSENT).map(|it| it as usize)
+        self.positions
+            .get(slot as usize)
+            .copied()
+            .filter(|&position| position != ABSENT)
+            .map(|it| it as usize)
     }
 
     fn append(&mut self, slot: u32) -> usize {
@@ -121,9 +125,11 @@ impl Heap {
     fn earliest_child(&self, position: usize) -> Option<usize> {
         let first = position * ARITY + 1;
         let end = (first + ARITY).min(self.entries.len());
-        (first..end).reduce(|best, child| {
-            if self.entries[child].is_before(&self.entries[best]) { child } else { best }
-        })
+        (first..end).reduce(
+            |best, child| {
+                if self.entries[child].is_before(&self.entries[best]) { child } else { best }
+            },
+        )
     }
 
     /// Gives memory back when three quarters of it lie idle. The floor keeps a small heap from going back and forth.

@@ -32,7 +32,10 @@ impl Timers {
 
     /// When the slot's timer is due, if it is set.
     pub(crate) fn deadline(&self, slot: u32) -> Option<u64> {
-        self.wanted.get(slot as usize).map(|wanted| wanted.deadline_ns).filter(|&deadline_ns| deadline_ns != 0)
+        self.wanted
+            .get(slot as usize)
+            .map(|wanted| wanted.deadline_ns)
+            .filter(|&deadline_ns| deadline_ns != 0)
     }
 
     /// Sets the slot's timer, or moves it.
