@@ -319,15 +319,17 @@ impl State {
     }
 
     fn event<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32, events: BevEvents) {
+        // One call can tell of an end and of an error: the end of what arrives is no reason to go on sending in vain.
+        if events.intersects(BevEvents::ERROR | BevEvents::TIMEOUT) {
+            self.report(base, index);
+            return self.close(base, index);
+        }
         if events.contains(BevEvents::EOF) {
             let place = self.table.place(index);
             place.peer_closed = true;
             if !place.leaving && place.progress != Progress::Full {
                 self.advance(base, index);
             }
-        } else if events.intersects(BevEvents::ERROR | BevEvents::TIMEOUT) {
-            self.report(base, index);
-            self.close(base, index);
         }
     }
 
