@@ -196,6 +196,25 @@ fn one_flooding_connection_does_not_starve_another() {
 }
 
 #[test]
+fn what_the_shared_read_chunk_had_no_room_for_is_read_all_the_same() {
+    let mut base = base();
+    let (holder, mut first) = bufferevent(&mut base, &Options::new());
+    let (reader, mut second) = bufferevent(&mut base, &Options::new());
+    for id in [holder, reader] {
+        enable_reading(&mut base, id);
+    }
+    // The first connection keeps 40,000 bytes of the chunk; what arrives on the second is more than the rest of it.
+    first.write_all(&pattern(40_000, 1)).unwrap();
+    run_for(&mut base, Duration::from_millis(30));
+    second.write_all(&pattern(60_000, 2)).unwrap();
+    base.bufferevent(reader).unwrap().set_watermark(Interest::READ, 60_000, 0);
+    base.set_read_callback(reader, |base, _| base.loop_break()).unwrap();
+    run(&mut base);
+    assert_eq!(take_all(&mut base, reader), 60_000);
+    assert!(base.context().bytes == pattern(60_000, 2));
+}
+
+#[test]
 fn a_read_timeout_counts_only_while_reading_is_wanted() {
     let mut base = base();
     let (id, _peer) = bufferevent(&mut base, &Options::new());

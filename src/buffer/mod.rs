@@ -97,7 +97,7 @@ pub struct Evbuffer {
     chain: Chain,
     len: usize,
     /// Counts the changes to the content, so that a [`Position`] knows whether it still holds.
-    edits: u64,
+    edits: u32,
     frozen_front: bool,
     frozen_back: bool,
     /// Whether the chain may hold a file node; looking for one is skipped while this is false.
@@ -187,7 +187,7 @@ impl Evbuffer {
 
     #[inline]
     fn note_changed(&mut self, count: usize) {
-        self.edits += u64::from(count > 0);
+        self.edits = self.edits.wrapping_add(u32::from(count > 0));
         self.check_invariants();
     }
 

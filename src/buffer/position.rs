@@ -27,7 +27,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     offset: usize,
-    edits: u64,
+    edits: u32,
 }
 
 impl Position {

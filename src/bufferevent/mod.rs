@@ -206,7 +206,7 @@ pub struct Bufferevent {
 }
 
 /// The heap that an idle bufferevent costs is its slot alone; the budget of a whole idle connection is 512 bytes.
-const _: () = assert!(size_of::<Bufferevent>() <= 320);
+const _: () = assert!(size_of::<Bufferevent>() <= 280);
 
 impl Bufferevent {
     fn new(slot: SlotId, fd: Option<OwnedFd>, options: &Options) -> Self {

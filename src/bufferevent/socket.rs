@@ -75,11 +75,11 @@ impl Bufferevent {
         }
         let Some(fd) = self.fd.as_ref() else { return };
         match self.input.fill_from(fd.as_fd(), room, space) {
-            Ok(0) => self.reached_eof(),
-            Ok(count) => {
+            Ok(filled) if filled.bytes == 0 => self.reached_eof(),
+            Ok(filled) => {
                 // A short read has emptied the socket: the next byte brings an edge. Only the end of the
                 // stream brings none after the one that announced it.
-                let drained = count < room && !self.state.contains(State::PEER_CLOSED);
+                let drained = filled.drained && !self.state.contains(State::PEER_CLOSED);
                 self.state.set(State::READABLE, !drained);
                 self.read_deadline_ns = later(now_ns, self.read_timeout_ms);
                 self.received();

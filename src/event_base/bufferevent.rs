@@ -8,7 +8,7 @@ use super::EventBase;
 use super::callback::Taken;
 use crate::bufferevent::{BevEvents, Bufferevent, BuffereventId, Due, Options};
 use crate::error::Result;
-use crate::reactor::What;
+use crate::reactor::{What, extend_to};
 use crate::util::Address;
 
 type DataCallback<C> = Box<dyn FnMut(&mut EventBase<C>, BuffereventId)>;
@@ -81,9 +81,7 @@ impl<C> EventBase<C> {
     pub fn new_socket(&mut self, fd: Option<OwnedFd>, options: &Options) -> Result<BuffereventId> {
         let id = self.bufferevents.insert(&mut self.reactor, fd, options)?;
         let index = id.0.index() as usize;
-        if self.bufferevent_callbacks.len() <= index {
-            self.bufferevent_callbacks.resize_with(index + 1, Callbacks::default);
-        }
+        extend_to(&mut self.bufferevent_callbacks, index + 1, Callbacks::default);
         Ok(id)
     }
 

@@ -8,7 +8,7 @@ use super::EventBase;
 use super::callback::Taken;
 use crate::error::Result;
 use crate::listener::{Accepted, ListenOptions, Listener, ListenerId};
-use crate::reactor::What;
+use crate::reactor::{What, extend_to};
 use crate::util::Address;
 
 type AcceptCallback<C> = Box<dyn FnMut(&mut EventBase<C>, ListenerId, OwnedFd, Address)>;
@@ -76,9 +76,7 @@ impl<C> EventBase<C> {
     {
         let id = self.listeners.listen(&mut self.reactor, &address.into(), options)?;
         let index = id.0.index() as usize;
-        if self.listener_callbacks.len() <= index {
-            self.listener_callbacks.resize_with(index + 1, Callbacks::default);
-        }
+        extend_to(&mut self.listener_callbacks, index + 1, Callbacks::default);
         self.listener_callbacks[index].accept = Some(Box::new(callback));
         Ok(id)
     }

@@ -1,10 +1,13 @@
 //! Slots with generations: what is removed leaves a stale id behind, never another object's.
 
+use std::num::NonZeroU32;
+
 /// Names a slot, and which of its successive tenants is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RawId {
     index: u32,
-    generation: u32,
+    /// Not 0, so that an optional id is no larger than an id.
+    generation: NonZeroU32,
 }
 
 impl RawId {
@@ -24,7 +27,7 @@ enum Content<T> {
 
 #[derive(Debug)]
 struct Place<T> {
-    generation: u32,
+    generation: NonZeroU32,
     content: Content<T>,
 }
 
@@ -68,7 +71,7 @@ impl<T> Arena<T> {
         let vacant = Content::Vacant { next_vacant: self.first_vacant };
         let content = std::mem::replace(&mut place.content, vacant);
         // A place would have to be reused four thousand million times for an id to come back to life.
-        place.generation = place.generation.wrapping_add(1);
+        place.generation = place.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.first_vacant = id.index;
         self.len -= 1;
         match content {
@@ -121,15 +124,24 @@ impl<T> Arena<T> {
         })
     }
 
-    /// A quarter at a time: what is reserved in vain stays small against what thousands of connections cost.
     fn grow(&mut self) -> u32 {
-        if self.places.len() == self.places.capacity() {
-            self.places.reserve_exact((self.places.len() / 4).max(16));
-        }
         let index = u32::try_from(self.places.len()).expect("fewer than 2^32 objects fit into memory");
         assert!(index != NONE, "the arena is full");
-        self.places.push(Place { generation: 0, content: Content::Vacant { next_vacant: NONE } });
+        let vacant = || Place { generation: NonZeroU32::MIN, content: Content::Vacant { next_vacant: NONE } };
+        extend_to(&mut self.places, index as usize + 1, vacant);
         index
+    }
+}
+
+/// Lengthens a table, an eighth at a time: what is reserved in vain stays small against what thousands of connections
+/// cost.
+pub(crate) fn extend_to<T>(table: &mut Vec<T>, len: usize, fill: impl FnMut() -> T) {
+    if len > table.capacity() {
+        let step = (table.len() / 8).max(16);
+        table.reserve_exact(step.max(len - table.len()));
+    }
+    if len > table.len() {
+        table.resize_with(len, fill);
     }
 }
 

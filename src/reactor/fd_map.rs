@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::backend::Backend;
-use super::{Arena, Interest, RawId, Slot, active::NONE};
+use super::{Arena, Interest, RawId, Slot, active::NONE, arena::extend_to};
 use crate::error::{Error, Result};
 
 /// What one descriptor is registered for.
@@ -45,6 +45,8 @@ const UNKNOWN: FdEntry = FdEntry {
     refused: false,
 };
 
+const _: () = assert!(size_of::<FdEntry>() <= 20, "every descriptor up to the highest one has one");
+
 #[derive(Debug, Default)]
 pub(super) struct FdMap {
     entries: Vec<FdEntry>,
@@ -67,7 +69,7 @@ impl FdMap {
         slot.next_peer = NONE;
         let (fd, edge) = (slot.fd, slot.interest.contains(Interest::EDGE));
         let index = usize::try_from(fd).map_err(|_| Error::Invalid("a descriptor is not negative"))?;
-        self.grow_to(index);
+        extend_to(&mut self.entries, index + 1, || UNKNOWN);
         let entry = &mut self.entries[index];
         if entry.first == NONE {
             entry.rebound |= !entry.applied.is_empty() && entry.bound != Some(id);
@@ -145,16 +147,6 @@ impl FdMap {
     /// Whether a change could not be applied and waits for another try.
     pub(super) fn has_unapplied(&self) -> bool {
         !self.dirty.is_empty()
-    }
-
-    fn grow_to(&mut self, index: usize) {
-        if index >= self.entries.len() {
-            let missing = index + 1 - self.entries.len();
-            if index >= self.entries.capacity() {
-                self.entries.reserve_exact(missing.max(self.entries.len() / 4).max(64));
-            }
-            self.entries.resize(index + 1, UNKNOWN);
-        }
     }
 
     fn accept_again(&mut self, fd: RawFd) {

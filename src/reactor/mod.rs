@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use bitflags::bitflags;
 
-pub(crate) use arena::{Arena, RawId};
+pub(crate) use arena::{Arena, RawId, extend_to};
 pub(crate) use notify::Notifier;
 
 use crate::error::{Error, Result};
@@ -139,8 +139,6 @@ bitflags! {
 #[derive(Debug)]
 struct Slot {
     owner: u64,
-    /// What a persistent slot's timeout restarts with; 0 is none.
-    interval_ns: u64,
     /// The descriptor or the signal's number; -1 is neither.
     fd: RawFd,
     /// How often its signal came.
@@ -155,7 +153,7 @@ struct Slot {
     priority: u8,
 }
 
-const _: () = assert!(size_of::<Slot>() <= 48, "thousands of idle connections have one each");
+const _: () = assert!(size_of::<Slot>() <= 40, "thousands of idle connections have one each");
 
 impl Slot {
     fn holds_loop(&self) -> bool {
@@ -292,7 +290,6 @@ impl Reactor {
         }
         let mut slot = Slot {
             owner: spec.owner,
-            interval_ns: 0,
             fd: -1,
             calls: 0,
             next_peer: active::NONE,
@@ -394,11 +391,12 @@ impl Reactor {
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
         self.start_waiting(id)?;
         let Some(timeout) = timeout else { return Ok(()) };
-        let interval_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        let deadline_ns = self.now().saturating_add(interval_ns);
+        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let deadline_ns = self.now().saturating_add(timeout_ns);
         let slot = self.slot(id)?;
-        slot.interval_ns = if slot.state.contains(State::PERSIST) { interval_ns } else { 0 };
-        if slot.what == What::TIMEOUT {
+        let (persists, what) = (slot.state.contains(State::PERSIST), slot.what);
+        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
+        if what == What::TIMEOUT {
             // The new timeout replaces the one that has passed but has not been told of.
             self.deactivate(id)?;
         }
@@ -416,7 +414,7 @@ impl Reactor {
 
     /// Takes back a slot's timeout alone.
     pub(crate) fn remove_timer(&mut self, id: SlotId) -> Result<()> {
-        self.slot(id)?.interval_ns = 0;
+        self.timers.set_period(id.0.index(), 0);
         self.set_deadline(id, None)
     }
 
@@ -557,14 +555,15 @@ impl Reactor {
         let id = SlotId(self.slots.id_at(index)?);
         let slot = self.slots.get(id.0)?;
         let invocation = Invocation { owner: slot.owner, what: slot.what, calls: slot.calls };
-        let (persist, interval_ns) = (slot.state.contains(State::PERSIST), slot.interval_ns);
+        let persist = slot.state.contains(State::PERSIST);
+        let period_ns = self.timers.period(index);
         // The slot was found a moment ago, so none of these can find it stale.
         let _ = self.deactivate(id);
         if !persist {
             let _ = self.del(id);
-        } else if interval_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
+        } else if period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
             // A timeout beside a descriptor counts from the last activity.
-            let _ = self.set_deadline(id, Some(self.now().saturating_add(interval_ns)));
+            let _ = self.set_deadline(id, Some(self.now().saturating_add(period_ns)));
         }
         Some(invocation)
     }

@@ -108,9 +108,7 @@ impl Reactor {
         while let Some((index, deadline_ns)) = self.timers.pop_due(self.now_ns) {
             let Some(id) = self.slots.id_at(index) else { continue };
             let id = SlotId(id);
-            let Ok(slot) = self.slot(id) else { continue };
-            let interval_ns = slot.interval_ns;
-            let next_ns = next_period(deadline_ns, interval_ns, self.now_ns);
+            let next_ns = next_period(deadline_ns, self.timers.period(index), self.now_ns);
             let _ = self.set_deadline(id, next_ns);
             let _ = self.activate(id, What::TIMEOUT);
         }
@@ -207,11 +205,11 @@ impl Reactor {
 
 /// When a periodic timer is due next: it goes on from when it was due, however late that was noticed, but
 /// periods that were missed altogether collapse into one.
-fn next_period(due_ns: u64, interval_ns: u64, now_ns: u64) -> Option<u64> {
-    let next_ns = due_ns.saturating_add(interval_ns);
-    match interval_ns {
+fn next_period(due_ns: u64, period_ns: u64, now_ns: u64) -> Option<u64> {
+    let next_ns = due_ns.saturating_add(period_ns);
+    match period_ns {
         0 => None,
-        _ if next_ns <= now_ns => Some(now_ns.saturating_add(interval_ns)),
+        _ if next_ns <= now_ns => Some(now_ns.saturating_add(period_ns)),
         _ => Some(next_ns),
     }
 }

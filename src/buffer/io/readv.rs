@@ -17,6 +17,15 @@ const SETTLED_MAX: usize = 1024;
 /// A larger chunk is too large when less than one part in this many is in view.
 const SETTLED_RATIO: usize = 4;
 
+/// What one [`Evbuffer::fill_from`] brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Filled {
+    /// Bytes that were added; 0 is the end of the stream.
+    pub(crate) bytes: usize,
+    /// Whether the descriptor gave less than there was room for: a stream socket has nothing more for now.
+    pub(crate) drained: bool,
+}
+
 /// The current read chunk of an event loop: reads take runs off its front, one after the other.
 ///
 /// When nobody holds a run of it any more, the next read starts at its beginning again: the same 64 KiB serve one message after
@@ -62,7 +71,8 @@ impl ReadSpace {
 }
 
 impl Evbuffer {
-    /// Receives up to `max` bytes with exactly one call, into the chunk of `space`, whatever is frozen; 0 is the end of the stream.
+    /// Receives up to `max` bytes with exactly one call, into the chunk of `space`, whatever is frozen. The
+    /// chunk may have less room than `max` left, so whether more waits is told apart.
     ///
     /// # Errors
     /// What the call answered, `WouldBlock` included, or `OutOfMemory`; the buffer is then as it was.
@@ -71,11 +81,9 @@ impl Evbuffer {
         fd: BorrowedFd<'_>,
         max: usize,
         space: &mut ReadSpace,
-    ) -> io::Result<usize> {
+    ) -> io::Result<Filled> {
         let max = max.min(CHUNK_MAX);
-        if max == 0 {
-            return Ok(0);
-        }
+        debug_assert!(max > 0, "a read of nothing would look like the end of the stream");
         self.admit(false, max)?;
         // What cannot be undone after the call is done before it.
         self.chain.reserve(1)?;
@@ -89,7 +97,7 @@ impl Evbuffer {
             stats::count(|totals| &totals.received, count);
             self.note_added(count);
         }
-        Ok(count)
+        Ok(Filled { bytes: count, drained: count < max })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::sys::epoll;
 /// How many reports one wait takes: from few, doubling whenever all of them were used, up to a bound that keeps
 /// a turn short.
 const BATCH_MIN: usize = 32;
-const BATCH_MAX: usize = 4096;
+const BATCH_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Epoll {

@@ -4,6 +4,8 @@
 //! Where each slot's entry sits is kept in a dense array beside the heap, so that moving an entry touches four
 //! bytes of it and not the slot.
 
+use crate::reactor::arena::extend_to;
+
 /// When a slot's timer is due. Entries with the same deadline come out in the order in which they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -82,9 +84,7 @@ impl Heap {
     }
 
     fn append(&mut self, slot: u32) -> usize {
-        if self.positions.len() <= slot as usize {
-            self.positions.resize(slot as usize + 1, ABSENT);
-        }
+        extend_to(&mut self.positions, slot as usize + 1, || ABSENT);
         self.entries.push(Entry { deadline_ns: 0, order: 0, slot });
         self.entries.len() - 1
     }

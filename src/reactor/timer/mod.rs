@@ -6,6 +6,7 @@
 
 mod heap;
 
+use super::arena::extend_to;
 use heap::{Entry, Heap};
 
 /// What a slot's timer is set to; a deadline of 0 is none.
@@ -22,12 +23,19 @@ const NOTHING: Wanted = Wanted { deadline_ns: 0, order: 0 };
 pub(crate) struct Timers {
     heap: Heap,
     wanted: Vec<Wanted>,
+    /// What the timers of persistent events start again with; few have one.
+    periods_ns: Vec<u64>,
     next_order: u32,
 }
 
 impl Timers {
     pub(crate) fn with_capacity(slots: usize) -> Self {
-        Timers { heap: Heap::with_capacity(0), wanted: Vec::with_capacity(slots), next_order: 0 }
+        Timers {
+            heap: Heap::with_capacity(slots),
+            wanted: Vec::with_capacity(slots),
+            periods_ns: Vec::new(),
+            next_order: 0,
+        }
     }
 
     /// When the slot's timer is due, if it is set.
@@ -38,14 +46,27 @@ impl Timers {
             .filter(|&deadline_ns| deadline_ns != 0)
     }
 
+    /// What the slot's timer starts again with when it has come due; 0 is nothing.
+    pub(crate) fn period(&self, slot: u32) -> u64 {
+        self.periods_ns.get(slot as usize).copied().unwrap_or(0)
+    }
+
+    /// Sets what the slot's timer starts again with; 0 is nothing.
+    pub(crate) fn set_period(&mut self, slot: u32, period_ns: u64) {
+        if period_ns != 0 {
+            extend_to(&mut self.periods_ns, slot as usize + 1, || 0);
+        }
+        if let Some(period) = self.periods_ns.get_mut(slot as usize) {
+            *period = period_ns;
+        }
+    }
+
     /// Sets the slot's timer, or moves it.
     pub(crate) fn set(&mut self, slot: u32, deadline_ns: u64) {
         let deadline_ns = deadline_ns.max(1);
         let order = self.next_order;
         self.next_order = order.wrapping_add(1);
-        if self.wanted.len() <= slot as usize {
-            self.wanted.resize(slot as usize + 1, NOTHING);
-        }
+        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
         self.wanted[slot as usize] = Wanted { deadline_ns, order };
         let comes_up_in_time = self.heap.get(slot).is_some_and(|entry| entry.deadline_ns <= deadline_ns);
         if !comes_up_in_time {
@@ -63,6 +84,7 @@ impl Timers {
     /// Takes the slot's timer back and its entry out: the slot is going to be somebody else's.
     pub(crate) fn forget(&mut self, slot: u32) {
         self.cancel(slot);
+        self.set_period(slot, 0);
         self.heap.remove(slot);
     }
 
@@ -74,7 +96,8 @@ impl Timers {
     /// Takes out the first timer that is due by `now_ns`, with its deadline.
     pub(crate) fn pop_due(&mut self, now_ns: u64) -> Option<(u32, u64)> {
         let entry = self.settle_front().filter(|entry| entry.deadline_ns <= now_ns)?;
-        self.forget(entry.slot);
+        self.cancel(entry.slot);
+        self.heap.remove(entry.slot);
         Some((entry.slot, entry.deadline_ns))
     }
 
