@@ -415,7 +415,9 @@ fn shutting_down_finishes_what_is_in_flight_and_closes_the_rest() {
     assert!(last.status == 200 && last.closes());
     let digest = busy.digest(head.length, 64 << 10, || {});
     assert_eq!(digest, Some(support::http::sha256(&pattern(32 << 20, 9))));
+    let sent = Instant::now();
     assert!(busy.is_closed());
+    assert!(sent.elapsed() < Duration::from_secs(5), "it is closed when it is out, and not by a timeout");
     let address = server.address();
     drop((busy, asking));
     server.stop();

@@ -311,7 +311,8 @@ impl State {
     /// Everything that was queued for a connection has been sent.
     fn drained<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
         let place = self.table.place(index);
-        if place.leaving {
+        let was_last = self.site.draining && place.progress == Progress::Idle;
+        if place.leaving || was_last {
             self.part(base, index);
         } else if place.progress == Progress::Full {
             self.advance(base, index);

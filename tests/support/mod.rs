@@ -10,3 +10,4 @@ pub mod alloc;
 pub mod http;
 pub mod model;
 pub mod net;
+pub mod process;
