@@ -1,13 +1,14 @@
 //! The loop. One turn, in order:
 //!
-//! 1. Stop, if a callback asked for it, or if nothing is left to wait for.
+//! 1. Stop, if a callback asked for it.
 //! 2. Settle: what callbacks asked of bufferevents is carried out.
 //! 3. Call what settling has made due, and settle once more, so that a write callback waits for no system call.
-//! 4. Prepare: tell the kernel what has changed, and find out how long to wait.
-//! 5. Wait.
-//! 6. Complete: readiness, signals, due timers and the ready list become active.
-//! 7. Take the messages of other threads.
-//! 8. Call what is active, of the most important priority that has anything.
+//! 4. Stop, if that asked for it, or if nothing is left to wait for.
+//! 5. Prepare: tell the kernel what has changed, and find out how long to wait.
+//! 6. Wait.
+//! 7. Complete: readiness, signals, due timers and the ready list become active.
+//! 8. Take the messages of other threads.
+//! 9. Call what is active, of the most important priority that has anything.
 //!
 //! Less important priorities have their turn when a turn brings nothing more important.
 
@@ -133,21 +134,31 @@ impl<C> EventBase<C> {
             return Err(Error::Reentrant);
         }
         let running = Running::begin(self);
+        let ended = running.base.turn_until_told(how)?;
+        // What the last callbacks wrote leaves although the loop does not wait again.
+        running.base.settle();
+        Ok(ended)
+    }
+
+    fn turn_until_told(&mut self, how: Run) -> Result<Ended> {
         loop {
-            if let Some(ended) = running.base.why_stop(how) {
+            if let Some(ended) = self.why_told() {
                 return Ok(ended);
             }
-            if running.base.turn(how)? {
-                return Ok(running.base.why_ended().unwrap_or(Ended::Done));
+            self.call_settled();
+            if let Some(ended) = self.why_told().or_else(|| self.why_empty(how)) {
+                return Ok(ended);
+            }
+            if self.wait_and_call(how)? {
+                return Ok(self.why_told().unwrap_or(Ended::Done));
             }
         }
     }
 
-    /// One turn; says whether `how` makes it the last.
-    fn turn(&mut self, how: Run) -> Result<bool> {
+    /// The rest of a turn, from preparing on; says whether `how` makes it the last.
+    fn wait_and_call(&mut self, how: Run) -> Result<bool> {
         self.control.turns += 1;
-        self.call_settled();
-        let poll = how.contains(Run::NONBLOCK) || self.is_stopping() || !self.inbox.is_empty();
+        let poll = how.contains(Run::NONBLOCK) || !self.inbox.is_empty();
         let mut wait = self.reactor.prepare(poll);
         let waited = wait.wait();
         self.reactor.complete(wait);
@@ -155,7 +166,6 @@ impl<C> EventBase<C> {
         self.take_messages();
         let called = self.call_active();
         let rested = self.reactor.active_len() == 0;
-        self.settle();
         Ok((how.contains(Run::ONCE) && called > 0 && rested) || (how.contains(Run::NONBLOCK) && called == 0))
     }
 
@@ -196,15 +206,7 @@ impl<C> EventBase<C> {
         }
     }
 
-    fn why_stop(&mut self, how: Run) -> Option<Ended> {
-        self.why_ended().or_else(|| {
-            let idle = !how.contains(Run::NO_EXIT_ON_EMPTY) && !self.reactor.has_work();
-            // What callbacks, or the user before the loop, asked of bufferevents may be work yet.
-            (idle && !self.bufferevents.has_touched()).then_some(Ended::Empty)
-        })
-    }
-
-    fn why_ended(&self) -> Option<Ended> {
+    fn why_told(&self) -> Option<Ended> {
         if self.control.breaking {
             Some(Ended::Break)
         } else if self.control.exit {
@@ -212,6 +214,11 @@ impl<C> EventBase<C> {
         } else {
             None
         }
+    }
+
+    fn why_empty(&self, how: Run) -> Option<Ended> {
+        let empty = !how.contains(Run::NO_EXIT_ON_EMPTY) && !self.reactor.has_work() && self.inbox.is_empty();
+        empty.then_some(Ended::Empty)
     }
 
     /// Whether the calls of this turn that are left are to wait.

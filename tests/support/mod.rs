@@ -11,3 +11,4 @@ pub mod http;
 pub mod model;
 pub mod net;
 pub mod process;
+pub mod source;

@@ -234,3 +234,171 @@ fn is_oversized(node: &Node) -> bool {
     let storage = node.storage_bytes();
     storage > SETTLED_MAX && node.len() < storage / SETTLED_RATIO
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::buffer::chunk::ChunkPool;
+
+    /// Sends `message` and receives it through `space`.
+    fn receive(buf: &mut Evbuffer, space: &mut ReadSpace, message: &[u8]) {
+        let (from, mut to) = UnixStream::pair().expect("a pair");
+        to.write_all(message).expect("room in the socket");
+        let count = buf.fill_from(from.as_fd(), usize::MAX, space).expect("readable").bytes;
+        assert_eq!(count, message.len());
+    }
+
+    #[test]
+    fn one_chunk_serves_message_after_message() {
+        let (mut buf, mut space) = (Evbuffer::new(), ReadSpace::new());
+        receive(&mut buf, &mut space, b"first");
+        let first = buf.pullup(5).expect("there").as_ptr();
+        buf.drain(5).expect("not frozen");
+        let idle = ChunkPool::idle_bytes();
+        for _ in 0..100 {
+            receive(&mut buf, &mut space, b"again");
+            let bytes = buf.pullup(5).expect("there");
+            assert_eq!(
+                (bytes, bytes.as_ptr()),
+                (&b"again"[..], first),
+                "the hot chunk is used from its start"
+            );
+            buf.drain(5).expect("not frozen");
+            assert_eq!(ChunkPool::idle_bytes(), idle, "and no other one is taken");
+        }
+    }
+
+    #[test]
+    fn readers_share_a_chunk_without_seeing_each_other() {
+        let mut space = ReadSpace::new();
+        let mut all: Vec<Evbuffer> = (0..200_u8)
+            .map(|index| {
+                let mut buf = Evbuffer::new();
+                receive(&mut buf, &mut space, &[index; 1000]);
+                // What a buffer adds itself must not land in what the next one receives.
+                buf.add(&[index; 10]).expect("added");
+                buf
+            })
+            .collect();
+        for (index, buf) in all.iter_mut().enumerate() {
+            assert_eq!(buf.pullup(1010).expect("there"), [index as u8; 1010]);
+        }
+    }
+
+    #[test]
+    fn what_one_buffer_receives_in_pieces_is_one_node() {
+        let (mut buf, mut space) = (Evbuffer::new(), ReadSpace::new());
+        for piece in [&b"one "[..], b"two ", b"three"] {
+            receive(&mut buf, &mut space, piece);
+        }
+        assert_eq!(buf.contiguous_len(), 13);
+        assert_eq!(buf.pullup(13).expect("there"), b"one two three");
+    }
+
+    #[test]
+    fn a_read_takes_no_more_than_it_was_told() {
+        let (from, mut to) = UnixStream::pair().expect("a pair");
+        to.write_all(&[1; 100_000]).expect("room in the socket");
+        let (mut buf, mut space) = (Evbuffer::new(), ReadSpace::new());
+        assert_eq!(buf.fill_from(from.as_fd(), 7, &mut space).expect("readable").bytes, 7);
+        assert_eq!(buf.fill_from(from.as_fd(), usize::MAX, &mut space).expect("readable").bytes, CHUNK_MAX);
+        from.set_nonblocking(true).expect("non-blocking");
+        while buf.len() < 100_000 {
+            assert!(buf.fill_from(from.as_fd(), usize::MAX, &mut space).expect("readable").bytes > 0);
+        }
+        let blocked = buf.fill_from(from.as_fd(), 10, &mut space).expect_err("nothing there");
+        assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
+        drop(to);
+        assert_eq!(buf.fill_from(from.as_fd(), 10, &mut space).expect("the end").bytes, 0);
+        assert_eq!(buf.len(), 100_000);
+    }
+
+    #[test]
+    fn a_pipe_can_be_received_from() {
+        let (from, mut to) = io::pipe().expect("a pipe");
+        to.write_all(b"no socket").expect("room in the pipe");
+        let (mut buf, mut space) = (Evbuffer::new(), ReadSpace::new());
+        assert_eq!(buf.fill_from(from.as_fd(), 100, &mut space).expect("readable").bytes, 9);
+        assert_eq!(buf.pullup(9).expect("there"), b"no socket");
+    }
+
+    /// The bound of the documentation: 10,000 one-byte messages kept from 10,000 full read chunks.
+    #[test]
+    fn a_slow_reader_does_not_pin_read_chunks() {
+        let (mut kept, mut space) = (Evbuffer::new(), ReadSpace::new());
+        let (from, mut to) = UnixStream::pair().expect("a pair");
+        let message = vec![7; CHUNK_MAX];
+        let mut alone = Vec::new();
+        for _ in 0..10_000 {
+            to.write_all(&message).expect("room in the socket");
+            let mut whole = Evbuffer::new();
+            while whole.len() < message.len() {
+                whole.fill_from(from.as_fd(), usize::MAX, &mut space).expect("readable");
+            }
+            whole.drain(message.len() - 1).expect("not frozen");
+            kept.add_buffer(&mut whole).expect("moved");
+            kept.settle_storage();
+            let mut one = Evbuffer::new();
+            receive(&mut one, &mut space, b"y");
+            one.settle_storage();
+            alone.push(one);
+        }
+        assert_eq!(kept.len(), 10_000);
+        assert!(kept.storage_bytes() <= 20_000, "one buffer holds {}", kept.storage_bytes());
+        let most = alone.iter().map(Evbuffer::storage_bytes).max();
+        assert!(most <= Some(2 * 96), "a one-byte buffer holds {most:?}");
+    }
+
+    #[test]
+    fn settling_changes_no_byte_and_keeps_what_is_large_enough() {
+        let (mut buf, mut space) = (Evbuffer::new(), ReadSpace::new());
+        receive(&mut buf, &mut space, &[1; 20_000]);
+        let place = buf.pullup(1).expect("there").as_ptr();
+        buf.settle_storage();
+        assert_eq!(buf.pullup(1).expect("there").as_ptr(), place, "a quarter of a chunk is worth its chunk");
+        buf.add_reference(&b"reference"[..]).expect("added");
+        receive(&mut buf, &mut space, &[2; 100]);
+        buf.drain(19_000).expect("not frozen");
+        buf.expand(5000).expect("expanded");
+        let before = stats::CopyStats::now();
+        buf.settle_storage();
+        assert_eq!((stats::CopyStats::now() - before).copied, 1100);
+        buf.settle_storage();
+        assert_eq!((stats::CopyStats::now() - before).copied, 1100, "once is enough");
+        assert!(buf.storage_bytes() <= 4 * 1100 + 2048, "{}", buf.storage_bytes());
+        let mut expected = vec![1; 1000];
+        expected.extend_from_slice(b"reference");
+        expected.extend([2; 100]);
+        assert_eq!(buf.pullup(1109).expect("there"), expected);
+        let mut nothing = Evbuffer::new();
+        nothing.settle_storage();
+        assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn flushing_says_whether_the_descriptor_was_full() {
+        let (to, mut from) = UnixStream::pair().expect("a pair");
+        to.set_nonblocking(true).expect("non-blocking");
+        let mut buf = Evbuffer::new();
+        buf.freeze(crate::buffer::End::Front);
+        buf.add(&[5; 1000]).expect("added");
+        let some = buf.flush_to(to.as_fd(), 600).expect("room");
+        assert_eq!(
+            (some.bytes, some.blocked),
+            (600, false),
+            "a limit is not a full socket, a frozen front no obstacle"
+        );
+        let rest = buf.flush_to(to.as_fd(), usize::MAX).expect("room");
+        assert_eq!((rest.bytes, rest.blocked), (400, false));
+        from.read_exact(&mut [0; 1000]).expect("all of it");
+        buf.add_reference(vec![6; 4 << 20]).expect("added");
+        let part = buf.flush_to(to.as_fd(), usize::MAX).expect("some room");
+        assert!(part.blocked && part.bytes > 0 && buf.len() == (4 << 20) - part.bytes);
+        let none = buf.flush_to(to.as_fd(), usize::MAX).expect("no error");
+        assert_eq!((none.bytes, none.blocked), (0, true));
+    }
+}

@@ -1,0 +1,281 @@
+//! Small cases, all of them: every way to cut a text into nodes, every read size, every split point.
+
+mod support;
+
+use support::model::naive_eol;
+use zerovent::buffer::Eol;
+use zerovent::{Error, Evbuffer};
+
+const EOLS: [Eol; 5] = [Eol::Any, Eol::Crlf, Eol::CrlfStrict, Eol::Lf, Eol::Nul];
+
+/// How a piece of text becomes a node.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Chunk,
+    Reference,
+    File,
+}
+
+const KINDS: [Kind; 3] = [Kind::Chunk, Kind::Reference, Kind::File];
+
+/// Adds `piece` as a node of its own, whatever stands in front.
+fn add_node(buf: &mut Evbuffer, piece: &[u8], kind: Kind) {
+    match kind {
+        Kind::Chunk => {
+            let mut one = Evbuffer::new();
+            one.add(piece).expect("added");
+            // A buffer that shares the chunk keeps later pieces out of its tailroom.
+            buf.add_buffer_reference(&one).expect("added");
+        }
+        Kind::Reference => buf.add_reference(piece.to_vec()).expect("added"),
+        Kind::File => {
+            let mut file = tempfile::tempfile().expect("a file");
+            std::io::Write::write_all(&mut file, piece).expect("room for it");
+            buf.add_file(file, 0, None).expect("added");
+        }
+    }
+}
+
+/// `text` in nodes of `size` bytes.
+fn in_nodes_of(size: usize, text: &[u8], kind: Kind) -> Evbuffer {
+    let mut buf = Evbuffer::new();
+    text.chunks(size).for_each(|piece| add_node(&mut buf, piece, kind));
+    buf
+}
+
+fn content(buf: &mut Evbuffer) -> Vec<u8> {
+    let len = buf.len();
+    buf.pullup(len).expect("its own length").to_vec()
+}
+
+#[test]
+fn every_node_size_with_every_read_size() {
+    let text: Vec<u8> = (0..150).collect();
+    for kind in KINDS {
+        for size in 1..=64 {
+            for read in 1..=64 {
+                if matches!(kind, Kind::File) && (size * 7 + read) % 61 != 0 {
+                    continue; // Opening files is slow; every size and every read still occur.
+                }
+                let mut buf = in_nodes_of(size, &text, kind);
+                let mut all = Vec::new();
+                let mut part = vec![0; read];
+                loop {
+                    let count = buf.remove(&mut part).expect("not frozen");
+                    all.extend_from_slice(&part[..count]);
+                    if count == 0 {
+                        break;
+                    }
+                    assert!(count == read || buf.is_empty());
+                }
+                assert_eq!(all, text, "{kind:?} of {size}, reads of {read}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_split_point_of_moving_splitting_and_pulling_up() {
+    let text: Vec<u8> = (0..40).collect();
+    for kind in KINDS {
+        for size in [1, 2, 3, 7, 13, 20, 40] {
+            for at in 0..=text.len() {
+                let (front, back) = text.split_at(at);
+                let make = || in_nodes_of(size, &text, kind);
+
+                let (mut src, mut dst) = (make(), Evbuffer::new());
+                assert_eq!(src.remove_buffer(&mut dst, at).expect("moved"), at);
+                assert_eq!((content(&mut dst), content(&mut src)), (front.to_vec(), back.to_vec()));
+                dst.add_buffer(&mut src).expect("moved back");
+                assert_eq!(content(&mut dst), text);
+
+                let (mut src, mut dst) = (make(), in_nodes_of(3, b"before", kind));
+                src.remove_buffer(&mut dst, at).expect("moved");
+                assert_eq!(content(&mut dst), [b"before", front].concat());
+                dst.prepend_buffer(&mut src).expect("moved to the front");
+                assert_eq!(content(&mut dst), [back, b"before", front].concat());
+
+                let mut src = make();
+                assert_eq!(content(&mut src.split_to(at).expect("inside")), front);
+                assert_eq!(content(&mut src), back);
+                assert!(matches!(src.split_to(back.len() + 1), Err(Error::OutOfRange)));
+
+                let mut src = make();
+                assert_eq!(src.remove_bytes(at).expect("inside"), front);
+                assert_eq!(content(&mut src), back);
+
+                let mut src = make();
+                assert_eq!(src.pullup(at).expect("inside"), front);
+                assert_eq!(content(&mut src), text);
+
+                let mut src = make();
+                src.pullup_mut(at).expect("inside").fill(0);
+                assert_eq!(content(&mut src), [&vec![0; at][..], back].concat());
+
+                let mut src = make();
+                src.drain(at).expect("not frozen");
+                src.prepend(front).expect("prepended");
+                assert_eq!(content(&mut src), text);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_needle_is_found_across_every_border() {
+    let text = b"aababcaabcabcdaabcabcdabcabcde";
+    for kind in [Kind::Chunk, Kind::Reference] {
+        for size in 1..=text.len() {
+            let mut buf = in_nodes_of(size, text, kind);
+            for from in 0..text.len() {
+                for to in from..=text.len() {
+                    let needle = &text[from..to];
+                    let expected = (0..text.len()).find(|&at| text[at..].starts_with(needle));
+                    let found = buf.search(needle, None).expect("memory").map(|place| place.offset());
+                    assert_eq!(found, expected, "{needle:?} in nodes of {size}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_search_starts_and_ends_where_it_is_told() {
+    let text = b"abcabcabc";
+    for size in 1..=text.len() {
+        let mut buf = in_nodes_of(size, text, Kind::Reference);
+        for start in 0..=text.len() {
+            for end in 0..=text.len() {
+                for needle in [&b""[..], b"a", b"abc", b"cab", b"bcabc", b"x"] {
+                    let expected =
+                        (start..=end).find(|&at| at + needle.len() <= end && text[at..].starts_with(needle));
+                    let range = (buf.position(start).expect("inside"), buf.position(end).expect("inside"));
+                    let found = buf.search_range(needle, Some(range.0), Some(range.1)).expect("current");
+                    assert_eq!(found.map(|place| place.offset()), expected, "{needle:?} in {start}..{end}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn lines_end_where_they_should_across_every_border() {
+    let texts: [&[u8]; 8] = [
+        b"a\r\nb\nc\rd\0e\r\r\nf\n\rg",
+        b"\r\n\r\n\n\n\0\0",
+        b"no end",
+        b"\r",
+        b"\n",
+        b"\r\n",
+        b"x\r",
+        b"\r\r\n",
+    ];
+    for (text, eol) in texts.into_iter().flat_map(|text| EOLS.map(|eol| (text, eol))) {
+        for size in 1..=text.len() {
+            for kind in KINDS {
+                let mut buf = in_nodes_of(size, text, kind);
+                for start in 0..=text.len() {
+                    let place = buf.position(start).expect("inside");
+                    let found = buf.search_eol(Some(place), eol).expect("readable");
+                    let found = found.map(|(place, len)| (place.offset(), len));
+                    assert_eq!(found, naive_eol(text, start, eol), "{text:?} {eol:?} from {start}");
+                }
+                check_lines(text, size, kind, eol);
+            }
+        }
+    }
+}
+
+fn check_lines(text: &[u8], size: usize, kind: Kind, eol: Eol) {
+    let mut owned = in_nodes_of(size, text, kind);
+    let mut lent = in_nodes_of(size, text, kind);
+    let mut into = in_nodes_of(size, text, kind);
+    let mut rest = text;
+    while let Some((len, eol_len)) = naive_eol(rest, 0, eol) {
+        let expected = &rest[..len];
+        assert_eq!(owned.read_line(eol).expect("readable").as_deref(), Some(expected), "{text:?} {eol:?}");
+        lent.line(eol).expect("readable").expect("a line").keep();
+        assert_eq!(lent.line(eol).expect("readable").as_deref(), Some(expected), "{text:?} {eol:?}");
+        let mut line = b"kept".to_vec();
+        assert_eq!(into.read_line_into(eol, &mut line).expect("readable"), Some(len));
+        assert_eq!(line, [b"kept", expected].concat());
+        rest = &rest[len + eol_len..];
+    }
+    assert_eq!(owned.read_line(eol).expect("readable"), None);
+    assert!(lent.line(eol).expect("readable").is_none());
+    assert_eq!((content(&mut owned), content(&mut lent)), (rest.to_vec(), rest.to_vec()));
+}
+
+/// Arguments that make no sense are errors or do little; they never panic and never allocate what they say.
+#[test]
+fn absurd_arguments_are_harmless() {
+    for absurd in [usize::MAX, usize::MAX - 1, isize::MAX as usize, isize::MAX as usize - 1] {
+        let mut buf = Evbuffer::new();
+        buf.add(b"some bytes").expect("added");
+        assert!(buf.expand(absurd).is_err());
+        assert!(buf.reserve(absurd).is_err());
+        assert!(matches!(buf.pullup(absurd), Err(Error::OutOfRange)));
+        assert!(matches!(buf.pullup_mut(absurd), Err(Error::OutOfRange)));
+        assert!(matches!(buf.remove_bytes(absurd), Err(Error::OutOfRange)));
+        assert!(matches!(buf.split_to(absurd), Err(Error::OutOfRange)));
+        assert!(matches!(buf.position(absurd), Err(Error::OutOfRange)));
+        let front = buf.position(0).expect("inside");
+        assert!(matches!(buf.advance_position(front, absurd), Err(Error::OutOfRange)));
+        assert!(matches!(buf.reserve(1).expect("space").commit(absurd), Err(Error::OutOfRange)));
+        assert_eq!(buf.peek(absurd).expect("memory").count(), 1);
+        assert_eq!(buf.peek_from(front, absurd).expect("memory").count(), 1);
+        let mut dst = Evbuffer::new();
+        assert_eq!(buf.remove_buffer(&mut dst, absurd).expect("all of it"), 10);
+        buf.drain(absurd).expect("nothing there");
+        dst.drain(absurd).expect("all of it");
+        assert!(dst.is_empty());
+    }
+}
+
+/// A terabyte of nothing, doubled until a length could not say it any more.
+#[test]
+fn lengths_are_refused_before_they_wrap() {
+    let file = tempfile::tempfile().expect("a file");
+    file.set_len(1 << 43).expect("sparse");
+    let mut buf = Evbuffer::new();
+    buf.add_file(file, 0, None).expect("added");
+    let refused = (0..64).find_map(|_| {
+        let mut share = Evbuffer::new();
+        share.add_buffer_reference(&buf).expect("as long as the other");
+        let before = buf.len();
+        let result = buf.add_buffer(&mut share);
+        assert!(result.is_ok() || (buf.len(), share.len()) == (before, before));
+        result.err()
+    });
+    assert!(matches!(refused, Some(Error::Overflow)), "{refused:?}");
+    assert!(matches!(buf.reserve(isize::MAX as usize), Err(Error::Overflow)));
+}
+
+#[test]
+fn an_empty_buffer_answers_everything() {
+    let mut buf = Evbuffer::new();
+    assert_eq!((buf.len(), buf.contiguous_len(), buf.is_empty()), (0, 0, true));
+    assert_eq!(buf.pullup(0).expect("nothing"), b"");
+    assert_eq!(buf.remove_bytes(0).expect("nothing"), b""[..]);
+    assert_eq!(buf.copy_out(&mut [0; 4]).expect("nothing"), 0);
+    assert_eq!(buf.peek(9).expect("nothing").count(), 0);
+    assert_eq!(buf.search(b"", None).expect("everywhere").map(|place| place.offset()), Some(0));
+    assert!(buf.search(b"x", None).expect("nowhere").is_none());
+    for eol in EOLS {
+        assert!(buf.read_line(eol).expect("no line").is_none());
+    }
+    buf.add(b"").expect("nothing added");
+    buf.prepend(b"").expect("nothing added");
+    buf.add_reference(&b""[..]).expect("nothing added");
+    assert_eq!(format!("{buf:?}"), "Evbuffer(0 bytes) []");
+}
+
+#[test]
+fn the_debug_form_shows_the_shape_and_not_the_bytes() {
+    let mut buf = Evbuffer::new();
+    buf.add(b"secret").expect("added");
+    buf.add_reference(&b"hidden"[..]).expect("added");
+    add_node(&mut buf, b"on disk", Kind::File);
+    let shown = format!("{buf:?}");
+    assert_eq!(shown, "Evbuffer(19 bytes) [Chunk(0..6 of 224), Reference(6), File(7 at 0)]");
+}

@@ -1,0 +1,337 @@
+//! Files in buffers: sent without being seen, inspected wherever they stand, and found out when they are shorter than they promised.
+#![allow(unsafe_code, reason = "TCP_INFO, memfd and seals have no safe interface in std")]
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use zerovent::buffer::{CopyStats, Eol, FileSegment};
+use zerovent::{Error, Evbuffer};
+
+/// Bytes in which a shift by any small amount shows.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at % 251) as u8 ^ (at / 251) as u8).collect()
+}
+
+fn file_with(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().expect("a temporary file");
+    file.write_all(bytes).expect("room for it");
+    file
+}
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
+    (client, listener.accept().expect("the same connection").0)
+}
+
+/// Writes everything in `buf` to `to`, reads all that comes out of `from`, and returns it.
+fn through(mut buf: Evbuffer, to: impl AsFd, mut from: impl Read + Send + 'static) -> Vec<u8> {
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).expect("readable");
+        all
+    });
+    let wanted = buf.len();
+    let mut sent = 0;
+    while !buf.is_empty() {
+        sent += buf.write_to(&to).expect("a blocking descriptor takes all");
+    }
+    assert_eq!(sent, wanted);
+    drop(to);
+    reader.join().expect("the reader is done")
+}
+
+/// Every kind of descriptor x every awkward size x both ways of sending.
+#[test]
+fn files_between_memory_arrive_intact_on_every_kind_of_descriptor() {
+    for len in [0, 1, 4095, 4096, 4097, 1 << 20] {
+        for sendfile in [true, false] {
+            let whole = pattern(len + 10);
+            let open = || {
+                let options = FileSegment::options().sendfile(sendfile);
+                let segment = options.open(file_with(&whole), 7, Some(len as u64)).expect("a segment");
+                let mut buf = Evbuffer::new();
+                buf.add(b"head").expect("added");
+                buf.add_file_segment(&segment, 0, None).expect("added");
+                buf.add_reference(&b"tail"[..]).expect("added");
+                buf
+            };
+            let expected = [b"head", &whole[7..7 + len], b"tail"].concat();
+
+            let (to, from) = tcp_pair();
+            assert!(through(open(), to, from) == expected, "TCP, {len}, sendfile {sendfile}");
+            let (to, from) = UnixStream::pair().expect("a pair");
+            assert!(through(open(), to, from) == expected, "Unix, {len}, sendfile {sendfile}");
+            let (from, to) = std::io::pipe().expect("a pipe");
+            assert!(through(open(), to, from) == expected, "pipe, {len}, sendfile {sendfile}");
+
+            let mut to = tempfile::tempfile().expect("a file");
+            let mut buf = open();
+            assert_eq!(buf.write_to(&to).expect("a file takes all"), expected.len());
+            to.rewind().expect("rewound");
+            let mut copy = Vec::new();
+            to.read_to_end(&mut copy).expect("readable");
+            assert!(copy == expected, "file, {len}, sendfile {sendfile}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_goes_by_sendfile_is_never_copied() {
+    let (to, mut from) = tcp_pair();
+    let mut buf = Evbuffer::new();
+    buf.add_reference(&b"head"[..]).expect("added");
+    buf.add_file(file_with(&pattern(200_000)), 0, None).expect("added");
+    let reader = thread::spawn(move || {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).expect("readable");
+        all.len()
+    });
+    let before = CopyStats::now();
+    assert_eq!(buf.write_to(&to).expect("blocking"), 200_004);
+    let spent = CopyStats::now() - before;
+    drop(to);
+    assert_eq!(reader.join().expect("done"), 200_004);
+    assert_eq!((spent.copied, spent.read, spent.sent, spent.sendfile), (0, 0, 4, 200_000));
+}
+
+#[test]
+fn a_range_beyond_four_gibibytes_of_a_sparse_file_arrives() {
+    let file = tempfile::tempfile().expect("a file");
+    let place = (4 << 30) + 12_345_u64;
+    std::os::unix::fs::FileExt::write_all_at(&file, &pattern(1 << 20), place).expect("sparse");
+    let mut buf = Evbuffer::new();
+    buf.add_file(file.try_clone().expect("a duplicate"), place, None).expect("added");
+    let (to, from) = tcp_pair();
+    assert!(through(buf, to, from) == pattern(1 << 20));
+
+    // Looking at the front of a huge file reads a chunk of it and not the whole.
+    let mut buf = Evbuffer::new();
+    buf.add_file(file, 0, None).expect("added");
+    let before = CopyStats::now();
+    assert_eq!(buf.pullup(3).expect("there"), [0, 0, 0]);
+    assert!((CopyStats::now() - before).read <= 64 * 1024);
+    assert_eq!(buf.len() as u64, place + (1 << 20));
+}
+
+/// Data segments this side of the connection has sent, from TCP_INFO.
+fn data_segments_out(socket: &TcpStream) -> u32 {
+    const DATA_SEGS_OUT: usize = 156;
+    let mut info = [0_u8; 256];
+    let mut len = info.len() as libc::socklen_t;
+    // SAFETY: `info` and `len` are live, and `len` says how large `info` is.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    assert!(done == 0 && len as usize >= DATA_SEGS_OUT + 4, "this kernel counts data segments");
+    u32::from_ne_bytes(info[DATA_SEGS_OUT..DATA_SEGS_OUT + 4].try_into().expect("four bytes"))
+}
+
+#[test]
+fn a_head_and_a_small_file_leave_in_one_segment() {
+    let (to, mut from) = tcp_pair();
+    to.set_nodelay(true).expect("TCP_NODELAY");
+    let add_both = |buf: &mut Evbuffer| {
+        buf.add(&[b'h'; 200]).expect("added");
+        buf.add_file(file_with(&pattern(1000)), 0, None).expect("added");
+    };
+    let mut buf = Evbuffer::new();
+    add_both(&mut buf);
+    let before = data_segments_out(&to);
+    assert_eq!(buf.write_to(&to).expect("blocking"), 1200);
+    assert_eq!(data_segments_out(&to) - before, 1, "head and body share a segment");
+
+    // A limit that ends with the head must not leave it corked, waiting for a body that does not come.
+    add_both(&mut buf);
+    let before = data_segments_out(&to);
+    assert_eq!(buf.write_to_at_most(&to, 200).expect("blocking"), 200);
+    assert_eq!(data_segments_out(&to) - before, 1, "the head left at once");
+    assert_eq!(buf.write_to(&to).expect("blocking"), 1000);
+    assert_eq!(data_segments_out(&to) - before, 2);
+    let mut all = vec![0; 2400];
+    from.read_exact(&mut all).expect("all of it");
+}
+
+#[test]
+fn a_limit_binds_every_kind_of_node() {
+    let expected = [&b"chunk"[..], b"reference", &pattern(50), b"end"].concat();
+    for limit in 1..=expected.len() + 1 {
+        let (to, mut from) = UnixStream::pair().expect("a pair");
+        let mut buf = Evbuffer::new();
+        buf.add(b"chunk").expect("added");
+        buf.add_reference(&b"reference"[..]).expect("added");
+        buf.add_file(file_with(&pattern(50)), 0, None).expect("added");
+        buf.add(b"end").expect("added");
+        let mut all = Vec::new();
+        while !buf.is_empty() {
+            let count = buf.write_to_at_most(&to, limit).expect("room in the socket");
+            assert_eq!(count, limit.min(expected.len() - all.len()), "limit {limit}");
+            let mut part = vec![0; count];
+            from.read_exact(&mut part).expect("what was sent");
+            all.extend(part);
+        }
+        assert_eq!(all, expected, "limit {limit}");
+    }
+}
+
+#[test]
+fn a_file_that_shrank_is_an_error_and_the_rest_stays() {
+    let file = file_with(&pattern(100_000));
+    let mut buf = Evbuffer::new();
+    buf.add(b"head").expect("added");
+    buf.add_file(file.try_clone().expect("a duplicate"), 0, None).expect("added");
+    buf.add(b"tail").expect("added");
+    file.set_len(40_000).expect("truncated");
+
+    let whole = buf.len();
+    assert!(matches!(buf.pullup(whole), Err(Error::ShortFile)));
+    assert!(matches!(buf.copy_out(&mut vec![0; whole]), Err(Error::ShortFile)));
+    assert!(matches!(buf.remove(&mut vec![0; whole]), Err(Error::ShortFile)));
+    assert!(matches!(buf.search(b"not there", None), Err(Error::ShortFile)));
+    assert!(matches!(buf.peek(usize::MAX).map(|_| ()), Err(Error::ShortFile)));
+    assert!(matches!(buf.read_line(Eol::CrlfStrict), Err(Error::ShortFile)));
+    assert_eq!(buf.len(), whole);
+    assert_eq!(buf.pullup(4).expect("memory"), b"head");
+
+    let (to, mut from) = UnixStream::pair().expect("a pair");
+    assert_eq!(buf.write_to(&to).expect("what was sent before the error is reported first"), 40_004);
+    assert!(matches!(buf.write_to(&to), Err(Error::ShortFile)));
+    assert_eq!(buf.len(), 60_004);
+    let mut arrived = vec![0; 40_004];
+    from.read_exact(&mut arrived).expect("all of it");
+    assert!(arrived[4..] == pattern(40_000)[..]);
+
+    // Memory behind the node that cannot be sent is not lost, only stuck.
+    buf.drain(60_000).expect("not frozen");
+    assert_eq!(buf.pullup(4).expect("memory"), b"tail");
+}
+
+#[test]
+fn ranges_of_files_are_checked_when_they_are_made() {
+    let open =
+        |offset, len| FileSegment::new(file_with(&pattern(65_536)), offset, len).map(|made| made.len());
+    assert_eq!(open(60_000, None).expect("to the end"), 5_536);
+    assert_eq!(open(65_536, None).expect("nothing"), 0);
+    assert_eq!(open(0, Some(0)).expect("nothing"), 0);
+    assert!(matches!(open(65_537, None), Err(Error::OutOfRange)));
+    assert!(matches!(open(1, Some(65_536)), Err(Error::ShortFile)));
+    assert!(matches!(open(u64::MAX, Some(1)), Err(Error::Overflow)));
+    assert!(matches!(open(i64::MAX as u64, Some(1)), Err(Error::Overflow)));
+    let (pipe, _writer) = std::io::pipe().expect("a pipe");
+    assert!(matches!(FileSegment::new(pipe, 0, Some(1)), Err(Error::Invalid(_))));
+
+    let segment = FileSegment::new(file_with(&pattern(100)), 10, Some(50)).expect("a segment");
+    let mut buf = Evbuffer::new();
+    assert!(matches!(buf.add_file_segment(&segment, 51, None), Err(Error::OutOfRange)));
+    assert!(matches!(buf.add_file_segment(&segment, 1, Some(50)), Err(Error::OutOfRange)));
+    assert!(matches!(buf.add_file_segment(&segment, u64::MAX, Some(u64::MAX)), Err(Error::OutOfRange)));
+    buf.add_file_segment(&segment, 50, None).expect("an empty piece");
+    assert!(buf.is_empty());
+    buf.add_file_segment(&segment, 20, Some(5)).expect("a piece");
+    assert_eq!(buf.pullup(5).expect("readable"), &pattern(100)[30..35]);
+}
+
+#[test]
+fn the_file_is_closed_when_the_last_of_it_has_left() {
+    let file = file_with(b"some bytes");
+    let identity = file.metadata().map(|found| (found.dev(), found.ino())).expect("metadata");
+    // By identity and not by number: another test may be given the number at once.
+    let is_open = || {
+        let open = std::fs::read_dir("/proc/self/fd").expect("a list of descriptors");
+        open.flatten()
+            .filter_map(|entry| std::fs::metadata(entry.path()).ok())
+            .any(|found| (found.dev(), found.ino()) == identity)
+    };
+    let (tell, told) = std::sync::mpsc::channel();
+    let options = FileSegment::options().cleanup(move || tell.send(()).expect("listening"));
+    let segment = options.open(file, 0, None).expect("a segment");
+    let (mut one, mut two) = (Evbuffer::new(), Evbuffer::new());
+    one.add_file_segment(&segment, 0, None).expect("added");
+    drop(segment);
+    two.add_buffer_reference(&one).expect("shared");
+    one.drain(10).expect("not frozen");
+    assert!(is_open() && told.try_recv().is_err(), "the other buffer still holds it");
+    two.pullup(10).expect("readable");
+    assert!(!is_open(), "once it was read nothing needs the file");
+    assert_eq!(told.try_iter().count(), 1, "cleaned up once");
+}
+
+/// A memfd that holds `bytes`, with `seals` on it.
+fn memfd(bytes: &[u8], seals: libc::c_int) -> OwnedFd {
+    let flags = libc::MFD_ALLOW_SEALING | libc::MFD_CLOEXEC;
+    // SAFETY: the name is a C string, and the result is checked before it is owned.
+    let number = unsafe { libc::memfd_create(c"segment".as_ptr(), flags) };
+    assert!(number >= 0, "memfd_create");
+    // SAFETY: the descriptor was just made and belongs to nobody.
+    let mut file = unsafe { File::from_raw_fd(number) };
+    file.write_all(bytes).expect("room for it");
+    // SAFETY: F_ADD_SEALS takes an integer and touches no memory.
+    assert_eq!(unsafe { libc::fcntl(number, libc::F_ADD_SEALS, seals) }, 0, "F_ADD_SEALS");
+    file.into()
+}
+
+#[test]
+fn only_a_file_that_is_sealed_against_shrinking_and_writing_is_mapped() {
+    let bytes = pattern(300_000);
+    for (seals, mmap, mapped) in [
+        (libc::F_SEAL_SHRINK | libc::F_SEAL_WRITE, true, true),
+        (libc::F_SEAL_SHRINK | libc::F_SEAL_WRITE, false, false),
+        (libc::F_SEAL_SHRINK, true, false),
+        (libc::F_SEAL_WRITE, true, false),
+        (0, true, false),
+    ] {
+        let segment =
+            FileSegment::options().mmap(mmap).open(memfd(&bytes, seals), 5, None).expect("a segment");
+        let mut buf = Evbuffer::new();
+        buf.add(b"front").expect("added");
+        buf.add_file_segment(&segment, 10, None).expect("added");
+        let before = CopyStats::now();
+        let runs: Vec<u8> = buf.peek(usize::MAX).expect("readable").flatten().copied().collect();
+        let spent = CopyStats::now() - before;
+        assert!(runs[5..] == bytes[15..], "seals {seals}");
+        assert_eq!(spent.copied, 0);
+        let (read, map) = if mapped { (0, 299_995) } else { (299_985, 0) };
+        assert_eq!((spent.read, spent.mapped), (read, map), "seals {seals}");
+    }
+}
+
+#[test]
+fn inspecting_finds_a_file_in_every_position() {
+    let bytes = pattern(70_000);
+    for (front, back) in [(0, 0), (10, 0), (0, 10), (10, 10)] {
+        let open = || {
+            let mut buf = Evbuffer::new();
+            buf.add(&vec![b'F'; front]).expect("added");
+            buf.add_file(file_with(&bytes), 0, None).expect("added");
+            buf.add(&vec![b'B'; back]).expect("added");
+            buf
+        };
+        let expected = [&vec![b'F'; front][..], &bytes, &vec![b'B'; back]].concat();
+        assert!(open().pullup(expected.len()).expect("readable") == expected);
+        assert!(open().remove_bytes(expected.len()).expect("readable") == expected);
+        let needle = &bytes[66_000..66_040];
+        let place = expected.windows(40).position(|window| window == needle);
+        assert_eq!(open().search(needle, None).expect("readable").map(|found| found.offset()), place);
+        let mut buf = open();
+        let mut some = vec![0; 20];
+        buf.copy_out_from(buf.position(front + 5).expect("inside"), &mut some).expect("readable");
+        assert_eq!(some, expected[front + 5..front + 25]);
+        let mut moved = Evbuffer::new();
+        buf.remove_buffer(&mut moved, front + 30_000).expect("moved");
+        let before = CopyStats::now();
+        moved.add_buffer(&mut buf).expect("moved back");
+        assert_eq!(CopyStats::now(), before, "moving a file reads nothing");
+        assert!(moved.pullup(expected.len()).expect("readable") == expected);
+    }
+}

@@ -1,0 +1,257 @@
+//! What buffers allocate, keep and copy: counted, and with an allocator that refuses at every possible place.
+
+mod support;
+
+use std::io::Write;
+
+use support::alloc::{self, Counting};
+use zerovent::buffer::{ChunkPool, CopyStats, Eol, FileSegment};
+use zerovent::{Error, Evbuffer};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes by which the live heap of this thread grows in `call`, with an empty pool before.
+fn heap_after<T>(call: impl FnOnce() -> T) -> (isize, T) {
+    ChunkPool::trim(0);
+    let before = alloc::live_bytes();
+    let kept = call();
+    (alloc::live_bytes() - before, kept)
+}
+
+fn buffer_with(len: usize) -> Evbuffer {
+    let mut buf = Evbuffer::new();
+    buf.add(&vec![7; len]).expect("added");
+    buf
+}
+
+#[test]
+fn storage_is_about_as_large_as_what_it_holds() {
+    for (len, most) in
+        [(1, 256), (224, 256), (225, 512), (1000, 2048), (4096, 4160), (16_384, 16_448), (65_536, 65_600)]
+    {
+        let (heap, _buf) = heap_after(|| buffer_with(len));
+        assert!(heap <= most, "add of {len} bytes holds {heap}");
+        let (heap, _buf) = heap_after(|| {
+            let mut buf = Evbuffer::new();
+            buf.expand(len).expect("expanded");
+            buf
+        });
+        assert!(heap <= most, "expand of {len} bytes holds {heap}");
+    }
+    let (heap, buf) = heap_after(|| buffer_with(10 << 20));
+    assert!(heap <= (10 << 20) * 102 / 100 + 40 * 256, "10 MiB take {heap}");
+    assert_eq!(buf.len(), 10 << 20);
+}
+
+#[test]
+fn many_small_additions_make_few_allocations() {
+    ChunkPool::trim(0);
+    let mut buf = Evbuffer::new();
+    let before = alloc::allocations();
+    for _ in 0..10_000 {
+        buf.add(&[1; 100]).expect("added");
+    }
+    let made = alloc::allocations() - before;
+    assert!(made <= 90, "10,000 additions of 100 bytes made {made} allocations");
+}
+
+#[test]
+fn an_empty_buffer_holds_nothing_however_it_became_empty() {
+    let file = tempfile::tempfile().expect("a file");
+    file.set_len(100).expect("sparse");
+    let segment = FileSegment::new(file, 0, None).expect("a segment");
+    let ways: [fn(&mut Evbuffer); 7] = [
+        |buf| buf.drain(usize::MAX).expect("drained"),
+        |buf| drop(buf.remove_bytes(buf.len()).expect("removed")),
+        |buf| drop(buf.split_to(buf.len()).expect("split off")),
+        |buf| assert!(buf.remove(&mut vec![0; 200_000]).expect("removed") > 0),
+        |buf| {
+            while buf.line(Eol::Lf).expect("readable").is_some() {}
+            buf.drain(usize::MAX).expect("drained");
+        },
+        |buf| {
+            buf.drain(buf.len() - 1).expect("drained");
+            buf.expand(50_000).expect("expanded");
+            buf.drain(1).expect("drained");
+        },
+        |buf| drop(Evbuffer::new().add_buffer(buf).map(|()| buf.reserve(10_000).is_ok())),
+    ];
+    for (index, way) in ways.into_iter().enumerate() {
+        let mut buf = Evbuffer::new();
+        // Once round, so that what is kept for reuse by the thread is there already.
+        for round in 0..2 {
+            let before = alloc::live_bytes();
+            for _ in 0..20 {
+                buf.add(b"line\n").expect("added");
+                buf.add_reference(&b"reference"[..]).expect("added");
+                buf.add_file_segment(&segment, 0, None).expect("added");
+            }
+            way(&mut buf);
+            ChunkPool::trim(0);
+            assert!(buf.is_empty());
+            assert!(round == 0 || alloc::live_bytes() == before, "way {index} leaves something behind");
+        }
+    }
+}
+
+#[test]
+fn the_pool_makes_the_steady_state_free_of_allocations() {
+    let data = vec![3; 20_000];
+    let round = |buf: &mut Evbuffer, other: &mut Evbuffer| {
+        for len in [1, 100, 1000, 5000, 20_000] {
+            buf.add(&data[..len]).expect("added");
+            buf.add_reference(&b"static"[..]).expect("added");
+            buf.prepend(&data[..10]).expect("prepended");
+            buf.pullup(len + 12).expect("contiguous");
+            buf.remove_buffer(other, len / 2).expect("moved");
+            other.add_buffer(buf).expect("moved");
+            other.reserve(3000).expect("space").commit(10).expect("committed");
+            other.search(b"static", None).expect("memory");
+            other.drain(usize::MAX).expect("drained");
+        }
+    };
+    let (mut buf, mut other) = (Evbuffer::new(), Evbuffer::new());
+    round(&mut buf, &mut other);
+    let before = alloc::allocations();
+    for _ in 0..1000 {
+        round(&mut buf, &mut other);
+    }
+    assert_eq!(alloc::allocations(), before);
+}
+
+#[test]
+fn what_promises_not_to_copy_does_not() {
+    let big = vec![5; 1 << 20];
+    let mut buf = Evbuffer::new();
+    let mut other = Evbuffer::new();
+    let before = CopyStats::now();
+    buf.add_reference(big).expect("added");
+    assert_eq!(buf.remove_buffer(&mut other, 400_000).expect("moved"), 400_000);
+    buf.add_buffer(&mut other).expect("moved");
+    buf.prepend_buffer(&mut other).expect("nothing to move");
+    other.add_buffer_reference(&buf).expect("shared");
+    buf.split_to(300_000).expect("split off");
+    buf.remove_bytes(100_000).expect("in one piece");
+    buf.drain(1000).expect("drained");
+    buf.peek(usize::MAX).expect("memory").for_each(drop);
+    buf.pullup(buf.contiguous_len()).expect("contiguous already");
+    buf.search(b"\x05\x06", None).expect("memory");
+    let spent = CopyStats::now() - before;
+    assert_eq!(spent.copied, 0);
+    assert_eq!(spent.referenced, 2 << 20);
+
+    let mut chunks = buffer_with(1 << 20);
+    let before = CopyStats::now();
+    chunks.remove_buffer(&mut other, 333_333).expect("moved");
+    other.add_buffer(&mut chunks).expect("moved");
+    other.remove_bytes(1000).expect("in one piece");
+    assert_eq!((CopyStats::now() - before).copied, 0);
+    chunks.add_buffer_reference(&buffer_with(100)).expect("shared");
+    let before = CopyStats::now();
+    chunks.remove_bytes(10).expect("few bytes are copied, and said to be");
+    assert_eq!((CopyStats::now() - before).copied, 10);
+}
+
+#[test]
+fn moving_a_hundred_chunks_moves_no_more_memory_than_moving_one() {
+    let mut many = Evbuffer::new();
+    for _ in 0..100 {
+        many.add_reference(&b"node"[..]).expect("added");
+    }
+    let (mut to, before) = (Evbuffer::new(), alloc::allocations());
+    to.add_buffer(&mut many).expect("moved");
+    assert_eq!((to.len(), many.len(), alloc::allocations()), (400, 0, before));
+}
+
+#[test]
+fn the_pool_stays_within_its_limit_and_gives_back() {
+    ChunkPool::trim(0);
+    assert_eq!((ChunkPool::idle_bytes(), ChunkPool::limit()), (0, ChunkPool::DEFAULT_LIMIT));
+    drop(buffer_with(5 << 20));
+    let idle = ChunkPool::idle_bytes();
+    assert!(idle > ChunkPool::DEFAULT_LIMIT / 2 && idle <= ChunkPool::DEFAULT_LIMIT, "{idle} bytes idle");
+    ChunkPool::trim(100_000);
+    assert!(ChunkPool::idle_bytes() <= 100_000);
+    ChunkPool::set_limit(0);
+    assert_eq!(ChunkPool::idle_bytes(), 0);
+    drop(buffer_with(1000));
+    assert_eq!(ChunkPool::idle_bytes(), 0, "nothing is kept when nothing may be");
+    ChunkPool::set_limit(ChunkPool::DEFAULT_LIMIT);
+}
+
+/// One mutation, from a buffer to an answer; it must be able to fail only for want of memory.
+type Mutation = fn(&mut Evbuffer, &mut Evbuffer) -> zerovent::Result<()>;
+
+/// Mutations whose every allocation is the buffer's own. (`Bytes` allocates by itself, and then aborts.)
+const MUTATIONS: [(&str, Mutation); 15] = [
+    ("add", |buf, _| buf.add(&[1; 300])),
+    ("add, many chunks", |buf, _| buf.add(&[1; 200_000])),
+    ("prepend", |buf, _| buf.prepend(&[2; 300])),
+    ("prepend, many chunks", |buf, _| buf.prepend(&[2; 200_000])),
+    ("expand", |buf, _| buf.expand(5000)),
+    ("expand, large", |buf, _| buf.expand(1 << 20)),
+    ("reserve", |buf, _| buf.reserve(5000)?.commit(100)),
+    ("pullup", |buf, _| buf.pullup(buf.len()).map(drop)),
+    ("pullup_mut", |buf, _| buf.pullup_mut(20).map(drop)),
+    ("add_buffer", |buf, other| buf.add_buffer(other)),
+    ("prepend_buffer", |buf, other| buf.prepend_buffer(other)),
+    ("remove_buffer", |buf, other| other.remove_buffer(buf, 50).map(drop)),
+    ("read_line", |buf, _| buf.read_line(Eol::Lf).map(drop)),
+    ("search in a file", |buf, _| buf.search(b"not there", None).map(drop)),
+    ("peek", |buf, _| buf.peek(usize::MAX).map(drop)),
+];
+
+/// Several nodes of every kind, and one fewer than the ring has places for.
+fn varied(segment: &FileSegment, nodes: usize) -> Evbuffer {
+    let mut buf = Evbuffer::new();
+    for index in 0..nodes {
+        match index % 3 {
+            0 => buf.add(&[b'a'; 30]).expect("added"),
+            1 => buf.add_reference(&b"reference\n"[..]).expect("added"),
+            _ => buf.add_file_segment(segment, 0, None).expect("added"),
+        }
+    }
+    buf
+}
+
+fn content(buf: &Evbuffer) -> Vec<u8> {
+    let mut copy = vec![0; buf.len()];
+    buf.copy_out(&mut copy).expect("readable");
+    copy
+}
+
+#[test]
+fn an_allocation_that_fails_leaves_everything_as_it_was() {
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(&[b'f'; 100]).expect("room for it");
+    let segment = FileSegment::new(file, 0, None).expect("a segment");
+    let mut refused = 0;
+    for (name, mutate) in MUTATIONS {
+        for nodes in [0, 1, 2, 3, 7, 8, 9, 15, 16] {
+            for nth in 1.. {
+                let (mut buf, mut other) = (varied(&segment, nodes), varied(&segment, 5));
+                if name == "read_line" || name == "pullup_mut" {
+                    buf.add(&[b'x'; 40]).and_then(|()| buf.add(b"\n")).expect("added");
+                }
+                let before = (content(&buf), content(&other));
+                ChunkPool::trim(0);
+                let (result, failed) = alloc::failing(nth, || mutate(&mut buf, &mut other));
+                buf.check_invariants();
+                other.check_invariants();
+                if !failed {
+                    result.unwrap_or_else(|error| panic!("{name} on {nodes} nodes: {error}"));
+                    break;
+                }
+                refused += 1;
+                assert!(matches!(result, Err(Error::OutOfMemory)), "{name} on {nodes} nodes: {result:?}");
+                assert!(
+                    (content(&buf), content(&other)) == before,
+                    "{name} on {nodes} nodes, allocation {nth}"
+                );
+                mutate(&mut buf, &mut other).expect("there is memory again");
+            }
+        }
+    }
+    assert!(refused > 150, "{refused} refusals");
+}
