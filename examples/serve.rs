@@ -106,7 +106,8 @@ fn thread_count(text: &str) -> Result<usize, Complaint> {
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, Complaint> {
-    let mut found = address.to_socket_addrs().map_err(|error| hint(format_args!("--addr {address}: {error}")))?;
+    let mut found =
+        address.to_socket_addrs().map_err(|error| hint(format_args!("--addr {address}: {error}")))?;
     found.next().ok_or_else(|| hint(format_args!("--addr {address}: no such host")))
 }
 

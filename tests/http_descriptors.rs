@@ -150,4 +150,3 @@ fn files_that_nobody_asks_for_any_more_are_closed_with_the_server() {
     server.stop();
     assert_eq!(open_descriptors(), before);
 }
-

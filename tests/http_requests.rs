@@ -230,10 +230,12 @@ fn pipelined_requests_are_answered_in_order() {
     let (_tree, server) = serve_default();
     let mut client = server.connect();
     let targets = ["/a.txt", "/missing", "/sub/", "/big.bin", "/empty.bin"];
-    let round: String = targets.iter().map(|target| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+    let round: String =
+        targets.iter().map(|target| format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
     client.send(round.repeat(50));
     for _ in 0..50 {
-        let statuses = targets.map(|_| client.response()).map(|response| (response.status, response.body.len()));
+        let statuses =
+            targets.map(|_| client.response()).map(|response| (response.status, response.body.len()));
         assert_eq!([statuses[0], statuses[2], statuses[4]], [(200, 10), (200, 8), (200, 0)]);
         assert_eq!([statuses[1].0, statuses[3].0], [404, 200]);
         assert_eq!(statuses[3].1, 300_000);
@@ -251,7 +253,10 @@ fn garbage_is_answered_and_the_connection_closed() {
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\n folded: 1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\rY: 2\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n", 413),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
@@ -430,7 +435,8 @@ fn the_log_hook_sees_each_answer() {
     let (sender, lines) = std::sync::mpsc::channel();
     let server = Running::start_with(&outside.path().join("root"), ServerOptions::new(), |server| {
         server.on_served(move |served| {
-            let line = format!("{} {} {} {}", served.method, served.target, served.status.code(), served.bytes);
+            let line =
+                format!("{} {} {} {}", served.method, served.target, served.status.code(), served.bytes);
             sender.send(line).unwrap();
         });
     });
