@@ -6,6 +6,8 @@
 )]
 
 pub mod alloc;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod model;
 pub mod net;
 pub mod process;

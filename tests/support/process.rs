@@ -57,7 +57,8 @@ impl Server {
         Self::run(&mut command)
     }
 
-    fn run(command: &mut Command) -> Self {
+    /// Starts whatever `command` is, as long as it becomes a server that says where it listens.
+    pub fn run(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
         let lines = forward_lines(child.stdout.take().expect("it is piped"));
         let mut server = Server { child, address: SocketAddr::from(([0; 4], 0)), _lines: lines };

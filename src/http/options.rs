@@ -1,0 +1,119 @@
+//! What a server can be told, with defaults that are safe on an open network.
+
+use std::time::Duration;
+
+use super::request::FIELDS_CEILING;
+
+/// How much of a request is put up with.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Bytes of a request head, from its first byte to the empty line.
+    pub(crate) head_max: usize,
+    /// Fields of a request head.
+    pub(crate) fields_max: usize,
+    /// Bytes of a request body, which is skipped.
+    pub(crate) body_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { head_max: 16 << 10, fields_max: 100, body_max: 64 << 10 }
+    }
+}
+
+/// Settings of a [`Server`](super::Server): limits, timeouts and bounds, each with a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use zerovent::http::ServerOptions;
+///
+/// let options = ServerOptions::new().header_timeout(Duration::from_secs(5)).reuse_port(true);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    pub(crate) limits: Limits,
+    pub(crate) header_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) pipeline_max: usize,
+    pub(crate) reuse_port: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        ServerOptions {
+            limits: Limits::default(),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            linger: Duration::from_secs(2),
+            pipeline_max: 64 << 10,
+            reuse_port: false,
+        }
+    }
+}
+
+impl ServerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The most bytes of a request head (16 KiB); more is answered 431.
+    pub fn head_max(mut self, bytes: usize) -> Self {
+        self.limits.head_max = bytes.max(64);
+        self
+    }
+
+    /// The most fields of a request head (100, and never more than 128); more is answered 431.
+    pub fn fields_max(mut self, count: usize) -> Self {
+        self.limits.fields_max = count.clamp(1, FIELDS_CEILING);
+        self
+    }
+
+    /// The most bytes of a request body (64 KiB), which is skipped; more is answered 413.
+    pub fn body_max(mut self, bytes: u32) -> Self {
+        self.limits.body_max = bytes;
+        self
+    }
+
+    /// How long a request may take to arrive (10 s), counted from the connection's or the request's first byte to the
+    /// last of its body, however busily it trickles. Then it is answered 408.
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may be kept alive between two requests (60 s); then it is closed without a word.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// How long a client may go without taking a single byte of an answer (30 s); then the connection is closed.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for the client to close (2 s) after the last answer, so that what it still sends does not
+    /// reset the connection under an answer it has not read.
+    pub fn linger(mut self, timeout: Duration) -> Self {
+        self.linger = timeout;
+        self
+    }
+
+    /// How many bytes of answers may wait (64 KiB) before the next pipelined request is looked at.
+    pub fn pipeline_max(mut self, bytes: usize) -> Self {
+        self.pipeline_max = bytes.max(1);
+        self
+    }
+
+    /// Whether other sockets may listen on the same port (`SO_REUSEPORT`): one server a thread, and the kernel spreads
+    /// the connections. Off by default, so that a port in use is an error.
+    pub fn reuse_port(mut self, on: bool) -> Self {
+        self.reuse_port = on;
+        self
+    }
+}

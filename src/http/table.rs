@@ -1,0 +1,140 @@
+//! The connections of a server, and what each of them is waiting for. A place is small and holds nothing on the heap,
+//! since a server may have many thousand of them and most are idle.
+
+use super::connection::{Connection, Progress};
+use super::queue::{Items, Links, Queue};
+use crate::bufferevent::BuffereventId;
+use crate::reactor::extend_to;
+
+/// One connection of the server.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) bufferevent: BuffereventId,
+    pub(crate) connection: Connection,
+    /// How far it got when it was last moved on.
+    pub(crate) progress: Progress,
+    /// The client has sent its last byte.
+    pub(crate) peer_closed: bool,
+    /// To be closed as soon as its output has drained.
+    pub(crate) leaving: bool,
+    waiting: Waiting,
+    links: Links,
+    deadline_ns: u64,
+}
+
+const _: () =
+    assert!(size_of::<Option<Place>>() <= 56, "the budget of an idle connection is 512 bytes for everything");
+
+/// What a connection waits for; each has a queue of its own, in the order of the deadlines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// For the rest of a request, or for the first one.
+    Request,
+    /// For the next request, or for its answers to be taken.
+    Idle,
+    /// For a descriptor.
+    Descriptor,
+}
+
+/// How many kinds of waiting there are.
+const QUEUES: usize = 3;
+
+/// All connections of a server. A connection has the index of its bufferevent, so that its callbacks need not carry one;
+/// bufferevents that are not the server's leave gaps.
+#[derive(Debug)]
+pub(crate) struct Table {
+    places: Places,
+    queues: [Queue; QUEUES],
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Places(Vec<Option<Place>>);
+
+impl Items for Places {
+    fn links(&mut self, index: u32) -> &mut Links {
+        &mut self.taken(index).links
+    }
+}
+
+impl Places {
+    fn taken(&mut self, index: u32) -> &mut Place {
+        self.0[index as usize].as_mut().expect("callbacks and queues name places that are taken")
+    }
+}
+
+impl Table {
+    pub(crate) const fn new() -> Table {
+        Table { places: Places(Vec::new()), queues: [Queue::new(); QUEUES], len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A place for a new connection, whose first request has to arrive by `deadline_ns`.
+    pub(crate) fn insert(&mut self, bufferevent: BuffereventId, deadline_ns: u64) -> u32 {
+        let index = bufferevent.0.index();
+        extend_to(&mut self.places.0, index as usize + 1, || None);
+        self.places.0[index as usize] = Some(Place {
+            bufferevent,
+            connection: Connection::new(),
+            progress: Progress::Idle,
+            peer_closed: false,
+            leaving: false,
+            waiting: Waiting::Request,
+            links: Links::UNLINKED,
+            deadline_ns,
+        });
+        self.len += 1;
+        self.queues[Waiting::Request as usize].push_back(&mut self.places, index);
+        index
+    }
+
+    pub(crate) fn remove(&mut self, index: u32) {
+        let waiting = self.waiting(index);
+        self.queues[waiting as usize].remove(&mut self.places, index);
+        self.places.0[index as usize] = None;
+        self.len -= 1;
+    }
+
+    pub(crate) fn place(&mut self, index: u32) -> &mut Place {
+        self.places.taken(index)
+    }
+
+    pub(crate) fn waiting(&mut self, index: u32) -> Waiting {
+        self.places.taken(index).waiting
+    }
+
+    /// Puts a connection at the end of a queue. Deadlines of one queue must come in order.
+    pub(crate) fn wait(&mut self, index: u32, waiting: Waiting, deadline_ns: u64) {
+        let place = self.places.taken(index);
+        let before = std::mem::replace(&mut place.waiting, waiting);
+        place.deadline_ns = deadline_ns;
+        self.queues[before as usize].remove(&mut self.places, index);
+        self.queues[waiting as usize].push_back(&mut self.places, index);
+    }
+
+    /// The connection that has waited longest.
+    pub(crate) fn front(&self, waiting: Waiting) -> Option<u32> {
+        self.queues[waiting as usize].front()
+    }
+
+    /// The connection that has waited next longest after `index`.
+    pub(crate) fn after(&mut self, waiting: Waiting, index: u32) -> Option<u32> {
+        self.queues[waiting as usize].after(&mut self.places, index)
+    }
+
+    /// The front of a queue, if its deadline has passed.
+    pub(crate) fn due(&mut self, waiting: Waiting, now_ns: u64) -> Option<u32> {
+        let front = self.front(waiting)?;
+        (self.places.taken(front).deadline_ns <= now_ns).then_some(front)
+    }
+
+    /// When the next deadline of all passes.
+    pub(crate) fn next_deadline(&mut self) -> u64 {
+        let fronts = self.queues.map(|queue| queue.front());
+        let deadlines = fronts.iter().flatten().map(|&index| self.places.taken(index).deadline_ns);
+        deadlines.min().unwrap_or(u64::MAX)
+    }
+}
