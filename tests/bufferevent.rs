@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use support::net::{any_port, bufferevent, pattern, read_exact, run, run_for};
-use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
+use zerovent::bufferevent::{BuffereventId, Options};
 use zerovent::event_base::Interest;
 use zerovent::{Error, EventBase};
 

@@ -58,11 +58,26 @@ impl Evbuffer {
     /// Fills the tailroom, and puts the rest into new chunks.
     #[inline(never)]
     fn add_growing(&mut self, data: &[u8]) -> Result<()> {
-        if data.is_empty() {
-            return Ok(());
+        if self.chain.is_empty() && data.len() <= CHUNK_MAX {
+            if data.is_empty() {
+                return Ok(());
+            }
+            return self.chain.push_back_with(|| {
+                let mut run = Run::with_capacity(data.len().max(FIRST))?;
+                run.append(data);
+                Ok(Node::Chunk(run))
+            });
         }
+        self.add_behind(data)
+    }
+
+    /// [`add_growing`](Self::add_growing) when there is something in front.
+    fn add_behind(&mut self, data: &[u8]) -> Result<()> {
         let room = self.tailroom().min(data.len());
         let (head, rest) = data.split_at(room);
+        if rest.is_empty() {
+            return Ok(());
+        }
         if rest.len() <= CHUNK_MAX {
             // The usual case: one more chunk.
             let mut run = Run::with_capacity(self.next_chunk(rest.len()))?;
@@ -109,21 +124,13 @@ impl Evbuffer {
     #[inline]
     pub(super) fn attach(&mut self, node: Node) -> Result<()> {
         self.has_files |= node.is_file();
-        let node = match self.chain.back_mut() {
-            None => node,
-            Some(last) => match last.join(node) {
-                Ok(()) => return Ok(()),
-                Err(node) => {
-                    if last.len() == 0 {
-                        // Space that was kept at hand is given up once something stands behind it.
-                        *last = node;
-                        return Ok(());
-                    }
-                    node
-                }
-            },
-        };
-        self.chain.push_back(node)
+        match self.chain.back_mut() {
+            Some(last) if last.continues_with(&node) => last.join(node),
+            // Space that was kept at hand is given up once something stands behind it.
+            Some(last) if last.len() == 0 => *last = node,
+            _ => return self.chain.push_back(node),
+        }
+        Ok(())
     }
 
     /// [`attach`](Self::attach) for every node of `fresh`, for which there must be room.
@@ -153,7 +160,9 @@ impl Evbuffer {
         let count = bytes.len();
         self.admit(self.frozen_back, count)?;
         if count > 0 {
-            self.attach(Node::Reference(bytes))?;
+            self.chain.reserve(1)?;
+            self.release_reserved();
+            self.chain.push_back_with(|| Ok(Node::Reference(bytes)))?;
         }
         stats::count(|totals| &totals.referenced, count);
         self.note_added(count);

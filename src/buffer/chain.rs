@@ -15,22 +15,18 @@ const INLINE: usize = 2;
 
 type Slot = Option<Node>;
 
-enum Slots {
-    Inline([Slot; INLINE]),
-    /// A power-of-two number of slots.
-    Heap(Box<[Slot]>),
-}
-
 /// A queue of nodes. Slot `(head + i) & (slots - 1)` holds node `i`; all others are `None`.
 pub(super) struct Chain {
-    slots: Slots,
+    inline: [Slot; INLINE],
+    /// A power-of-two number of slots, in use instead of the inline ones once those were too few.
+    ring: Option<Box<[Slot]>>,
     head: u32,
     count: u32,
 }
 
 impl Chain {
     pub(super) const fn new() -> Chain {
-        Chain { slots: Slots::Inline([const { None }; INLINE]), head: 0, count: 0 }
+        Chain { inline: [const { None }; INLINE], ring: None, head: 0, count: 0 }
     }
 
     #[inline]
@@ -43,23 +39,23 @@ impl Chain {
         self.count == 0
     }
 
-    #[inline]
+    #[inline(always)]
     fn slots(&self) -> &[Slot] {
-        match &self.slots {
-            Slots::Inline(slots) => slots,
-            Slots::Heap(slots) => slots,
+        match &self.ring {
+            None => &self.inline,
+            Some(ring) => ring,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slots_mut(&mut self) -> &mut [Slot] {
-        match &mut self.slots {
-            Slots::Inline(slots) => slots,
-            Slots::Heap(slots) => slots,
+        match &mut self.ring {
+            None => &mut self.inline,
+            Some(ring) => ring,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&mut self, place: u32) -> &mut Slot {
         let slots = self.slots_mut();
         let mask = slots.len() - 1;
@@ -142,15 +138,22 @@ impl Chain {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] or [`Error::Overflow`]; the chain is as it was.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reserve(&mut self, additional: usize) -> Result<()> {
         if additional <= self.slots().len() - self.count() { Ok(()) } else { self.grow(additional) }
     }
 
     #[inline]
     pub(super) fn push_back(&mut self, node: Node) -> Result<()> {
+        self.push_back_with(|| Ok(node))
+    }
+
+    /// Pushes what `make` makes. The place is found first, so that a new node is built in its slot and not copied there.
+    #[inline(always)]
+    pub(super) fn push_back_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
         self.reserve(1)?;
-        self.fill(self.head.wrapping_add(self.count), node);
+        let slot = self.slot(self.head.wrapping_add(self.count));
+        fill(slot, make()?);
         self.count += 1;
         Ok(())
     }
@@ -159,17 +162,23 @@ impl Chain {
     pub(super) fn push_front(&mut self, node: Node) -> Result<()> {
         self.reserve(1)?;
         self.head = self.head.wrapping_sub(1);
-        self.fill(self.head, node);
+        fill(self.slot(self.head), node);
         self.count += 1;
         Ok(())
     }
 
-    /// Writes an empty slot. What it held was `None`, so nothing is lost by not dropping it.
+    /// Drops the first node where it stands, which is cheaper than moving it out.
     #[inline]
-    fn fill(&mut self, place: u32, node: Node) {
-        let old = self.slot(place).replace(node);
-        debug_assert!(old.is_none(), "a slot outside the chain is empty");
-        mem::forget(old);
+    pub(super) fn drop_front(&mut self) {
+        if self.count > 1 {
+            *self.slot(self.head) = None;
+            self.head = self.head.wrapping_add(1);
+            self.count -= 1;
+        } else {
+            *self.slot(self.head) = None;
+            (self.head, self.count) = (0, 0);
+            self.settle();
+        }
     }
 
     #[inline]
@@ -198,7 +207,7 @@ impl Chain {
     /// An empty chain goes back to its inline slots, so that an idle buffer holds no memory.
     #[inline]
     fn settle(&mut self) {
-        if self.count == 0 && matches!(self.slots, Slots::Heap(_)) {
+        if self.count == 0 && self.ring.is_some() {
             self.give_up_ring();
         }
     }
@@ -206,7 +215,7 @@ impl Chain {
     #[cold]
     fn give_up_ring(&mut self) {
         self.head = 0;
-        if let Slots::Heap(ring) = mem::replace(&mut self.slots, Slots::Inline([const { None }; INLINE])) {
+        if let Some(ring) = self.ring.take() {
             keep_ring(ring);
         }
     }
@@ -214,8 +223,8 @@ impl Chain {
     /// Drops every node.
     #[inline]
     pub(super) fn clear(&mut self) {
-        while let Some(node) = self.pop_front() {
-            drop(node);
+        while self.count > 0 {
+            self.drop_front();
         }
     }
 
@@ -231,11 +240,18 @@ impl Chain {
             ring[index as usize] = self.slot(self.head.wrapping_add(index)).take();
         }
         self.head = 0;
-        if let Slots::Heap(old) = mem::replace(&mut self.slots, Slots::Heap(ring)) {
+        if let Some(old) = self.ring.replace(ring) {
             keep_ring(old);
         }
         Ok(())
     }
+}
+
+/// Writes an empty slot. What it held was `None`, so nothing is lost by not dropping it.
+#[inline(always)]
+fn fill(slot: &mut Slot, node: Node) {
+    debug_assert!(slot.is_none(), "a slot outside the chain is empty");
+    mem::forget(mem::replace(slot, Some(node)));
 }
 
 /// Changing the middle, and whole chains.
@@ -268,7 +284,7 @@ impl Chain {
     #[inline]
     pub(super) fn append(&mut self, other: &mut Chain) -> Result<()> {
         if self.is_empty() {
-            mem::swap(self, other);
+            self.take(other);
             return Ok(());
         }
         if other.count < self.count {
@@ -286,12 +302,29 @@ impl Chain {
         Ok(())
     }
 
+    /// [`append`](Chain::append) to an empty chain: the heap ring changes hands, or the few inline nodes do.
+    #[inline]
+    fn take(&mut self, other: &mut Chain) {
+        (self.head, self.count) = (other.head, other.count);
+        if other.ring.is_none() {
+            // An empty chain has no ring either, so the places are the same.
+            for (slot, other) in self.inline.iter_mut().zip(&mut other.inline) {
+                if let Some(node) = other.take() {
+                    fill(slot, node);
+                }
+            }
+        } else {
+            mem::swap(&mut self.ring, &mut other.ring);
+        }
+        (other.head, other.count) = (0, 0);
+    }
+
     /// Checks the shape of the ring and the rule about empty nodes; returns the bytes it holds.
     #[cfg(debug_assertions)]
     pub(super) fn check_invariants(&self) -> usize {
         let slots = self.slots();
         assert!(slots.len().is_power_of_two() && self.count() <= slots.len(), "ring of {}", slots.len());
-        assert!(self.count > 0 || matches!(self.slots, Slots::Inline(_)), "an empty chain holds no ring");
+        assert!(self.count > 0 || self.ring.is_none(), "an empty chain holds no ring");
         assert_eq!(slots.iter().flatten().count(), self.count(), "slots outside the chain are empty");
         assert_eq!(self.iter().count(), self.count(), "slots of the chain are filled");
         let mut bytes = 0;

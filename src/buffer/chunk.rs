@@ -74,7 +74,7 @@ const fn class_for(wanted: usize) -> usize {
     if wanted <= SMALL_MAX {
         let block = wanted + HEADER - 1;
         let bits = (usize::BITS - block.leading_zeros()) as usize;
-        if bits < 7 { 0 } else { bits - 7 }
+        bits.saturating_sub(7)
     } else if wanted <= 262_144 {
         let bits = (usize::BITS - (wanted - 1).leading_zeros()) as usize;
         if bits < 12 { 5 } else { bits - 12 + 5 }
@@ -105,7 +105,7 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::Overflow`] when no allocation can be that large, [`Error::OutOfMemory`] when the allocator refuses.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_capacity(wanted: usize) -> Result<Run> {
         let class = class_for(wanted);
         let block = match pool_take(class) {
@@ -140,7 +140,7 @@ impl Run {
     }
 
     /// Splits off the first `count` bytes. The later half, `self`, keeps the tailroom.
-    #[inline]
+    #[inline(always)]
     pub(super) fn split_front(&mut self, count: usize) -> Run {
         assert!(count <= self.len(), "a split lies inside its run");
         let mut front = if self.is_alone() { self.share_alone() } else { self.share() };
@@ -350,16 +350,19 @@ impl Run {
         true
     }
 
-    /// Becomes one run with `next` when that continues this one in the same block; gives `next` back otherwise.
+    /// Whether `next` starts where this run ends, in the same block.
     #[inline]
-    pub(super) fn join(&mut self, mut next: Run) -> std::result::Result<(), Run> {
-        if self.block != next.block || self.end != next.start {
-            return Err(next);
-        }
+    pub(super) fn continues_with(&self, next: &Run) -> bool {
+        self.block == next.block && self.end == next.start
+    }
+
+    /// Becomes one run with `next`, which continues it.
+    #[inline]
+    pub(super) fn join(&mut self, mut next: Run) {
+        assert!(self.continues_with(&next), "only runs of one block are joined");
         self.end = next.end;
         // The tailroom moves over before `next` is dropped, so that it never has two owners (INV-4).
         self.tail |= std::mem::take(&mut next.tail);
-        Ok(())
     }
 }
 
@@ -492,7 +495,7 @@ thread_local! {
     static CLOSER: Closer = const { Closer };
 }
 
-#[inline]
+#[inline(always)]
 fn pool_take(class: usize) -> Option<NonNull<Header>> {
     if class >= LARGE {
         return None;

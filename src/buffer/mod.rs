@@ -145,6 +145,7 @@ impl Evbuffer {
     /// 0 when the buffer is empty or starts with a file that nobody has looked at.
     #[doc(alias = "evbuffer_get_contiguous_space")]
     #[must_use]
+    #[inline]
     pub fn contiguous_len(&self) -> usize {
         self.chain.front().and_then(|node| node.memory()).map_or(0, <[u8]>::len)
     }

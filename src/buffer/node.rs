@@ -107,16 +107,22 @@ impl Node {
         }
     }
 
-    /// Becomes one node with `next` when `next` continues the same storage; gives `next` back otherwise.
+    /// Whether `next` continues the same storage, so that [`join`](Node::join) can make them one node.
     #[inline]
-    pub(super) fn join(&mut self, next: Node) -> Result<(), Node> {
+    pub(super) fn continues_with(&self, next: &Node) -> bool {
         match (self, next) {
-            (Node::Chunk(run), Node::Chunk(next)) => run.join(next).map_err(Node::Chunk),
-            (Node::File(range), Node::File(next)) if range.continues_with(&next) => {
-                range.len += next.len;
-                Ok(())
-            }
-            (_, next) => Err(next),
+            (Node::Chunk(run), Node::Chunk(next)) => run.continues_with(next),
+            (Node::File(range), Node::File(next)) => range.continues_with(next),
+            _ => false,
+        }
+    }
+
+    /// Becomes one node with `next`, which continues it.
+    pub(super) fn join(&mut self, next: Node) {
+        match (self, next) {
+            (Node::Chunk(run), Node::Chunk(next)) => run.join(next),
+            (Node::File(range), Node::File(next)) => range.len += next.len,
+            _ => debug_assert!(false, "only nodes over the same storage are joined"),
         }
     }
 

@@ -44,9 +44,7 @@ impl Evbuffer {
     #[inline]
     pub(super) fn discard(&mut self, count: usize) {
         debug_assert!(count <= self.len);
-        if count == self.len {
-            self.chain.clear();
-        } else {
+        if count < self.len {
             self.drop_nodes(count);
         }
         self.note_removed(count);
@@ -62,7 +60,7 @@ impl Evbuffer {
                 Some(node) => left -= node.len(),
                 None => return,
             }
-            self.chain.pop_front();
+            self.chain.drop_front();
         }
     }
 
@@ -199,6 +197,9 @@ impl Evbuffer {
         let mut left = count;
         while left > 0 {
             let node = match self.chain.front_mut() {
+                Some(node) if left < node.len() && dst.chain.is_empty() => {
+                    return dst.chain.push_back_with(|| Ok(node.split_front(left)));
+                }
                 Some(node) if left < node.len() => Some(node.split_front(left)),
                 _ => self.chain.pop_front(),
             };
@@ -284,6 +285,12 @@ impl Evbuffer {
     /// Appends `from..from + count`, which is there, to a vector that has room for it.
     #[inline]
     pub(super) fn copy_to_vec(&self, from: usize, count: usize, target: &mut Vec<u8>) -> Result<()> {
+        let first = self.chain.front().and_then(|node| node.memory()).unwrap_or_default();
+        if let Some(part) = first.get(from..from + count) {
+            target.extend_from_slice(part);
+            stats::copied(count);
+            return Ok(());
+        }
         if self.has_files {
             let start = target.len();
             target.resize(start + count, 0);

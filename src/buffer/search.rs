@@ -201,6 +201,14 @@ impl Evbuffer {
 
     #[inline]
     fn find_crlf(&mut self, start: usize) -> Result<Option<(usize, usize)>> {
+        // Most lines end in the node they begin in.
+        let first = self.chain.front().and_then(|node| node.memory()).unwrap_or_default();
+        if start == 0
+            && let Some(lf) = memchr(b'\n', first)
+        {
+            let cr = lf > 0 && first[lf - 1] == b'\r';
+            return Ok(Some(if cr { (lf - 1, 2) } else { (lf, 1) }));
+        }
         let Some(lf) = self.find_with(start, self.len, |run| memchr(b'\n', run))? else { return Ok(None) };
         if lf > start && self.byte_at(lf - 1)? == Some(b'\r') {
             return Ok(Some((lf - 1, 2)));
@@ -231,7 +239,7 @@ fn find_across(needle: &[u8], run: &[u8], behind: &super::Runs<'_>) -> Option<us
     let mut at = run.len().saturating_sub(needle.len() - 1);
     while let Some(found) = memchr(needle[0], &run[at..]) {
         at += found;
-        if continues(&needle[..], &run[at..], behind) {
+        if continues(needle, &run[at..], behind) {
             return Some(at);
         }
         at += 1;

@@ -169,8 +169,11 @@ impl Evbuffer {
     #[inline]
     pub(super) fn runs(&self, from: usize, len: usize) -> Runs<'_> {
         let mut runs = Runs { nodes: self.chain.iter(), first: &[], left: len };
+        if from == 0 {
+            return runs;
+        }
         let mut skip = from;
-        while let Some(node) = runs.nodes.next() {
+        for node in runs.nodes.by_ref() {
             if skip < node.len() {
                 runs.first = node.memory().unwrap_or_default().get(skip..).unwrap_or_default();
                 break;
@@ -215,7 +218,7 @@ impl<'a> Iterator for Runs<'a> {
             [] => self.nodes.next()?.memory()?,
             first => first,
         };
-        let run = if run.len() > self.left { &run[..self.left] } else { run };
+        let run = &run[..run.len().min(self.left)];
         self.left -= run.len();
         Some(run)
     }

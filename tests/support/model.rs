@@ -124,10 +124,10 @@ impl Source<'_> {
             31 => Op::Search { buf, from: self.len(), len: self.len(), start: self.len(), end: self.count() },
             32 => Op::SearchEol { buf, start: self.len(), eol: self.eol() },
             33 => Op::ReadLine { buf, eol: self.eol() },
-            34 => Op::Line { buf, eol: self.eol(), keep: self.byte() % 4 == 0 },
+            34 => Op::Line { buf, eol: self.eol(), keep: self.byte().is_multiple_of(4) },
             35 => {
-                let end = if self.byte() % 2 == 0 { End::Front } else { End::Back };
-                Op::Freeze { buf, end, frozen: self.byte() % 4 == 0 }
+                let end = if self.byte().is_multiple_of(2) { End::Front } else { End::Back };
+                Op::Freeze { buf, end, frozen: self.byte().is_multiple_of(4) }
             }
             36 => Op::Mark { buf, offset: self.len() },
             37 => Op::UseMark { count: self.count() },

@@ -248,7 +248,7 @@ mod tests {
     fn receive(buf: &mut Evbuffer, space: &mut ReadSpace, message: &[u8]) {
         let (from, mut to) = UnixStream::pair().expect("a pair");
         to.write_all(message).expect("room in the socket");
-        let count = buf.fill_from(from.as_fd(), usize::MAX, space).expect("readable");
+        let count = buf.fill_from(from.as_fd(), usize::MAX, space).expect("readable").bytes;
         assert_eq!(count, message.len());
     }
 
@@ -304,17 +304,16 @@ mod tests {
         let (from, mut to) = UnixStream::pair().expect("a pair");
         to.write_all(&[1; 100_000]).expect("room in the socket");
         let (mut buf, mut space) = (Evbuffer::new(), ReadSpace::new());
-        assert_eq!(buf.fill_from(from.as_fd(), 0, &mut space).expect("nothing asked"), 0);
-        assert_eq!(buf.fill_from(from.as_fd(), 7, &mut space).expect("readable"), 7);
-        assert_eq!(buf.fill_from(from.as_fd(), usize::MAX, &mut space).expect("readable"), CHUNK_MAX);
+        assert_eq!(buf.fill_from(from.as_fd(), 7, &mut space).expect("readable").bytes, 7);
+        assert_eq!(buf.fill_from(from.as_fd(), usize::MAX, &mut space).expect("readable").bytes, CHUNK_MAX);
         from.set_nonblocking(true).expect("non-blocking");
         while buf.len() < 100_000 {
-            assert!(buf.fill_from(from.as_fd(), usize::MAX, &mut space).expect("readable") > 0);
+            assert!(buf.fill_from(from.as_fd(), usize::MAX, &mut space).expect("readable").bytes > 0);
         }
         let blocked = buf.fill_from(from.as_fd(), 10, &mut space).expect_err("nothing there");
         assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
         drop(to);
-        assert_eq!(buf.fill_from(from.as_fd(), 10, &mut space).expect("the end"), 0);
+        assert_eq!(buf.fill_from(from.as_fd(), 10, &mut space).expect("the end").bytes, 0);
         assert_eq!(buf.len(), 100_000);
     }
 
@@ -323,7 +322,7 @@ mod tests {
         let (from, mut to) = io::pipe().expect("a pipe");
         to.write_all(b"no socket").expect("room in the pipe");
         let (mut buf, mut space) = (Evbuffer::new(), ReadSpace::new());
-        assert_eq!(buf.fill_from(from.as_fd(), 100, &mut space).expect("readable"), 9);
+        assert_eq!(buf.fill_from(from.as_fd(), 100, &mut space).expect("readable").bytes, 9);
         assert_eq!(buf.pullup(9).expect("there"), b"no socket");
     }
 
