@@ -68,7 +68,7 @@ impl Bufferevent {
     }
 
     fn refused(&mut self, error: Error) {
-        self.error = Some(Box::new(error));
+        self.rare.get_or_insert_default().error = Some(error);
         self.report(BevEvents::ERROR);
     }
 

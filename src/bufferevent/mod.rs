@@ -119,7 +119,7 @@ bitflags! {
     }
 }
 
-/// The two marks of both directions. Most connections never set them, so they live behind a pointer.
+/// The two marks of both directions.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
     read_low: usize,
@@ -129,7 +129,27 @@ struct Marks {
     write_high: usize,
 }
 
-const NO_MARKS: &Marks = &Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
+/// What most connections never set, and so keep behind a pointer.
+#[derive(Debug)]
+struct Rare {
+    marks: Marks,
+    max_single_read: usize,
+    max_single_write: usize,
+    error: Option<Error>,
+}
+
+const USUAL: &Rare = &Rare {
+    marks: Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 },
+    max_single_read: MAX_SINGLE_READ,
+    max_single_write: MAX_SINGLE_WRITE,
+    error: None,
+};
+
+impl Default for Rare {
+    fn default() -> Self {
+        Rare { error: None, ..*USUAL }
+    }
+}
 
 /// How a bufferevent is made.
 ///
@@ -185,16 +205,13 @@ impl Options {
 pub struct Bufferevent {
     input: Evbuffer,
     output: Evbuffer,
-    marks: Option<Box<Marks>>,
-    error: Option<Box<Error>>,
+    rare: Option<Box<Rare>>,
     /// Absolute, on the loop's clock; 0 is none. `write_deadline` bounds the lingering of a closing one too.
     read_deadline_ns: u64,
     write_deadline_ns: u64,
     /// 0 is none.
     read_timeout_ms: u32,
     write_timeout_ms: u32,
-    max_single_read: u32,
-    max_single_write: u32,
     slot: SlotId,
     fd: Option<OwnedFd>,
     state: State,
@@ -206,7 +223,7 @@ pub struct Bufferevent {
 }
 
 /// The heap that an idle bufferevent costs is its slot alone; the budget of a whole idle connection is 512 bytes.
-const _: () = assert!(size_of::<Bufferevent>() <= 280);
+const _: () = assert!(size_of::<Bufferevent>() <= 296);
 
 impl Bufferevent {
     fn new(slot: SlotId, fd: Option<OwnedFd>, options: &Options) -> Self {
@@ -215,14 +232,11 @@ impl Bufferevent {
         let mut bufferevent = Bufferevent {
             input: Evbuffer::new(),
             output: Evbuffer::new(),
-            marks: None,
-            error: None,
+            rare: None,
             read_deadline_ns: 0,
             write_deadline_ns: 0,
             read_timeout_ms: 0,
             write_timeout_ms: 0,
-            max_single_read: MAX_SINGLE_READ as u32,
-            max_single_write: MAX_SINGLE_WRITE as u32,
             slot,
             fd,
             state,
@@ -319,7 +333,7 @@ impl Bufferevent {
     /// `low` or less; `high` is for filters.
     #[doc(alias = "bufferevent_setwatermark")]
     pub fn set_watermark(&mut self, directions: Interest, low: usize, high: usize) {
-        let marks = self.marks.get_or_insert_default();
+        let marks = &mut self.rare.get_or_insert_default().marks;
         if directions.contains(Interest::READ) {
             (marks.read_low, marks.read_high) = (low, high);
         }
@@ -332,7 +346,7 @@ impl Bufferevent {
     #[doc(alias = "bufferevent_getwatermark")]
     #[must_use]
     pub fn watermark(&self, direction: Interest) -> (usize, usize) {
-        let marks = self.marks();
+        let marks = &self.rare().marks;
         if direction.contains(Interest::READ) {
             (marks.read_low, marks.read_high)
         } else {
@@ -358,33 +372,34 @@ impl Bufferevent {
     /// Sets how many bytes a turn may read at most; 0 is [`MAX_SINGLE_READ`].
     #[doc(alias = "bufferevent_set_max_single_read")]
     pub fn set_max_single_read(&mut self, bytes: usize) {
-        self.max_single_read = budget(bytes, MAX_SINGLE_READ);
+        self.rare.get_or_insert_default().max_single_read = if bytes == 0 { MAX_SINGLE_READ } else { bytes };
     }
 
     /// Sets how many bytes a turn may write at most, of whatever kind; 0 is [`MAX_SINGLE_WRITE`].
     #[doc(alias = "bufferevent_set_max_single_write")]
     pub fn set_max_single_write(&mut self, bytes: usize) {
-        self.max_single_write = budget(bytes, MAX_SINGLE_WRITE);
+        self.rare.get_or_insert_default().max_single_write =
+            if bytes == 0 { MAX_SINGLE_WRITE } else { bytes };
     }
 
     /// How many bytes a turn may read at most.
     #[doc(alias = "bufferevent_get_max_single_read")]
     #[must_use]
     pub fn max_single_read(&self) -> usize {
-        self.max_single_read as usize
+        self.rare().max_single_read
     }
 
     /// How many bytes a turn may write at most.
     #[doc(alias = "bufferevent_get_max_single_write")]
     #[must_use]
     pub fn max_single_write(&self) -> usize {
-        self.max_single_write as usize
+        self.rare().max_single_write
     }
 
     /// The error behind the last [`BevEvents::ERROR`].
     #[must_use]
     pub fn last_error(&self) -> Option<&Error> {
-        self.error.as_deref()
+        self.rare().error.as_ref()
     }
 
     /// The socket, if there is one yet.
@@ -394,8 +409,8 @@ impl Bufferevent {
         self.fd.as_ref().map(AsFd::as_fd)
     }
 
-    fn marks(&self) -> &Marks {
-        self.marks.as_deref().unwrap_or(NO_MARKS)
+    fn rare(&self) -> &Rare {
+        self.rare.as_deref().unwrap_or(USUAL)
     }
 
     /// Whether the socket is there to be read and written.
@@ -408,9 +423,10 @@ impl Bufferevent {
         if !self.enabled.contains(Interest::READ) || self.state.contains(State::EOF) || !self.is_open() {
             return 0;
         }
-        let high = self.marks().read_high;
+        let rare = self.rare();
+        let high = rare.marks.read_high;
         let room = if high == 0 { usize::MAX } else { high.saturating_sub(self.input.len()) };
-        room.min(self.max_single_read as usize)
+        room.min(rare.max_single_read)
     }
 
     /// Whether writing is something this bufferevent waits for; connecting is.
@@ -433,7 +449,7 @@ impl Bufferevent {
 
     /// Keeps `error` for [`last_error`](Self::last_error), stops the direction it happened in, and reports it.
     fn fail(&mut self, direction: BevEvents, error: Error) {
-        self.error = Some(Box::new(error));
+        self.rare.get_or_insert_default().error = Some(error);
         if direction.contains(BevEvents::READING) {
             self.enabled -= Interest::READ;
         }
@@ -545,9 +561,4 @@ impl Engine {
 fn whole_ms(timeout: Option<Duration>) -> u32 {
     let ns = timeout.map_or(0, |timeout| timeout.as_nanos());
     u32::try_from(ns.div_ceil(1_000_000)).unwrap_or(u32::MAX)
-}
-
-fn budget(bytes: usize, default: usize) -> u32 {
-    let bytes = if bytes == 0 { default } else { bytes };
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -54,7 +54,7 @@ impl Engine {
         bufferevent.enabled = Interest::READ | Interest::WRITE;
         bufferevent.heard = Due::empty();
         bufferevent.due = Due::empty();
-        bufferevent.marks = None;
+        bufferevent.rare = None;
         bufferevent.input = Evbuffer::new();
         bufferevent.read_deadline_ns = 0;
         bufferevent.write_deadline_ns = now_ns.saturating_add(within_ns).max(1);
@@ -142,7 +142,7 @@ impl Bufferevent {
     /// Whether a closing bufferevent is through; shuts the write half down when the last byte has left.
     fn has_closed(&mut self, now_ns: u64) -> bool {
         let Some(fd) = self.fd.as_ref() else { return true };
-        if self.error.is_some() || is_past(self.write_deadline_ns, now_ns) {
+        if self.rare().error.is_some() || is_past(self.write_deadline_ns, now_ns) {
             return true;
         }
         if self.output.is_empty() && self.is_open() && !self.state.contains(State::WRITE_SHUT) {

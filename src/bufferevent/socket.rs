@@ -96,7 +96,7 @@ impl Bufferevent {
         if self.state.contains(State::CLOSING) {
             // Nobody will look at it; reading on only lets the peer's last bytes pass without a reset.
             self.input = Evbuffer::new();
-        } else if self.input.len() >= self.marks().read_low {
+        } else if self.input.len() >= self.rare().marks.read_low {
             self.owe(Due::READ);
         }
     }
@@ -115,10 +115,10 @@ impl Bufferevent {
         }
         let Some(fd) = self.fd.as_ref() else { return };
         let before = self.output.len();
-        let result = self.output.flush_to(fd.as_fd(), self.max_single_write as usize);
+        let result = self.output.flush_to(fd.as_fd(), self.rare().max_single_write);
         if self.output.len() < before {
             self.write_deadline_ns = self.write_deadline_after_progress(now_ns);
-            if self.output.len() <= self.marks().write_low {
+            if self.output.len() <= self.rare().marks.write_low {
                 self.owe(Due::WRITE);
             }
         }
