@@ -140,7 +140,14 @@ fn write_to_the_dead() {
         buf.add_file(file, 0, None).expect("added");
         buf
     };
-    for make in [&memory as &dyn Fn() -> Evbuffer, &file] {
+    let piped = || {
+        let (from, mut to) = UnixStream::pair().expect("a pair");
+        to.write_all(&[3; 10_000]).expect("room in the socket");
+        let mut buf = Evbuffer::new();
+        assert_eq!(buf.splice_from(&from, 10_000).expect("for splicing"), 10_000);
+        buf
+    };
+    for make in [&memory as &dyn Fn() -> Evbuffer, &file, &piped] {
         let (to, from) = UnixStream::pair().expect("a pair");
         drop(from);
         gone(make(), &|buf| buf.write_to(&to));

@@ -7,6 +7,7 @@ pub(crate) mod epoll; // epoll_create1, epoll_ctl, epoll_pwait2 with a fallback
 pub(crate) mod eventfd; // the cross-thread wake
 pub(crate) mod fs; // openat2 beneath a root, fstat, pread
 pub(crate) mod io; // readv, recv, sendmsg, sendfile
+pub(crate) mod pipe; // pipe2 and splice
 pub(crate) mod signal; // sigaction and the process-wide delivery table
 pub(crate) mod socket; // socket, bind, listen, accept4, connect, options, addresses
 

@@ -6,6 +6,7 @@
 
 mod readv;
 mod sendfile;
+mod splice;
 mod writev;
 
 use std::io;
@@ -33,6 +34,8 @@ struct Sink<'fd> {
     is_socket: bool,
     /// Cleared when the kernel cannot send this file to this descriptor.
     takes_sendfile: bool,
+    /// Cleared when the kernel cannot splice to this descriptor.
+    takes_splice: bool,
 }
 
 /// How far one system call got.
@@ -102,11 +105,14 @@ impl Evbuffer {
     /// # Errors
     /// [`Error::Io`], [`Error::ShortFile`] or [`Error::OutOfMemory`]; what was sent before has left the buffer.
     pub(crate) fn flush_to(&mut self, fd: BorrowedFd<'_>, limit: usize) -> Result<Flushed> {
-        let mut sink = Sink { fd, is_socket: true, takes_sendfile: true };
+        let mut sink = Sink { fd, is_socket: true, takes_sendfile: true, takes_splice: true };
         let mut bytes = 0;
         while bytes < limit && self.len > 0 {
             let step = match self.chain.front() {
                 Some(Node::File(_)) => self.send_file(&mut sink, limit - bytes)?,
+                Some(Node::Pipe(range)) if range.memory().is_none() => {
+                    self.send_pipe(&mut sink, limit - bytes)?
+                }
                 _ => self.send_memory(&mut sink, limit - bytes)?,
             };
             match step {
@@ -117,4 +123,9 @@ impl Evbuffer {
         }
         Ok(Flushed { bytes, blocked: false })
     }
+}
+
+/// True for the answers by which the kernel says that this pair of descriptors is not for sendfile, or for splice.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ESPIPE))
 }

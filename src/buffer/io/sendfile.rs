@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{Sink, Step};
+use super::{Sink, Step, is_unsupported};
 use crate::buffer::node::Node;
 use crate::buffer::{Evbuffer, stats};
 use crate::{Error, Result, sys};
@@ -35,9 +35,4 @@ impl Evbuffer {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// True for the answers by which the kernel says that this pair of descriptors is not for sendfile.
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ESPIPE))
 }
