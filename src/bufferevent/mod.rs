@@ -122,7 +122,7 @@ bitflags! {
 }
 
 /// The two marks of both directions.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Marks {
     read_low: usize,
     /// 0 is no limit.
@@ -140,18 +140,14 @@ struct Rare {
     error: Option<Error>,
 }
 
-const USUAL: &Rare = &Rare {
-    marks: Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 },
-    max_single_read: MAX_SINGLE_READ,
-    max_single_write: MAX_SINGLE_WRITE,
-    error: None,
-};
-
-impl Default for Rare {
-    fn default() -> Self {
-        Rare { error: None, ..*USUAL }
+impl Rare {
+    const fn usual() -> Self {
+        let marks = Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
+        Rare { marks, max_single_read: MAX_SINGLE_READ, max_single_write: MAX_SINGLE_WRITE, error: None }
     }
 }
+
+const USUAL: &Rare = &Rare::usual();
 
 /// How a bufferevent is made.
 ///
@@ -332,7 +328,7 @@ impl Bufferevent {
     /// `low` or less; `high` is for filters.
     #[doc(alias = "bufferevent_setwatermark")]
     pub fn set_watermark(&mut self, directions: Interest, low: usize, high: usize) {
-        let marks = &mut self.rare.get_or_insert_default().marks;
+        let marks = &mut self.rare_mut().marks;
         if directions.contains(Interest::READ) {
             (marks.read_low, marks.read_high) = (low, high);
         }
@@ -371,14 +367,13 @@ impl Bufferevent {
     /// Sets how many bytes a turn may read at most; 0 is [`MAX_SINGLE_READ`].
     #[doc(alias = "bufferevent_set_max_single_read")]
     pub fn set_max_single_read(&mut self, bytes: usize) {
-        self.rare.get_or_insert_default().max_single_read = if bytes == 0 { MAX_SINGLE_READ } else { bytes };
+        self.rare_mut().max_single_read = if bytes == 0 { MAX_SINGLE_READ } else { bytes };
     }
 
     /// Sets how many bytes a turn may write at most, of whatever kind; 0 is [`MAX_SINGLE_WRITE`].
     #[doc(alias = "bufferevent_set_max_single_write")]
     pub fn set_max_single_write(&mut self, bytes: usize) {
-        self.rare.get_or_insert_default().max_single_write =
-            if bytes == 0 { MAX_SINGLE_WRITE } else { bytes };
+        self.rare_mut().max_single_write = if bytes == 0 { MAX_SINGLE_WRITE } else { bytes };
     }
 
     /// How many bytes a turn may read at most.
@@ -406,6 +401,10 @@ impl Bufferevent {
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(Rare::usual()))
     }
 
     fn rare(&self) -> &Rare {
@@ -448,7 +447,7 @@ impl Bufferevent {
 
     /// Keeps `error` for [`last_error`](Self::last_error), stops the direction it happened in, and reports it.
     fn fail(&mut self, direction: BevEvents, error: Error) {
-        self.rare.get_or_insert_default().error = Some(error);
+        self.rare_mut().error = Some(error);
         if direction.contains(BevEvents::READING) {
             self.enabled -= Interest::READ;
         }
