@@ -362,7 +362,7 @@ mod tests {
     fn an_unreadable_file_is_forbidden() {
         let (root, mut files) = tree();
         let path = root.path().join("a.txt");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("permissions");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("permissions");
         let expected = match File::open(&path) {
             Err(_) => Err(Miss::Refused(Status::Forbidden)),
             Ok(_) => Ok(5), // root reads everything

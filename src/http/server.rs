@@ -58,7 +58,6 @@ const RECLAIM_SEARCH: usize = 64;
 /// base.dispatch()?; // returns when the last connection is done
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[doc(alias = "evhttp")]
 #[derive(Clone)]
 pub struct Server {
     shared: Rc<Shared>,
@@ -87,7 +86,6 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Io`] when the address is in use or not this machine's, and when there is no memory or descriptor.
-    #[doc(alias = "evhttp_bind_socket")]
     pub fn bind<C: 'static>(
         base: &mut EventBase<C>,
         address: SocketAddr,
