@@ -60,6 +60,12 @@ fn append(c: &mut Criterion) {
             black_box(&mut buf).advance(64);
         });
     });
+    group.finish();
+}
+
+fn space(c: &mut Criterion) {
+    let mut group = c.benchmark_group("space");
+    let data = [7_u8; 64];
     let large = vec![7_u8; 16 * 1024];
     group.bench_function("16 KiB ping-pong/evbuffer", |b| {
         let mut buf = Evbuffer::new();
@@ -308,5 +314,5 @@ fn reading(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, reference, moving, searching, lines, reading);
+criterion_group!(benches, append, space, reference, moving, searching, lines, reading);
 criterion_main!(benches);

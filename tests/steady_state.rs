@@ -10,7 +10,7 @@ use support::net::{bufferevent, pattern, read_exact, run};
 use zerovent::EventBase;
 use zerovent::buffer::ChunkPool;
 use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
-use zerovent::event_base::Interest;
+use zerovent::event_base::{Config, Interest};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -41,12 +41,23 @@ const CONNECTIONS: usize = 5000;
 
 #[test]
 fn an_idle_connection_keeps_within_its_budget() {
-    let before = alloc::live_bytes();
-    let mut base = EventBase::new().unwrap();
+    let each = idle_bytes(&Config::new().capacity(CONNECTIONS));
+    println!("{each} bytes of heap an idle connection");
+    assert!(each <= IDLE_BYTES_MAX, "{each} bytes an idle connection");
+    assert!(each > 100, "{each} bytes: something is not counted");
+
+    let unannounced = idle_bytes(&Config::new());
+    println!("{unannounced} bytes when the base was not told how many there will be");
+    assert!(unannounced <= IDLE_BYTES_MAX, "{unannounced} bytes an idle connection");
+}
+
+/// Heap of a base with [`CONNECTIONS`] connections that have worked and now idle, divided by their number.
+fn idle_bytes(config: &Config) -> usize {
     let mut peers = Vec::with_capacity(CONNECTIONS);
+    let before = alloc::live_bytes();
+    let mut base = EventBase::with_config(config, ()).unwrap();
     for _ in 0..CONNECTIONS {
         let mut peer = echo_server(&mut base);
-        // Each has worked before it idles.
         peer.write_all(&pattern(100, 1)).unwrap();
         peers.push(peer);
     }
@@ -60,13 +71,9 @@ fn an_idle_connection_keeps_within_its_budget() {
     run(&mut base);
     let peers = client.join().unwrap();
     // What the thread's pool keeps for reuse is bounded by itself and belongs to no connection.
-    println!("{} bytes idle in the chunk pool", ChunkPool::idle_bytes());
     ChunkPool::trim(0);
-    let used = alloc::live_bytes() - before - (peers.capacity() * size_of::<TcpStream>()) as isize;
-    let each = used / peers.len() as isize;
-    println!("{each} bytes of heap an idle connection");
-    assert!(each <= IDLE_BYTES_MAX as isize, "{each} bytes an idle connection");
-    assert!(each > 100, "{each} bytes: something is not counted");
+    let used = alloc::live_bytes() - before;
+    usize::try_from(used).unwrap() / peers.len()
 }
 
 #[test]

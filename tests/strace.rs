@@ -8,6 +8,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
 
 use support::process::{Server, have, read_summary};
 
@@ -19,6 +21,9 @@ struct Load<'a> {
     connections: usize,
     request: &'a [u8],
     answer_len: usize,
+    /// How long the clients think between two rounds. A lone client that answers at once could be found by a
+    /// wait that was one too many, and would hide it.
+    thought: Duration,
 }
 
 impl Load<'_> {
@@ -29,6 +34,7 @@ impl Load<'_> {
         for _ in 0..rounds {
             streams.iter_mut().for_each(|stream| stream.write_all(self.request).unwrap());
             streams.iter_mut().for_each(|stream| stream.read_exact(&mut answer).unwrap());
+            thread::sleep(self.thought);
         }
     }
 
@@ -79,6 +85,8 @@ impl Cost {
     }
 }
 
+/// Longer than a server needs to go back to waiting.
+const THOUGHT: Duration = Duration::from_micros(500);
 /// A handful of calls in a whole run (a page fault's madvise, a growing heap) is no cost of a round trip.
 const STRAY_MAX: f64 = 0.01;
 
@@ -87,7 +95,7 @@ fn a_lone_echo_costs_three_calls() {
     if !have("strace") {
         return;
     }
-    let load = Load { connections: 1, request: &[b'x'; 64], answer_len: 64 };
+    let load = Load { connections: 1, request: &[b'x'; 64], answer_len: 64, thought: THOUGHT };
     let cost = load.cost("echo", &[], 1000);
     assert!(cost.total <= 3.0 + STRAY_MAX, "{cost:#?}");
     assert!(cost.of(&["epoll_ctl"]) == 0.0, "{cost:#?}");
@@ -98,7 +106,7 @@ fn fifty_busy_connections_share_their_waits() {
     if !have("strace") {
         return;
     }
-    let load = Load { connections: 50, request: &[b'x'; 64], answer_len: 64 };
+    let load = Load { connections: 50, request: &[b'x'; 64], answer_len: 64, thought: Duration::ZERO };
     let cost = load.cost("echo", &[], 100);
     assert!(cost.total <= 2.2, "{cost:#?}");
     assert!(cost.of(&["epoll_ctl"]) == 0.0, "{cost:#?}");
@@ -111,7 +119,7 @@ fn fifty_busy_connections_share_their_waits() {
 mod serve {
     use std::io::{Read, Write};
 
-    use super::{Load, STRAY_MAX};
+    use super::{Load, STRAY_MAX, THOUGHT};
     use crate::support::net::pattern;
     use crate::support::process::{Server, have};
 
@@ -146,7 +154,8 @@ mod serve {
         std::fs::write(directory.path().join("file.bin"), &body).unwrap();
         let root = directory.path().to_str().unwrap();
         let request = b"GET /file.bin HTTP/1.1\r\nHost: x\r\n\r\n";
-        let load = Load { connections: 1, request, answer_len: answer_len(root, request, &body) };
+        let answer_len = answer_len(root, request, &body);
+        let load = Load { connections: 1, request, answer_len, thought: THOUGHT };
         let cost = load.cost("serve", &[root, "--addr", "127.0.0.1:0"], 500);
         for names in [&WAITS[..], &READS[..], &SENDS[..], &FILES[..]] {
             assert!(cost.of(names) <= 1.0 + STRAY_MAX, "{names:?}: {cost:#?}");

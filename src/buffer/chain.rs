@@ -251,7 +251,7 @@ impl Chain {
 #[inline(always)]
 fn fill(slot: &mut Slot, node: Node) {
     debug_assert!(slot.is_none(), "a slot outside the chain is empty");
-    mem::forget(mem::replace(slot, Some(node)));
+    mem::forget(slot.replace(node));
 }
 
 /// Changing the middle, and whole chains.

@@ -212,6 +212,29 @@ impl Evbuffer {
     }
 }
 
+/// For owners that keep a buffer only while it holds something.
+impl Evbuffer {
+    /// Makes a new buffer of this one, with one end frozen. `edits` is what [`end_use`](Self::end_use) of the buffer
+    /// that stood in its place returned, so that a [`Position`] in that one is stale here.
+    pub(crate) fn begin_use(&mut self, frozen: End, edits: u32) {
+        *self = Evbuffer { edits, ..Evbuffer::new() };
+        self.freeze(frozen);
+    }
+
+    /// Drops the content.
+    pub(crate) fn end_use(&mut self) -> u32 {
+        let edits = self.edits.wrapping_add(1);
+        *self = Evbuffer::new();
+        edits
+    }
+
+    /// Whether nobody could tell it from a new one with that end frozen.
+    pub(crate) fn is_as_new(&self, frozen: End) -> bool {
+        let expected = (frozen == End::Front, frozen == End::Back);
+        self.is_empty() && (self.frozen_front, self.frozen_back) == expected
+    }
+}
+
 impl Default for Evbuffer {
     fn default() -> Self {
         Evbuffer::new()

@@ -68,7 +68,7 @@ impl Bufferevent {
     }
 
     fn refused(&mut self, error: Error) {
-        self.rare.get_or_insert_default().error = Some(error);
+        self.rare_mut().error = Some(error);
         self.report(BevEvents::ERROR);
     }
 

@@ -35,6 +35,7 @@
 mod connect;
 mod settle;
 mod socket;
+mod storage;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -44,6 +45,7 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use storage::Stored;
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
@@ -120,7 +122,7 @@ bitflags! {
 }
 
 /// The two marks of both directions.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Marks {
     read_low: usize,
     /// 0 is no limit.
@@ -138,18 +140,14 @@ struct Rare {
     error: Option<Error>,
 }
 
-const USUAL: &Rare = &Rare {
-    marks: Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 },
-    max_single_read: MAX_SINGLE_READ,
-    max_single_write: MAX_SINGLE_WRITE,
-    error: None,
-};
-
-impl Default for Rare {
-    fn default() -> Self {
-        Rare { error: None, ..*USUAL }
+impl Rare {
+    const fn usual() -> Self {
+        let marks = Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
+        Rare { marks, max_single_read: MAX_SINGLE_READ, max_single_write: MAX_SINGLE_WRITE, error: None }
     }
 }
+
+const USUAL: &Rare = &Rare::usual();
 
 /// How a bufferevent is made.
 ///
@@ -203,8 +201,8 @@ impl Options {
 #[derive(Debug)]
 #[doc(alias = "bufferevent")]
 pub struct Bufferevent {
-    input: Evbuffer,
-    output: Evbuffer,
+    input: Stored,
+    output: Stored,
     rare: Option<Box<Rare>>,
     /// Absolute, on the loop's clock; 0 is none. `write_deadline` bounds the lingering of a closing one too.
     read_deadline_ns: u64,
@@ -223,15 +221,15 @@ pub struct Bufferevent {
 }
 
 /// The heap that an idle bufferevent costs is its slot alone; the budget of a whole idle connection is 512 bytes.
-const _: () = assert!(size_of::<Bufferevent>() <= 296);
+const _: () = assert!(size_of::<Bufferevent>() <= 96);
 
 impl Bufferevent {
     fn new(slot: SlotId, fd: Option<OwnedFd>, options: &Options) -> Self {
         let mut state = State::WRITABLE | State::HOLDS_LOOP;
         state.set(State::DEFERRED, options.deferred);
-        let mut bufferevent = Bufferevent {
-            input: Evbuffer::new(),
-            output: Evbuffer::new(),
+        Bufferevent {
+            input: Stored::new(End::Back),
+            output: Stored::new(End::Front),
             rare: None,
             read_deadline_ns: 0,
             write_deadline_ns: 0,
@@ -244,27 +242,24 @@ impl Bufferevent {
             due: Due::empty(),
             heard: Due::empty(),
             events: BevEvents::empty(),
-        };
-        bufferevent.input.freeze(End::Back);
-        bufferevent.output.freeze(End::Front);
-        bufferevent
+        }
     }
 
     /// What has arrived and has not been taken. Its end is frozen: only the transport adds here.
     #[doc(alias = "bufferevent_get_input")]
     pub fn input(&mut self) -> &mut Evbuffer {
-        &mut self.input
+        self.input.get()
     }
 
     /// What waits to be sent. Its front is frozen: only the transport takes from here.
     #[doc(alias = "bufferevent_get_output")]
     pub fn output(&mut self) -> &mut Evbuffer {
-        &mut self.output
+        self.output.get()
     }
 
     /// Input and output at once, to move bytes from one to the other without copying.
     pub fn buffers(&mut self) -> (&mut Evbuffer, &mut Evbuffer) {
-        (&mut self.input, &mut self.output)
+        (self.input.get(), self.output.get())
     }
 
     /// Appends a copy of `data` to the output.
@@ -274,7 +269,7 @@ impl Bufferevent {
     /// As [`Evbuffer::add`].
     #[doc(alias = "bufferevent_write")]
     pub fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.output.add(data)
+        self.output.get().add(data)
     }
 
     /// Moves all of `source` to the end of the output.
@@ -284,7 +279,7 @@ impl Bufferevent {
     /// As [`Evbuffer::add_buffer`].
     #[doc(alias = "bufferevent_write_buffer")]
     pub fn write_buffer(&mut self, source: &mut Evbuffer) -> Result<()> {
-        self.output.add_buffer(source)
+        self.output.get().add_buffer(source)
     }
 
     /// Takes up to `into.len()` bytes from the input and says how many.
@@ -294,7 +289,7 @@ impl Bufferevent {
     /// As [`Evbuffer::remove`].
     #[doc(alias = "bufferevent_read")]
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize> {
-        self.input.remove(into)
+        self.input.get().remove(into)
     }
 
     /// Moves the whole input to the end of `into`.
@@ -304,7 +299,7 @@ impl Bufferevent {
     /// As [`Evbuffer::add_buffer`].
     #[doc(alias = "bufferevent_read_buffer")]
     pub fn read_buffer(&mut self, into: &mut Evbuffer) -> Result<()> {
-        into.add_buffer(&mut self.input)
+        into.add_buffer(self.input.get())
     }
 
     /// Lets the transport read, write or both. Writing is enabled from the start, reading is not.
@@ -333,7 +328,7 @@ impl Bufferevent {
     /// `low` or less; `high` is for filters.
     #[doc(alias = "bufferevent_setwatermark")]
     pub fn set_watermark(&mut self, directions: Interest, low: usize, high: usize) {
-        let marks = &mut self.rare.get_or_insert_default().marks;
+        let marks = &mut self.rare_mut().marks;
         if directions.contains(Interest::READ) {
             (marks.read_low, marks.read_high) = (low, high);
         }
@@ -372,14 +367,13 @@ impl Bufferevent {
     /// Sets how many bytes a turn may read at most; 0 is [`MAX_SINGLE_READ`].
     #[doc(alias = "bufferevent_set_max_single_read")]
     pub fn set_max_single_read(&mut self, bytes: usize) {
-        self.rare.get_or_insert_default().max_single_read = if bytes == 0 { MAX_SINGLE_READ } else { bytes };
+        self.rare_mut().max_single_read = if bytes == 0 { MAX_SINGLE_READ } else { bytes };
     }
 
     /// Sets how many bytes a turn may write at most, of whatever kind; 0 is [`MAX_SINGLE_WRITE`].
     #[doc(alias = "bufferevent_set_max_single_write")]
     pub fn set_max_single_write(&mut self, bytes: usize) {
-        self.rare.get_or_insert_default().max_single_write =
-            if bytes == 0 { MAX_SINGLE_WRITE } else { bytes };
+        self.rare_mut().max_single_write = if bytes == 0 { MAX_SINGLE_WRITE } else { bytes };
     }
 
     /// How many bytes a turn may read at most.
@@ -407,6 +401,10 @@ impl Bufferevent {
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().map(AsFd::as_fd)
+    }
+
+    fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_with(|| Box::new(Rare::usual()))
     }
 
     fn rare(&self) -> &Rare {
@@ -449,7 +447,7 @@ impl Bufferevent {
 
     /// Keeps `error` for [`last_error`](Self::last_error), stops the direction it happened in, and reports it.
     fn fail(&mut self, direction: BevEvents, error: Error) {
-        self.rare.get_or_insert_default().error = Some(error);
+        self.rare_mut().error = Some(error);
         if direction.contains(BevEvents::READING) {
             self.enabled -= Interest::READ;
         }
@@ -464,8 +462,9 @@ impl Bufferevent {
 #[derive(Debug)]
 pub(crate) struct Engine {
     arena: Arena<Bufferevent>,
-    /// Those to settle before the next wait. Ids, not indices: one may be freed while it is listed.
-    touched: Vec<RawId>,
+    /// The places of those to settle before the next wait. One that was freed meanwhile, and one whose place
+    /// is listed twice because of that, is known by its `State::TOUCHED`.
+    touched: Vec<u32>,
     space: ReadSpace,
 }
 
@@ -552,7 +551,7 @@ impl Engine {
             && !bufferevent.state.contains(State::TOUCHED)
         {
             bufferevent.state |= State::TOUCHED;
-            self.touched.push(id.0);
+            self.touched.push(id.0.index());
         }
     }
 }

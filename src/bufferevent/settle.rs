@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State, socket::later};
-use crate::buffer::Evbuffer;
 use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
 use crate::sys;
@@ -19,18 +18,23 @@ impl Engine {
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
         let mut touched = std::mem::take(&mut self.touched);
-        for id in touched.drain(..) {
-            self.settle_one(reactor, id, now_ns);
+        for index in touched.drain(..) {
+            if let Some(id) = self.arena.id_at(index) {
+                self.settle_one(reactor, id, now_ns);
+            }
         }
         self.touched = touched;
     }
 
     fn settle_one(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
         let Some(bufferevent) = self.arena.get_mut(id) else { return };
+        if !bufferevent.state.contains(State::TOUCHED) {
+            return;
+        }
         bufferevent.state -= State::TOUCHED;
         bufferevent.write_once(now_ns);
-        bufferevent.input.settle_storage();
-        bufferevent.output.settle_storage();
+        bufferevent.input.settle();
+        bufferevent.output.settle();
         if bufferevent.state.contains(State::CLOSING) && bufferevent.has_closed(now_ns) {
             // It was found a moment ago, so it is there to be removed.
             let _ = self.remove(reactor, BuffereventId(id));
@@ -55,7 +59,7 @@ impl Engine {
         bufferevent.heard = Due::empty();
         bufferevent.due = Due::empty();
         bufferevent.rare = None;
-        bufferevent.input = Evbuffer::new();
+        bufferevent.input.clear();
         bufferevent.read_deadline_ns = 0;
         bufferevent.write_deadline_ns = now_ns.saturating_add(within_ns).max(1);
         Ok(())

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State};
-use crate::buffer::{Evbuffer, ReadSpace};
+use crate::buffer::ReadSpace;
 use crate::error::Error;
 use crate::reactor::{Interest, Reactor, Source, What};
 
@@ -74,7 +74,7 @@ impl Bufferevent {
             return;
         }
         let Some(fd) = self.fd.as_ref() else { return };
-        match self.input.fill_from(fd.as_fd(), room, space) {
+        match self.input.get().fill_from(fd.as_fd(), room, space) {
             Ok(filled) if filled.bytes == 0 => self.reached_eof(),
             Ok(filled) => {
                 // A short read has emptied the socket: the next byte brings an edge. Only the end of the
@@ -95,7 +95,7 @@ impl Bufferevent {
     fn received(&mut self) {
         if self.state.contains(State::CLOSING) {
             // Nobody will look at it; reading on only lets the peer's last bytes pass without a reset.
-            self.input = Evbuffer::new();
+            self.input.clear();
         } else if self.input.len() >= self.rare().marks.read_low {
             self.owe(Due::READ);
         }
@@ -115,7 +115,8 @@ impl Bufferevent {
         }
         let Some(fd) = self.fd.as_ref() else { return };
         let before = self.output.len();
-        let result = self.output.flush_to(fd.as_fd(), self.rare().max_single_write);
+        let limit = self.rare().max_single_write;
+        let result = self.output.get().flush_to(fd.as_fd(), limit);
         if self.output.len() < before {
             self.write_deadline_ns = self.write_deadline_after_progress(now_ns);
             if self.output.len() <= self.rare().marks.write_low {
