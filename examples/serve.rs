@@ -146,7 +146,8 @@ fn start_others(settings: &Settings) -> Result<Vec<Running>, Complaint> {
     };
     let threads: Vec<Running> = (1..settings.threads).map(spawn).collect::<Result<_, _>>()?;
     drop(started);
-    starts.iter().collect::<Result<Vec<()>, Complaint>>()?;
+    // The threads keep their ends for as long as they run, so the answers are counted.
+    starts.iter().take(threads.len()).collect::<Result<Vec<()>, Complaint>>()?;
     Ok(threads)
 }
 

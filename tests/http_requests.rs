@@ -318,6 +318,17 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_header() {
 }
 
 #[test]
+fn a_body_that_does_not_arrive_ends_the_connection_without_a_second_answer() {
+    let outside = tree();
+    let server = serve(&outside, ServerOptions::new().header_timeout(SOON));
+    let mut client = server.connect();
+    let response = client.get_with("/a.txt", "Content-Length: 10\r\n");
+    assert_eq!(response.status, 200);
+    client.send("12345");
+    assert!(client.is_closed());
+}
+
+#[test]
 fn who_never_asks_and_who_has_nothing_more_to_ask_is_closed_without_a_word() {
     let outside = tree();
     let options = ServerOptions::new().header_timeout(SOON).idle_timeout(2 * SOON);

@@ -90,6 +90,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether what is arriving is only the body of a request that has had its answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        !self.body.is_done()
+    }
+
     /// Whether a request has been read to its end since this was last asked.
     pub(crate) fn take_completed(&mut self) -> bool {
         std::mem::take(&mut self.completed)

@@ -60,9 +60,9 @@ impl ServerOptions {
         Self::default()
     }
 
-    /// The most bytes of a request head (16 KiB); more is answered 431.
+    /// The most bytes of a request head (16 KiB, and never more than 1 MiB); more is answered 431.
     pub fn head_max(mut self, bytes: usize) -> Self {
-        self.limits.head_max = bytes.max(64);
+        self.limits.head_max = bytes.clamp(64, 1 << 20);
         self
     }
 
@@ -79,7 +79,7 @@ impl ServerOptions {
     }
 
     /// How long a request may take to arrive (10 s), counted from the connection's or the request's first byte to the
-    /// last of its body, however busily it trickles. Then it is answered 408.
+    /// last of its body, however busily it trickles. Then it is answered 408, and closed.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
         self

@@ -58,7 +58,6 @@ const RECLAIM_SEARCH: usize = 64;
 /// base.dispatch()?; // returns when the last connection is done
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[doc(alias = "evhttp")]
 #[derive(Clone)]
 pub struct Server {
     shared: Rc<Shared>,
@@ -87,7 +86,6 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Io`] when the address is in use or not this machine's, and when there is no memory or descriptor.
-    #[doc(alias = "evhttp_bind_socket")]
     pub fn bind<C: 'static>(
         base: &mut EventBase<C>,
         address: SocketAddr,
@@ -96,11 +94,11 @@ impl Server {
     ) -> Result<Server> {
         let listen_options = ListenOptions::new().reuse_port(options.reuse_port);
         let shared = Rc::new(Shared::new(Site::new(files, options)));
-        let listener = base.listen(address, &listen_options, on_accept(&shared))?;
-        base.set_listener_error_callback(listener, on_accept_error(&shared))?;
-        let local_addr =
-            base.listener(listener)?.address().as_inet().ok_or(Error::Invalid("not an address"))?;
         let timer = base.new_timer(on_timer(&shared))?;
+        let listening = base.listen(address, &listen_options, on_accept(&shared));
+        let listener = listening.inspect_err(|_| log_stale(base.free(timer)))?;
+        base.set_listener_error_callback(listener, on_accept_error(&shared))?;
+        let local_addr = base.listener(listener)?.address().as_inet().unwrap_or(address);
         let mut state = shared.state.borrow_mut();
         (state.listener, state.timer) = (Some(listener), Some(timer));
         drop(state);
@@ -413,8 +411,8 @@ impl State {
     }
 
     fn request_timed_out<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
-        if self.is_quiet(base, index) {
-            return self.close(base, index); // it never said a word, and gets none
+        if self.is_quiet(base, index) || self.table.place(index).connection.is_answered() {
+            return self.close(base, index); // there is no question to answer
         }
         self.refuse(base, index, Status::RequestTimeout);
     }
