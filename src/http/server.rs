@@ -106,11 +106,13 @@ impl Server {
     }
 
     /// Where the server listens; says which port it is when 0 was asked for.
+    #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
     /// How many connections are open, not counting those that have had their last answer and are being closed.
+    #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.get()
     }
@@ -128,7 +130,7 @@ impl Server {
     /// last connection is done, the server leaves nothing in the base; a loop with nothing else to do then returns.
     ///
     /// # Errors
-    /// [`Error::Stale`] or [`Error::Invalid`] when `base` is not the one that the server was bound to. A second call does
+    /// [`Error::Stale`] when `base` is not the one that the server was bound to and knows no such listener. A second call does
     /// nothing.
     pub fn shutdown<C: 'static>(&self, base: &mut EventBase<C>) -> Result<()> {
         let mut state = self.shared.state.borrow_mut();
