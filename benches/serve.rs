@@ -1,5 +1,5 @@
-//! Static files over the loopback: a server thread, and one blocking client that keeps a connection busy. An iteration
-//! is one request and its whole answer; the throughput is in bytes of the body.
+//! Static files over the loopback: a server thread, and one blocking client that keeps a connection busy. An
+//! iteration is one request and its whole answer; the throughput is in bytes of the body.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};

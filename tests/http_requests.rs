@@ -1,5 +1,5 @@
-//! What the server answers, through real sockets: every status, every rule of persistence, and the clients that a
-//! server on an open network gets to see.
+//! What the server answers, through real sockets: every status, every rule of persistence, and the clients
+//! that a server on an open network gets to see.
 #![cfg(feature = "http")]
 
 mod support;

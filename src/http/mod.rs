@@ -1,8 +1,10 @@
-//! Static files over HTTP/1.1: a small, strict server over the engine, and the example of what the engine is for.
+//! Static files over HTTP/1.1: a small, strict server over the engine, and the example of what the engine is
+//! for.
 //!
-//! A response is an [`Evbuffer`](crate::Evbuffer) of two nodes. The head is a chunk; the body is a range of an open file,
-//! which stays a descriptor from the cache to `sendfile`. No byte of a file passes through this process, and a request
-//! for a file that is open already costs three system calls: one to receive it, two to answer it.
+//! A response is an [`Evbuffer`](crate::Evbuffer) of two nodes. The head is a chunk; the body is a range of
+//! an open file, which stays a descriptor from the cache to `sendfile`. No byte of a file passes through this
+//! process, and a request for a file that is open already costs three system calls: one to receive it, two to
+//! answer it.
 //!
 //! ```text
 //!   input  [ GET /a HTTP/1.1 ...| GET /b ...]           requests, answered where they lie
@@ -15,16 +17,18 @@
 //!
 //! The parts, from the bytes up:
 //!
-//! - *Reading*: `request` (a head out of contiguous bytes), `body` (the end of a body nobody wants), `target` (the path in
-//!   a target), `range` and `conditions` (which answer a file gets), `date`, `content_type`.
+//! - *Reading*: `request` (a head out of contiguous bytes), `body` (the end of a body nobody wants), `target`
+//!   (the path in a target), `range` and `conditions` (which answer a file gets), `date`, `content_type`.
 //! - *Finding*: `files` (beneath the root and nowhere else), `cache` (what stays open).
-//! - *Answering*: `response` (heads, without allocating), `site` (what all connections share), `connection` (one connection
-//!   as a state machine over two buffers, which knows no socket).
-//! - *Serving*: `server` (listener, bufferevents, one timer), `table` and `queue` (who waits for what, and how long).
+//! - *Answering*: `response` (heads, without allocating), `site` (what all connections share), `connection`
+//!   (one connection as a state machine over two buffers, which knows no socket).
+//! - *Serving*: `server` (listener, bufferevents, one timer), `table` and `queue` (who waits for what, and
+//!   how long).
 //!
-//! What is strict: a request that could be read in two ways (two lengths, a folded line, a bare CR) is answered 400 and
-//! ends the connection; a path with two names has one. What is bounded: the bytes and the fields of a head, its time to
-//! arrive, the body, the answers that wait for a client that does not read, and the files that are kept open.
+//! What is strict: a request that could be read in two ways (two lengths, a folded line, a bare CR) is
+//! answered 400 and ends the connection; a path with two names has one. What is bounded: the bytes and the
+//! fields of a head, its time to arrive, the body, the answers that wait for a client that does not read, and
+//! the files that are kept open.
 //!
 //! # Examples
 //!

@@ -82,8 +82,8 @@ impl ServerOptions {
         self
     }
 
-    /// How long a request may take to arrive (10 s), counted from the connection's or the request's first byte to the
-    /// last of its body, however busily it trickles. Then it is answered 408, and closed.
+    /// How long a request may take to arrive (10 s), counted from the connection's or the request's first
+    /// byte to the last of its body, however busily it trickles. Then it is answered 408, and closed.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
@@ -97,15 +97,16 @@ impl ServerOptions {
         self
     }
 
-    /// How long a client may go without taking a single byte of an answer (30 s); then the connection is closed.
+    /// How long a client may go without taking a single byte of an answer (30 s); then the connection is
+    /// closed.
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// How long to wait for the client to close (2 s) after the last answer, so that what it still sends does not
-    /// reset the connection under an answer it has not read.
+    /// How long to wait for the client to close (2 s) after the last answer, so that what it still sends does
+    /// not reset the connection under an answer it has not read.
     #[must_use]
     pub fn linger(mut self, timeout: Duration) -> Self {
         self.linger = timeout;
@@ -119,8 +120,8 @@ impl ServerOptions {
         self
     }
 
-    /// Whether other sockets may listen on the same port (`SO_REUSEPORT`): one server a thread, and the kernel spreads
-    /// the connections. Off by default, so that a port in use is an error.
+    /// Whether other sockets may listen on the same port (`SO_REUSEPORT`): one server a thread, and the
+    /// kernel spreads the connections. Off by default, so that a port in use is an error.
     #[must_use]
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.reuse_port = on;
