@@ -27,10 +27,17 @@ bitflags! {
     /// How long [`EventBase::run`] goes on.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct Run: u8 {
-        /// Wait until something is active, call it, and return when nothing more is.
+        /// Wait until something is active, call it, and return when nothing more is. What is less important than something
+        /// that keeps coming is left active.
         #[doc(alias = "EVLOOP_ONCE")]
         const ONCE = 0x01;
-        /// Do not wait: call what is active or ready by now, and return.
+        /// Do not wait: call what is active or ready by now, and return. What is less important than something that
+        /// keeps coming is left active.
+        ///
+        /// # Differences from libevent
+        ///
+        /// libevent goes on for as long as anything is ready, which, with a persistent event that nobody satisfies, is
+        /// for ever.
         #[doc(alias = "EVLOOP_NONBLOCK")]
         const NONBLOCK = 0x02;
         /// Go on when there is nothing to wait for: another thread may bring something.
@@ -133,40 +140,71 @@ impl<C> EventBase<C> {
             return Err(Error::Reentrant);
         }
         let running = Running::begin(self);
+        // With a turn for each priority everything that is active has been called, unless what is more important
+        // keeps coming; a run that is to be short does not wait for that to end.
+        let mut turns_left = running.base.priorities();
         loop {
             if let Some(ended) = running.base.why_stop(how) {
                 return Ok(ended);
             }
-            if running.base.turn(how)? {
-                return Ok(running.base.why_ended().unwrap_or(Ended::Done));
+            let called = running.base.turn(how)?;
+            if how.contains(Run::NONBLOCK) || (how.contains(Run::ONCE) && called > 0) {
+                turns_left -= 1;
+                if turns_left == 0 || running.base.reactor.active_len() == 0 {
+                    return Ok(running.base.why_ended().unwrap_or(Ended::Done));
+                }
             }
         }
     }
 
-    /// One turn; says whether `how` makes it the last.
-    fn turn(&mut self, how: Run) -> Result<bool> {
+    /// One turn; says how many calls it made.
+    fn turn(&mut self, how: Run) -> Result<usize> {
         self.control.turns += 1;
-        self.call_settled();
-        let poll = how.contains(Run::NONBLOCK) || self.is_stopping() || !self.inbox.is_empty();
+        let mut called = self.call_settled();
+        let is_done = called > 0 && how.contains(Run::ONCE);
+        if !is_done && self.why_ended().is_none() {
+            self.look(how)?;
+            called += self.call_active();
+        }
+        if self.control.exit {
+            called += self.call_rest();
+        }
+        self.settle();
+        Ok(called)
+    }
+
+    /// Settles, and calls what that has made due.
+    fn call_settled(&mut self) -> usize {
+        let before = self.reactor.active_len();
+        self.settle();
+        if before > 0 || self.reactor.active_len() == 0 {
+            return 0;
+        }
+        let called = self.call_active();
+        self.settle();
+        called
+    }
+
+    /// Waits for what is ready, due, or sent by other threads.
+    fn look(&mut self, how: Run) -> Result<()> {
+        let poll = how.contains(Run::NONBLOCK) || !self.inbox.is_empty();
         let mut wait = self.reactor.prepare(poll);
         let waited = wait.wait();
         self.reactor.complete(wait);
         waited?;
+        self.control.exit |= self.reactor.take_active(self.control.exit_timer)?;
         self.take_messages();
-        let called = self.call_active();
-        let rested = self.reactor.active_len() == 0;
-        self.settle();
-        Ok((how.contains(Run::ONCE) && called > 0 && rested) || (how.contains(Run::NONBLOCK) && called == 0))
+        Ok(())
     }
 
-    /// Settles, and calls what that has made due.
-    fn call_settled(&mut self) {
-        let before = self.reactor.active_len();
-        self.settle();
-        if before == 0 && self.reactor.active_len() > 0 {
-            self.call_active();
-            self.settle();
+    /// Calls what is still active, of whatever priority: the loop is about to exit, and leaves nothing of it behind.
+    fn call_rest(&mut self) -> usize {
+        let most = self.reactor.active_len() + EXTRA_CALLS;
+        let mut called = 0;
+        while called < most && self.reactor.active_len() > 0 && !self.control.breaking {
+            called += self.call_active();
         }
+        called
     }
 
     /// Calls what is active of the most important priority, and says how many calls that were. Ends early when something
@@ -186,19 +224,21 @@ impl<C> EventBase<C> {
     }
 
     fn call(&mut self, invocation: Invocation) {
-        let Invocation { owner, what, calls } = invocation;
+        let Invocation { owner, what } = invocation;
         let index = owner & !owner::MASK;
         match owner & owner::MASK {
-            owner::EVENT => self.run_event(index, what, calls),
+            owner::EVENT => self.run_event(index, what),
             owner::BUFFEREVENT => self.run_bufferevent(index, what),
             owner::LISTENER => self.run_listener(index, what),
-            _ => self.control.exit = true,
+            // The base's own timer is taken from its queue before anything is called.
+            _ => {}
         }
     }
 
     fn why_stop(&mut self, how: Run) -> Option<Ended> {
         self.why_ended().or_else(|| {
-            let idle = !how.contains(Run::NO_EXIT_ON_EMPTY) && !self.reactor.has_work();
+            let has_work = self.reactor.has_work() || !self.inbox.is_empty();
+            let idle = !how.contains(Run::NO_EXIT_ON_EMPTY) && !has_work;
             // What callbacks, or the user before the loop, asked of bufferevents may be work yet.
             (idle && !self.bufferevents.has_touched()).then_some(Ended::Empty)
         })
@@ -222,8 +262,8 @@ impl<C> EventBase<C> {
 
 /// Stopping.
 impl<C> EventBase<C> {
-    /// Ends the loop after `after` (`None`: as soon as what is active now has been called). On a base that is not
-    /// running it applies to the next run, which makes one turn at least.
+    /// Ends the loop after `after` (`None`: now), as soon as what is active then has been called, whatever its
+    /// priority. On a base that is not running it applies to the next run, which makes one turn at least.
     ///
     /// # Errors
     ///
@@ -231,10 +271,15 @@ impl<C> EventBase<C> {
     ///
     /// # Differences from libevent
     ///
-    /// Of several, the earliest ends the loop, and the others are forgotten with it.
+    /// Of several, the earliest ends the loop, and the others are forgotten with it. Less important events that are
+    /// active are called as well, where libevent leaves them to the next run.
     #[doc(alias = "event_base_loopexit")]
     pub fn loop_exit(&mut self, after: Option<Duration>) -> Result<()> {
         let after_ns = u64::try_from(after.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        if self.control.running && after_ns == 0 {
+            self.control.exit = true;
+            return Ok(());
+        }
         let at_ns = self.reactor.now().saturating_add(after_ns);
         if self.control.exit_at_ns.is_none_or(|earlier_ns| at_ns < earlier_ns) {
             self.control.exit_at_ns = Some(at_ns);

@@ -89,20 +89,29 @@ impl Watcher {
         }
     }
 
-    /// Starts watching `signal`; the first watcher installs the handler.
-    pub(crate) fn watch(&self, signal: c_int) -> io::Result<()> {
+    /// Starts watching `signal`, and says how often it had been delivered by then; the first watcher installs
+    /// the handler.
+    pub(crate) fn watch(&self, signal: c_int) -> io::Result<u64> {
         let place = place(signal)?;
         if self.watches(signal) {
-            return Ok(());
+            return Ok(delivered(signal));
         }
         let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: whatever the handler counts beyond `seen` it finds this watcher for, and wakes it. SeqCst:
+        // a signal raised after this call finds the bit, whichever thread it interrupts.
+        self.entry.signals.fetch_or(bit(signal), Ordering::SeqCst);
+        let seen = delivered(signal);
         match &mut installed[place] {
             Some(installed) => installed.watchers += 1,
-            none => *none = Some(Installed { before: install(signal)?, watchers: 1 }),
+            none => match install(signal) {
+                Ok(before) => *none = Some(Installed { before, watchers: 1 }),
+                Err(error) => {
+                    self.entry.signals.fetch_and(!bit(signal), Ordering::SeqCst);
+                    return Err(error);
+                }
+            },
         }
-        // SeqCst: a signal raised after this call finds the bit, whichever thread it interrupts.
-        self.entry.signals.fetch_or(bit(signal), Ordering::SeqCst);
-        Ok(())
+        Ok(seen)
     }
 
     /// Stops watching; the last watcher puts back what the signal did before.

@@ -6,5 +6,6 @@
 )]
 
 pub mod alloc;
+pub mod events;
 pub mod model;
 pub mod net;
