@@ -108,7 +108,7 @@ mod tests {
         let mut slots = vec![Links::default(); 64];
         let mut active = Active::new(256);
         let mut model: Vec<VecDeque<u32>> = vec![VecDeque::new(); 256];
-        let mut home = vec![None; 64];
+        let mut home = [None; 64];
         let mut state = 1u64;
         for _ in 0..100_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -62,7 +62,11 @@ pub(super) struct FdMap {
 /// The slots that wait for something.
 impl FdMap {
     pub(super) fn with_capacity(descriptors: usize) -> Self {
-        FdMap { entries: Vec::with_capacity(descriptors), ..FdMap::default() }
+        FdMap {
+            entries: Vec::with_capacity(descriptors),
+            dirty: Vec::with_capacity(descriptors),
+            ..FdMap::default()
+        }
     }
 
     /// Lets a slot wait for its descriptor.

@@ -228,6 +228,7 @@ fn restore(signal: c_int, before: &libc::sigaction) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::fd::AsFd;
 
     use super::*;
@@ -260,6 +261,32 @@ mod tests {
         for signal in [0, -1, 65, libc::SIGKILL, libc::SIGSTOP] {
             assert!(watcher.watch(signal).is_err(), "{signal}");
         }
+    }
+
+    #[test]
+    fn the_interrupted_code_finds_its_errno_again_though_the_handler_failed() {
+        let full = eventfd::create().unwrap();
+        std::fs::File::from(full.try_clone().unwrap()).write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let watcher = Watcher::new(full.as_fd());
+        let signal = libc::SIGWINCH;
+        watcher.watch(signal).unwrap();
+        let before = delivered(signal);
+        // SAFETY: the C library's errno of this thread, always valid.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        unsafe { *errno = libc::EXDEV };
+        raise(signal);
+        assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::EXDEV));
+        assert_eq!(delivered(signal) - before, 1);
+    }
+
+    #[test]
+    fn a_refused_signal_leaves_no_trace() {
+        let wake = eventfd::create().unwrap();
+        let watcher = Watcher::new(wake.as_fd());
+        assert!(watcher.watch(libc::SIGKILL).is_err());
+        assert!(!watcher.watches(libc::SIGKILL));
+        assert!(INSTALLED.lock().unwrap()[libc::SIGKILL as usize].is_none());
     }
 
     #[test]

@@ -173,7 +173,7 @@ mod tests {
         let mut state = 42;
         for order in 0..50_000u32 {
             let slot = (random(&mut state) % 300) as u32;
-            if random(&mut state) % 3 == 0 {
+            if random(&mut state).is_multiple_of(3) {
                 heap.remove(slot);
                 model.remove(&slot);
             } else {
