@@ -67,7 +67,6 @@ mod content_type;
 mod date;
 mod files;
 mod options;
-mod queue;
 mod range;
 mod request;
 mod response;

@@ -2,9 +2,8 @@
 //! the heap, since a server may have many thousand of them and most are idle.
 
 use super::connection::{Connection, Progress};
-use super::queue::{Items, Links, Queue};
 use crate::bufferevent::BuffereventId;
-use crate::reactor::extend_to;
+use crate::reactor::{Items, Links, Queue, extend_to};
 
 /// One connection of the server.
 #[derive(Debug)]

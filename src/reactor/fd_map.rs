@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::backend::Backend;
-use super::{Arena, Interest, RawId, Slot, active::NONE, arena::extend_to};
+use super::{Arena, Interest, RawId, Slot, arena::extend_to, queue::NOBODY};
 use crate::error::{Error, Result};
 use crate::sys::epoll;
 
@@ -38,7 +38,7 @@ struct FdEntry {
 }
 
 const UNKNOWN: FdEntry = FdEntry {
-    first: NONE,
+    first: NOBODY,
     generation: 0,
     bound: None,
     applied: Interest::empty(),
@@ -72,10 +72,10 @@ impl FdMap {
     /// Lets a slot wait for its descriptor.
     pub(super) fn attach(&mut self, slots: &mut Arena<Slot>, id: RawId) -> Result<()> {
         let slot = slots.get_mut(id).ok_or(Error::Stale)?;
-        slot.next_peer = NONE;
+        slot.next_peer = NOBODY;
         let (fd, edge) = (slot.fd, slot.interest.contains(Interest::EDGE));
         let entry = self.entry(fd)?;
-        if entry.first == NONE {
+        if entry.first == NOBODY {
             entry.first = id.index();
         } else {
             let last = last_peer(slots, entry.first, edge)?;
@@ -148,7 +148,7 @@ impl FdMap {
     pub(super) fn first_waiting(&self, token: u64) -> Option<u32> {
         let entry = self.entries.get(token as u32 as usize)?;
         let current = u64::from(entry.generation) == token >> 32 && !entry.applied.is_empty();
-        (current && entry.first != NONE).then_some(entry.first)
+        (current && entry.first != NOBODY).then_some(entry.first)
     }
 
     /// How many descriptors are always ready.
@@ -160,7 +160,7 @@ impl FdMap {
     pub(super) fn always_ready(&self, place: usize) -> Option<u32> {
         let fd = *self.refused.get(place)?;
         let first = self.entries[fd as usize].first;
-        (first != NONE).then_some(first)
+        (first != NOBODY).then_some(first)
     }
 
     pub(super) fn has_always_ready(&self) -> bool {
@@ -262,7 +262,7 @@ const GENERATIONS: u32 = u32::MAX >> 1;
 fn wanted(slots: &mut Arena<Slot>, first: u32) -> Interest {
     let mut all = Interest::empty();
     let mut next = first;
-    while next != NONE {
+    while next != NOBODY {
         let slot = peer(slots, next);
         all |= slot.interest;
         next = slot.next_peer;
@@ -278,7 +278,7 @@ fn last_peer(slots: &mut Arena<Slot>, first: u32, edge: bool) -> Result<u32> {
         if slot.interest.contains(Interest::EDGE) != edge {
             return Err(Error::Invalid("all events of a descriptor must agree on edge triggering"));
         }
-        if slot.next_peer == NONE {
+        if slot.next_peer == NOBODY {
             return Ok(last);
         }
         last = slot.next_peer;

@@ -25,6 +25,7 @@ mod arena;
 mod backend;
 mod fd_map;
 mod notify;
+mod queue;
 mod signal;
 mod timer;
 mod turn;
@@ -38,10 +39,11 @@ use bitflags::bitflags;
 
 pub(crate) use arena::{Arena, RawId, extend_to};
 pub(crate) use notify::Notifier;
+pub(crate) use queue::{Items, Links, Queue};
 
 use crate::error::{Error, Result};
 use crate::sys::clock;
-use active::{Active, Linked, Links};
+use active::Active;
 use backend::{Backend, Epoll, Ready};
 use fd_map::FdMap;
 use signal::Signals;
@@ -161,7 +163,7 @@ impl Slot {
     }
 }
 
-impl Linked for Arena<Slot> {
+impl Items for Arena<Slot> {
     fn links(&mut self, slot: u32) -> &mut Links {
         &mut self.at_mut(slot).expect("a slot leaves its queue before it is freed").links
     }
@@ -289,8 +291,8 @@ impl Reactor {
             owner: spec.owner,
             fd: -1,
             deliveries: 0,
-            next_peer: active::NONE,
-            links: Links::default(),
+            next_peer: queue::NOBODY,
+            links: Links::UNLINKED,
             interest: Interest::empty(),
             what: What::empty(),
             later: What::empty(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::backend::Ready;
 use super::{
-    Counters, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What, active,
-    watch,
+    Counters, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
+    queue::NOBODY, watch,
 };
 use crate::sys::clock;
 
@@ -81,7 +81,7 @@ impl Reactor {
             if !hit.is_empty() {
                 let _ = self.activate(SlotId(id), hit);
             }
-            if next == active::NONE {
+            if next == NOBODY {
                 return;
             }
         }

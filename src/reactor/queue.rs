@@ -1,9 +1,8 @@
-//! A queue threaded through the items it holds: joining and leaving, from anywhere, cost a few stores and no
-//! memory. Connections wait in these for their deadlines. Since everyone in one queue waits equally long, the
-//! front is always the one that is due first, and one timer serves thousands.
+//! A queue threaded through the items it holds: joining and leaving, from anywhere, cost a few stores and no memory.
+//! Slots that are active wait in these, and so do a server's connections for their deadlines.
 
 /// The end of a queue, and the mark of an item that is in none.
-const NOBODY: u32 = u32::MAX;
+pub(crate) const NOBODY: u32 = u32::MAX;
 
 /// An item's place in a queue.
 #[derive(Debug, Clone, Copy)]
