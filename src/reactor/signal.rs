@@ -2,6 +2,8 @@
 
 use std::os::fd::BorrowedFd;
 
+use smallvec::SmallVec;
+
 use super::RawId;
 use crate::error::Result;
 use crate::sys::signal::{Watcher, delivered};
@@ -19,8 +21,9 @@ struct Watch {
 #[derive(Debug, Default)]
 pub(super) struct Signals {
     watcher: Option<Watcher>,
-    /// In the order in which they were attached; few, so they are searched.
-    watches: Vec<Watch>,
+    /// In the order in which they were attached. Mostly a program's two ways to be told to end, so they are searched,
+    /// and kept in place.
+    watches: SmallVec<[Watch; 2]>,
 }
 
 impl Signals {
