@@ -26,6 +26,8 @@ mod backend;
 mod fd_map;
 mod notify;
 mod signal;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod turn;
 
