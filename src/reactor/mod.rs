@@ -27,6 +27,8 @@ mod fd_map;
 mod notify;
 mod queue;
 mod signal;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod turn;
 
