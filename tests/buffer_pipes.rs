@@ -183,7 +183,7 @@ fn a_cut_anywhere_keeps_every_byte() {
 
         let (mut buf, _) = mixed(b"0123456789");
         buf.drain(cut).expect("not frozen");
-        assert_eq!(buf.copy_out(&mut vec![0; 40]).expect("readable"), expected.len() - cut);
+        assert_eq!(buf.copy_out(&mut [0; 40]).expect("readable"), expected.len() - cut);
         let (from, to) = UnixStream::pair().expect("a pair");
         assert!(through(buf, to.into(), from.into()) == expected[cut..], "drained by {cut}");
 
