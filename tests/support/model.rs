@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use zerovent::buffer::{End, Eol, FileSegment, Position, Runs};
+use zerovent::buffer::{End, Eol, FileSegment, Position, Runs, WriteStrategy};
 use zerovent::{Error, Evbuffer, Result};
 
 /// Buffers in play: enough for moves and shares to go in circles.
@@ -633,9 +633,10 @@ impl Machine {
     fn write(&mut self, buf: usize, limit: usize) {
         let pair = &mut self.pairs[buf];
         let frozen = pair.frozen_front && limit > 0 && !pair.model.is_empty();
-        let Some(count) = permitted(pair.real.write_to_at_most(&self.sockets.0, limit), frozen) else {
-            return;
-        };
+        // Every file by sendfile, some from memory, or all of them.
+        let strategy = WriteStrategy::new().read_files_up_to([0, 1000, FILE_LEN][limit % 3]);
+        let result = pair.real.write_with(&self.sockets.0, limit, strategy);
+        let Some(count) = permitted(result, frozen) else { return };
         assert!(count <= limit, "the limit binds");
         assert!(count > 0 || limit == 0 || pair.model.is_empty(), "an empty socket takes something");
         let mut arrived = vec![0; count];

@@ -16,7 +16,7 @@ impl Evbuffer {
             self.materialise_node(0)?;
             return Ok(Step::Retry);
         }
-        let wanted = range.len.min(limit);
+        let wanted = range.len.min(limit).min(sink.strategy.piece());
         let place = range.segment.offset() + range.offset;
         match sys::io::sendfile(sink.fd, range.segment.as_fd(), place, wanted) {
             Ok(0) => Err(Error::ShortFile),
