@@ -67,7 +67,7 @@ use chain::Chain;
 pub use add::End;
 pub use chunk::ChunkPool;
 pub(crate) use io::ReadSpace;
-pub use io::WriteStrategy;
+pub use io::{WriteStrategy, ZeroCopyWriter};
 pub use pipe::PipePool;
 pub use position::Position;
 pub use search::{Eol, Line};

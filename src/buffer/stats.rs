@@ -38,6 +38,10 @@ pub struct CopyStats {
     pub spliced_in: u64,
     /// Sent from a kernel pipe, never seen by this process.
     pub spliced_out: u64,
+    /// Sent from memory with MSG_ZEROCOPY.
+    pub zerocopy: u64,
+    /// The part of `zerocopy` that the kernel copied after all, as it said afterwards.
+    pub zerocopy_copied: u64,
 }
 
 impl CopyStats {
@@ -54,6 +58,8 @@ impl CopyStats {
             sendfile: totals.sendfile.get(),
             spliced_in: totals.spliced_in.get(),
             spliced_out: totals.spliced_out.get(),
+            zerocopy: totals.zerocopy.get(),
+            zerocopy_copied: totals.zerocopy_copied.get(),
         })
     }
 }
@@ -72,6 +78,8 @@ impl Sub for CopyStats {
             sendfile: self.sendfile.wrapping_sub(earlier.sendfile),
             spliced_in: self.spliced_in.wrapping_sub(earlier.spliced_in),
             spliced_out: self.spliced_out.wrapping_sub(earlier.spliced_out),
+            zerocopy: self.zerocopy.wrapping_sub(earlier.zerocopy),
+            zerocopy_copied: self.zerocopy_copied.wrapping_sub(earlier.zerocopy_copied),
         }
     }
 }
@@ -87,6 +95,8 @@ pub(super) struct Totals {
     pub(super) sendfile: Cell<u64>,
     pub(super) spliced_in: Cell<u64>,
     pub(super) spliced_out: Cell<u64>,
+    pub(super) zerocopy: Cell<u64>,
+    pub(super) zerocopy_copied: Cell<u64>,
 }
 
 thread_local! {
@@ -100,6 +110,8 @@ thread_local! {
         sendfile: Cell::new(0),
         spliced_in: Cell::new(0),
         spliced_out: Cell::new(0),
+        zerocopy: Cell::new(0),
+        zerocopy_copied: Cell::new(0),
     } };
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod io; // readv, recv, sendmsg, sendfile
 pub(crate) mod pipe; // pipe2 and splice
 pub(crate) mod signal; // sigaction and the process-wide delivery table
 pub(crate) mod socket; // socket, bind, listen, accept4, connect, options, addresses
+pub(crate) mod zerocopy; // MSG_ZEROCOPY and its notices
 
 /// Turns the `-1` convention of libc into an `io::Result`.
 pub(crate) fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {

@@ -127,7 +127,7 @@ pub(crate) fn enable_option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io
     Ok(())
 }
 
-fn option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+pub(super) fn option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
     let mut value: c_int = 0;
     let mut len = size_of::<c_int>() as socklen_t;
     let pointer = (&raw mut value).cast();

@@ -10,6 +10,7 @@ mod sendfile;
 mod splice;
 mod strategy;
 mod writev;
+mod zerocopy;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,6 +21,7 @@ use crate::{Error, Result};
 
 pub(crate) use readv::ReadSpace;
 pub use strategy::WriteStrategy;
+pub use zerocopy::ZeroCopyWriter;
 
 /// What one pass of [`Evbuffer::flush_to`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,12 @@ struct Sink<'fd> {
     takes_sendfile: bool,
     /// Cleared when the kernel cannot splice to this descriptor.
     takes_splice: bool,
+}
+
+impl<'fd> Sink<'fd> {
+    fn new(fd: BorrowedFd<'fd>, strategy: WriteStrategy) -> Sink<'fd> {
+        Sink { fd, strategy, within_file: false, is_socket: true, takes_sendfile: true, takes_splice: true }
+    }
 }
 
 /// How far one system call got.
@@ -123,14 +131,7 @@ impl Evbuffer {
     /// # Errors
     /// [`Error::Io`], [`Error::ShortFile`] or [`Error::OutOfMemory`]; what was sent before has left the buffer.
     fn flush_with(&mut self, fd: BorrowedFd<'_>, limit: usize, strategy: WriteStrategy) -> Result<Flushed> {
-        let mut sink = Sink {
-            fd,
-            strategy,
-            within_file: false,
-            is_socket: true,
-            takes_sendfile: true,
-            takes_splice: true,
-        };
+        let mut sink = Sink::new(fd, strategy);
         let mut bytes = 0;
         while bytes < limit && self.len > 0 {
             match self.send_front(&mut sink, limit - bytes)? {

@@ -10,11 +10,11 @@ use crate::{Result, sys};
 const FEW: usize = 16;
 
 /// The runs to send, and what stands behind them.
-struct Gathered {
-    runs: usize,
-    bytes: usize,
+pub(super) struct Gathered {
+    pub(super) runs: usize,
+    pub(super) bytes: usize,
     /// Further bytes follow within the limit, so that the segment should be left open.
-    more: bool,
+    pub(super) more: bool,
 }
 
 impl Evbuffer {
@@ -53,7 +53,7 @@ impl Evbuffer {
         Ok((count, gathered.bytes))
     }
 
-    fn gather_runs<'a>(&'a self, slices: &mut [IoSlice<'a>], limit: usize) -> Gathered {
+    pub(super) fn gather_runs<'a>(&'a self, slices: &mut [IoSlice<'a>], limit: usize) -> Gathered {
         let mut gathered = Gathered { runs: 0, bytes: 0, more: false };
         for node in self.chain.iter() {
             let left = limit - gathered.bytes;
