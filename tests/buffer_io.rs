@@ -144,6 +144,15 @@ fn nothing_to_do_costs_nothing_and_is_no_error() {
 
 extern "C" fn do_nothing(_: libc::c_int) {}
 
+/// Ends the bombardment when it is dropped.
+struct Cease<'a>(&'a AtomicBool);
+
+impl Drop for Cease<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Interrupts the calling thread for as long as `work` takes, with a signal whose handler does not restart calls;
 /// returns how often.
 fn bombarded(work: impl FnOnce()) -> usize {
@@ -166,8 +175,10 @@ fn bombarded(work: impl FnOnce()) -> usize {
             }
             shots
         });
+        // Also when the work fails: the scope waits for the gunner.
+        let cease = Cease(&done);
         work();
-        done.store(true, Ordering::Release);
+        drop(cease);
         gunner.join().expect("done")
     })
 }
