@@ -57,6 +57,7 @@ fn on_event(base: &mut EventBase, id: BuffereventId, events: BevEvents) {
         eprintln!("echo: {error}");
     }
     if events.intersects(BevEvents::EOF | BevEvents::ERROR) {
-        let _ = base.free_bufferevent(id);
+        // What it sent last may still be on its way back.
+        let _ = base.free_after_flush(id, support::LINGER);
     }
 }

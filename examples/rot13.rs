@@ -38,7 +38,8 @@ fn serve(base: &mut EventBase, socket: OwnedFd) -> zerovent::Result<()> {
     let id = base.new_socket(Some(socket), &Options::new())?;
     base.set_read_callback(id, on_read)?;
     base.set_event_callback(id, |base, id, _: BevEvents| {
-        let _ = base.free_bufferevent(id);
+        // The answer to its last line may still be on its way.
+        let _ = base.free_after_flush(id, support::LINGER);
     })?;
     let connection = base.bufferevent(id)?;
     connection.set_watermark(Interest::READ, 0, LINE_LEN_MAX);

@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release --example serve -- DIR [--addr 127.0.0.1:8080] [--threads N] [--verbose]`
 //!
-//! The first line on stdout says where it listens, so that port 0 can be asked for. SIGINT and SIGTERM let what is in
-//! flight finish, and then end it with status 0; a second signal ends it at once. What cannot work (no such directory, port
-//! in use) is one line on stderr and status 2.
+//! The first line on stdout says where it listens, so that port 0 can be asked for. SIGINT and SIGTERM let
+//! what is in flight finish, and then end it with status 0; a second signal ends it at once. What cannot work
+//! (no such directory, port in use) is one line on stderr and status 2.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -115,7 +115,8 @@ fn run(settings: &Settings) -> Result<(), Complaint> {
     log::set_logger(&STDERR).map_err(|error| error.to_string())?;
     log::set_max_level(LevelFilter::Warn);
     if settings.threads > 1 && settings.address.port() != 0 {
-        // Sharing the port would otherwise succeed beside another server of ours, and each get a part of the clients.
+        // Sharing the port would otherwise succeed beside another server of ours, and each get a part of the
+        // clients.
         TcpListener::bind(settings.address).map_err(|error| cannot_listen(settings.address, error))?;
     }
     let mut first = Loop::start(settings)?;
@@ -146,7 +147,8 @@ fn start_others(settings: &Settings) -> Result<Vec<Running>, Complaint> {
     };
     let threads: Vec<Running> = (1..settings.threads).map(spawn).collect::<Result<_, _>>()?;
     drop(started);
-    starts.iter().collect::<Result<Vec<()>, Complaint>>()?;
+    // The threads keep their ends for as long as they run, so the answers are counted.
+    starts.iter().take(threads.len()).collect::<Result<Vec<()>, Complaint>>()?;
     Ok(threads)
 }
 
@@ -208,8 +210,8 @@ fn watch_signals(base: &mut EventBase<Context>) -> zerovent::Result<()> {
     Ok(())
 }
 
-/// Stops accepting and lets the loop run out of work. The signals are given back to the system, so that a second one
-/// is not waited for.
+/// Stops accepting and lets the loop run out of work. The signals are given back to the system, so that a
+/// second one is not waited for.
 fn finish(base: &mut EventBase<Context>) {
     let Context { server, signals } = std::mem::take(base.context_mut());
     for event in signals {

@@ -16,10 +16,14 @@
 //!
 //! ```
 //! use std::net::{Ipv4Addr, SocketAddr};
+//! use std::time::Duration;
 //! use zerovent::bufferevent::Options;
 //! use zerovent::event_base::Interest;
 //! use zerovent::listener::ListenOptions;
 //! use zerovent::{EventBase, Result};
+//!
+//! /// How long a peer may take to read the last echo.
+//! const LINGER: Duration = Duration::from_secs(5);
 //!
 //! fn serve(base: &mut EventBase, address: SocketAddr) -> Result<SocketAddr> {
 //!     let listener = base.listen(address, &ListenOptions::new(), |base, _, socket, _peer| {
@@ -29,7 +33,7 @@
 //!             output.add_buffer(input).unwrap(); // moves descriptors; copies nothing
 //!         })
 //!         .unwrap();
-//!         base.set_event_callback(id, |base, id, _| base.free_bufferevent(id).unwrap()).unwrap();
+//!         base.set_event_callback(id, |base, id, _| base.free_after_flush(id, LINGER).unwrap()).unwrap();
 //!         base.bufferevent(id).unwrap().enable(Interest::READ);
 //!     })?;
 //!     Ok(base.listener(listener)?.address().as_inet().unwrap())

@@ -51,6 +51,17 @@ fn echo_closes_after_the_peer_has() {
 }
 
 #[test]
+fn echo_loses_nothing_of_a_peer_that_closes_its_half_before_it_reads() {
+    let server = Server::start("echo", &[]);
+    let mut stream = server.connect();
+    // More than the sockets between the two can hold, so that most of it waits in the server when the end arrives.
+    let sent = pattern(24 << 20, 9);
+    stream.write_all(&sent).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(read_to_end(&mut stream) == sent);
+}
+
+#[test]
 fn servers_end_well_when_asked() {
     for (name, signal) in [("echo", "TERM"), ("echo", "INT"), ("rot13", "TERM")] {
         let server = Server::start(name, &[]);

@@ -1,5 +1,5 @@
-//! The great fetch, and what is left of it: every byte of every file arrives, however fast, slow or faithless the
-//! clients are, and afterwards the process has as many descriptors open as before.
+//! The great fetch, and what is left of it: every byte of every file arrives, however fast, slow or faithless
+//! the clients are, and afterwards the process has as many descriptors open as before.
 #![cfg(feature = "http")]
 
 mod support;
@@ -23,7 +23,8 @@ fn alone() -> MutexGuard<'static, ()> {
 const FILES: usize = 300;
 const CONNECTIONS: usize = 50;
 
-/// From nothing to 64 MiB: many small ones, every power of two and its neighbours, and a few that no socket holds.
+/// From nothing to 64 MiB: many small ones, every power of two and its neighbours, and a few that no socket
+/// holds.
 fn size_of_file(number: usize) -> usize {
     match number {
         0..=4 => [0, 1, 64 << 20, 16 << 20, 5_000_001][number],
@@ -143,7 +144,8 @@ fn files_that_nobody_asks_for_any_more_are_closed_with_the_server() {
     for number in 0..400 {
         assert_eq!(client.get(&format!("/{number}")).status, 200);
     }
-    // The cache holds 256 at most; a base, a listener, the root, a spare and both ends of the connection come on top.
+    // The cache holds 256 at most; a base, a listener, the root, a spare and both ends of the connection come
+    // on top.
     let open = open_descriptors() - before;
     assert!((200..=256 + 16).contains(&open), "{open} descriptors");
     drop(client);

@@ -6,6 +6,7 @@ mod support;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,27 @@ use support::http::{Running, sha256};
 use support::net::pattern;
 use zerovent::http::{Server, ServerOptions};
 
+/// Keeps what the library logs, for the test that wants to see a warning.
+struct Kept(Mutex<Vec<String>>);
+
+static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+
+impl log::Log for Kept {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
 #[test]
 fn a_file_that_is_cut_while_it_is_sent_ends_that_connection_alone() {
+    log::set_logger(&KEPT).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
     let root = tempfile::tempdir().unwrap();
     let bytes = pattern(64 << 20, 3);
     fs::write(root.path().join("cut.bin"), &bytes).unwrap();
@@ -29,6 +49,8 @@ fn a_file_that_is_cut_while_it_is_sent_ends_that_connection_alone() {
     assert_eq!(cut.digest(cut_head.length, 64 << 10, || {}), None, "the connection ends before the length");
     assert_eq!(good.digest(good_head.length, 64 << 10, || {}), Some(sha256(&bytes[..20 << 20])));
     assert_eq!(good.get("/good.bin").status, 200);
+    let logged = KEPT.0.lock().unwrap().join("\n");
+    assert!(logged.contains("WARN a connection is closed: its file became shorter"), "{logged}");
     // And once the cache has looked again, the file is served as it is now.
     thread::sleep(Duration::from_millis(1100));
     let now = server.connect().send_get("/cut.bin", "").head();

@@ -1,5 +1,5 @@
-//! What the server answers, through real sockets: every status, every rule of persistence, and the clients that a
-//! server on an open network gets to see.
+//! What the server answers, through real sockets: every status, every rule of persistence, and the clients
+//! that a server on an open network gets to see.
 #![cfg(feature = "http")]
 
 mod support;
@@ -315,6 +315,17 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_header() {
     assert!(client.is_closed());
     trickle.join().unwrap();
     assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_body_that_does_not_arrive_ends_the_connection_without_a_second_answer() {
+    let outside = tree();
+    let server = serve(&outside, ServerOptions::new().header_timeout(SOON));
+    let mut client = server.connect();
+    let response = client.get_with("/a.txt", "Content-Length: 10\r\n");
+    assert_eq!(response.status, 200);
+    client.send("12345");
+    assert!(client.is_closed());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What a request costs once the server is warm, counted exactly: allocations, copies, and heap bytes an idle connection.
+//! What a request costs once the server is warm, counted exactly: allocations, copies, and heap bytes an idle
+//! connection.
 #![cfg(feature = "http")]
 
 mod support;

@@ -3,11 +3,15 @@
 
 use std::net::SocketAddr;
 use std::process;
+use std::time::Duration;
 
 use zerovent::EventBase;
 
 /// What a program ends with when its command line makes no sense.
 const EXIT_USAGE: i32 = 2;
+
+/// How long a peer that has said its last word may take to read ours.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// Ends the program with a hint on how to call it.
 pub(crate) fn usage(hint: &str) -> ! {

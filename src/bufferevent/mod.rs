@@ -3,9 +3,9 @@
 //!
 //! # The idea
 //!
-//! A bufferevent is a slot in an arena and calls nobody. Readiness comes in through [`Engine::on_ready`], which
+//! A bufferevent is a slot in an arena and calls nobody. Readiness comes in through `Engine::on_ready`, which
 //! does the reading; what the user asks for through `&mut Bufferevent` only changes fields and marks the slot
-//! *touched*; and [`Engine::settle`], once a turn, carries all of it out just before the loop waits:
+//! *touched*; and `Engine::settle`, once a turn, carries all of it out just before the loop waits:
 //!
 //! ```text
 //!   epoll says ready ──► on_ready: one read into `input` ──► due: {read, write, connected, events}
@@ -23,7 +23,7 @@
 //! # One registration for life
 //!
 //! The socket is registered edge-triggered for everything, once. What the kernel last said is remembered in
-//! [`State::READABLE`] and [`State::WRITABLE`]: a full read leaves `READABLE` set and a short one clears it (an
+//! `State::READABLE` and `State::WRITABLE`: a full read leaves `READABLE` set and a short one clears it (an
 //! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
 //! work left after its share of a turn goes to the back of the reactor's ready list.
 //!

@@ -56,10 +56,15 @@ impl Event {
         Event::raw_fd(fd.as_fd().as_raw_fd(), interest)
     }
 
-    /// Waits for a descriptor by its number.
+    /// Waits for a descriptor by its number. An interest in nothing makes it an event that waits for its timeout alone.
+    ///
+    /// An event means the file that has the number when the event is first added. If the file is closed and another gets
+    /// its number, make another event for that: the old one, deleted and added again, may never be called.
     #[must_use]
     pub fn raw_fd(fd: RawFd, interest: Interest) -> Self {
-        Event { source: Source::Fd { fd, interest }, persist: false, priority: None }
+        let waits = interest.intersects(Interest::READ | Interest::WRITE | Interest::CLOSED);
+        let source = if waits { Source::Fd { fd, interest } } else { Source::None };
+        Event { source, persist: false, priority: None }
     }
 
     /// Waits for nothing but its timeout, or to be activated.
@@ -69,7 +74,13 @@ impl Event {
         Event { source: Source::None, persist: false, priority: None }
     }
 
-    /// Waits for a signal, and goes on waiting for it. Any number of events of any number of bases may.
+    /// Waits for a signal, and goes on waiting for it unless it is [`one_shot`](Self::one_shot). Any number of events of
+    /// any number of bases may. It is called as often as the signal was delivered.
+    ///
+    /// # Differences from libevent
+    ///
+    /// There one base receives all signals. A one-shot event is called once, however often the signal was delivered
+    /// before it could be; there it would be called as often.
     #[doc(alias = "evsignal_new")]
     #[must_use]
     pub fn signal(signal: i32) -> Self {
@@ -81,6 +92,13 @@ impl Event {
     #[must_use]
     pub fn persist(mut self) -> Self {
         self.persist = true;
+        self
+    }
+
+    /// Is deleted when it is called, as all events are but those for signals and [persistent](Self::persist) ones.
+    #[must_use]
+    pub fn one_shot(mut self) -> Self {
+        self.persist = false;
         self
     }
 
@@ -200,12 +218,15 @@ impl<C> EventBase<C> {
     /// Lets an event wait, for at most `timeout` if there is one.
     ///
     /// Added again with a timeout, it waits anew; added again without, a timeout it has goes on. A persistent event's
-    /// timeout restarts each time it is called: from when it was due, or, if something else made it called, from then.
+    /// timeout restarts each time it is called: from when it was due, or, if something else made it called, from then. A
+    /// timeout of zero does not restart. Inside a callback timeouts count from the time of the turn, which all of
+    /// its callbacks share.
     ///
     /// # Errors
     ///
     /// [`Error::Stale`]; [`Error::Invalid`] if another event of the descriptor disagrees about edge triggering;
-    /// [`Error::Io`] if the signal does not exist or cannot be caught.
+    /// [`Error::Io`] if the signal does not exist or cannot be caught, or if a number in the millions is not open. The event is
+    /// then as it was.
     ///
     /// # Differences from libevent
     ///
@@ -277,15 +298,10 @@ impl<C> EventBase<C> {
         self.events.get(id.0).map(|entry| entry.slot).ok_or(Error::Stale)
     }
 
-    /// Calls an event whose turn has come; one for a signal as often as that came.
-    pub(super) fn run_event(&mut self, index: u64, what: What, calls: u32) {
+    /// Calls an event whose turn has come.
+    pub(super) fn run_event(&mut self, index: u64, what: What) {
         let Some(id) = u32::try_from(index).ok().and_then(|index| self.events.id_at(index)) else { return };
-        for _ in 0..calls {
-            let call = |base: &mut _, callback: &mut Callback<C>| callback(base, EventId(id), what);
-            Taken::call(self, move |base| Some(&mut base.events.get_mut(id)?.callback), call);
-            if self.is_stopping() {
-                return;
-            }
-        }
+        let call = |base: &mut _, callback: &mut Callback<C>| callback(base, EventId(id), what);
+        Taken::call(self, move |base| Some(&mut base.events.get_mut(id)?.callback), call);
     }
 }

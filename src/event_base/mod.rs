@@ -96,7 +96,8 @@ impl<C> EventBase<C> {
     /// As [`EventBase::new`].
     #[doc(alias = "event_base_new_with_config")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
-        let mut reactor = Reactor::new(config.capacity, config.priorities)?;
+        // One more: the loop's own timer.
+        let mut reactor = Reactor::new(config.capacity + 1, config.priorities)?;
         let exit_timer = make_exit_timer(&mut reactor)?;
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
@@ -104,7 +105,7 @@ impl<C> EventBase<C> {
             reactor,
             bufferevents: crate::bufferevent::Engine::with_capacity(config.capacity),
             listeners: crate::listener::Engine::new(),
-            events: Arena::with_capacity(0),
+            events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
             control: run::Control::new(exit_timer),
@@ -141,7 +142,7 @@ impl<C> EventBase<C> {
     }
 }
 
-/// The timer behind `loop_exit`; priority 0, so that nothing can keep it from being seen.
+/// The timer behind `loop_exit`. The loop takes it from its queue as soon as it comes up, before anything is called.
 fn make_exit_timer(reactor: &mut Reactor) -> Result<SlotId> {
     reactor.insert(SlotSpec { owner: owner::BASE, source: Source::None, persist: false, priority: Some(0) })
 }

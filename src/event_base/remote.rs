@@ -22,38 +22,46 @@ pub(super) enum Message<C> {
 /// Messages in the order in which they were sent.
 pub(super) type Queue<C> = VecDeque<Message<C>>;
 
-/// What other threads have asked of a base and it has not yet done.
-pub(super) struct Mailbox<C> {
-    /// `None` once the base is gone.
-    messages: Mutex<Option<Queue<C>>>,
+/// What other threads have asked of a base and it has not yet done; `None` once the base is gone.
+pub(super) struct Mailbox<C>(Mutex<Option<Open<C>>>);
+
+struct Open<C> {
+    messages: Queue<C>,
+    /// In here, so that it is closed with the base, however long its remotes live.
     notifier: Arc<Notifier>,
 }
 
 impl<C> Mailbox<C> {
     pub(super) fn new(notifier: Arc<Notifier>) -> Self {
-        Mailbox { messages: Mutex::new(Some(Queue::new())), notifier }
+        Mailbox(Mutex::new(Some(Open { messages: Queue::new(), notifier })))
     }
 
     /// The base is gone: what nobody will carry out is dropped, and sending more is an error.
     pub(super) fn close(&self) {
-        drop(self.lock().take());
+        // Two statements, because what is dropped is the user's and may send again: not under the lock.
+        let open = self.lock().take();
+        drop(open);
     }
 
     fn send(&self, message: Message<C>) -> Result<()> {
-        self.lock().as_mut().ok_or(Error::Stale)?.push_back(message);
-        Ok(self.notifier.wake()?)
+        let mut open = self.lock();
+        // In this order the message is dropped last, after the lock was given back, when nobody takes it.
+        let Some(Open { messages, notifier }) = open.as_mut() else { return Err(Error::Stale) };
+        messages.push_back(message);
+        // Under the lock, so that the descriptor is still open; one sender of many pays for a system call.
+        Ok(notifier.wake()?)
     }
 
     /// Exchanges what has arrived for `empty`, whose storage is used again.
     fn exchange(&self, empty: &mut Queue<C>) {
-        if let Some(messages) = self.lock().as_mut() {
-            std::mem::swap(messages, empty);
+        if let Some(open) = self.lock().as_mut() {
+            std::mem::swap(&mut open.messages, empty);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Queue<C>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Open<C>>> {
         // Nothing that can panic is done under the lock, so what it guards is whole in any case.
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,7 +143,8 @@ impl<C> fmt::Debug for Remote<C> {
 }
 
 impl<C> EventBase<C> {
-    /// A handle to this base for other threads. It does not keep the base, nor its loop, alive.
+    /// A handle to this base for other threads. It does not keep the base, nor its loop, alive; but a loop ends for lack of
+    /// work only when it has carried out what it was sent.
     #[must_use]
     pub fn remote(&self) -> Remote<C> {
         Remote { mailbox: Arc::clone(&self.mailbox) }

@@ -28,10 +28,17 @@ bitflags! {
     /// How long [`EventBase::run`] goes on.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct Run: u8 {
-        /// Wait until something is active, call it, and return when nothing more is.
+        /// Wait until something is active, call it, and return when nothing more is. What is less important than something
+        /// that keeps coming is left active.
         #[doc(alias = "EVLOOP_ONCE")]
         const ONCE = 0x01;
-        /// Do not wait: call what is active or ready by now, and return.
+        /// Do not wait: call what is active or ready by now, and return. What is less important than something that
+        /// keeps coming is left active.
+        ///
+        /// # Differences from libevent
+        ///
+        /// libevent goes on for as long as anything is ready, which, with a persistent event that nobody satisfies, is
+        /// for ever.
         #[doc(alias = "EVLOOP_NONBLOCK")]
         const NONBLOCK = 0x02;
         /// Go on when there is nothing to wait for: another thread may bring something.
@@ -141,42 +148,74 @@ impl<C> EventBase<C> {
     }
 
     fn turn_until_told(&mut self, how: Run) -> Result<Ended> {
+        // With a turn for each priority everything that is active has been called, unless what is more important
+        // keeps coming; a run that is to be short does not wait for that to end.
+        let mut turns_left = self.priorities();
         loop {
             if let Some(ended) = self.why_told() {
                 return Ok(ended);
             }
-            self.call_settled();
-            if let Some(ended) = self.why_told().or_else(|| self.why_empty(how)) {
-                return Ok(ended);
+            let settled = self.call_settled();
+            if let Some(empty) = self.why_empty(how) {
+                return Ok(self.why_told().unwrap_or(empty));
             }
-            if self.wait_and_call(how)? {
-                return Ok(self.why_told().unwrap_or(Ended::Done));
+            let called = settled + self.turn(how, settled)?;
+            if how.contains(Run::NONBLOCK) || (how.contains(Run::ONCE) && called > 0) {
+                turns_left -= 1;
+                if turns_left == 0 || self.reactor.active_len() == 0 {
+                    return Ok(self.why_told().unwrap_or(Ended::Done));
+                }
             }
         }
     }
 
-    /// The rest of a turn, from preparing on; says whether `how` makes it the last.
-    fn wait_and_call(&mut self, how: Run) -> Result<bool> {
+    /// Settles, and calls what that has made due.
+    fn call_settled(&mut self) -> usize {
+        let before = self.reactor.active_len();
+        self.settle();
+        if before > 0 || self.reactor.active_len() == 0 {
+            return 0;
+        }
+        let called = self.call_active();
+        self.settle();
+        called
+    }
+
+    /// What is left of a turn when `settled` calls have been made: looking, and calling. Says how many calls that were.
+    fn turn(&mut self, how: Run, settled: usize) -> Result<usize> {
         self.control.turns += 1;
+        let mut called = 0;
+        let is_done = settled > 0 && how.contains(Run::ONCE);
+        if !is_done && self.why_told().is_none() {
+            self.look(how)?;
+            called += self.call_active();
+        }
+        if self.control.exit {
+            called += self.call_rest();
+        }
+        Ok(called)
+    }
+
+    /// Waits for what is ready, due, or sent by other threads.
+    fn look(&mut self, how: Run) -> Result<()> {
         let poll = how.contains(Run::NONBLOCK) || !self.inbox.is_empty();
         let mut wait = self.reactor.prepare(poll);
         let waited = wait.wait();
         self.reactor.complete(wait);
         waited?;
+        self.control.exit |= self.reactor.take_active(self.control.exit_timer)?;
         self.take_messages();
-        let called = self.call_active();
-        let rested = self.reactor.active_len() == 0;
-        Ok((how.contains(Run::ONCE) && called > 0 && rested) || (how.contains(Run::NONBLOCK) && called == 0))
+        Ok(())
     }
 
-    /// Settles, and calls what that has made due.
-    fn call_settled(&mut self) {
-        let before = self.reactor.active_len();
-        self.settle();
-        if before == 0 && self.reactor.active_len() > 0 {
-            self.call_active();
-            self.settle();
+    /// Calls what is still active, of whatever priority: the loop is about to exit, and leaves nothing of it behind.
+    fn call_rest(&mut self) -> usize {
+        let most = self.reactor.active_len() + EXTRA_CALLS;
+        let mut called = 0;
+        while called < most && self.reactor.active_len() > 0 && !self.control.breaking {
+            called += self.call_active();
         }
+        called
     }
 
     /// Calls what is active of the most important priority, and says how many calls that were. Ends early when something
@@ -196,13 +235,14 @@ impl<C> EventBase<C> {
     }
 
     fn call(&mut self, invocation: Invocation) {
-        let Invocation { owner, what, calls } = invocation;
+        let Invocation { owner, what } = invocation;
         let index = owner & !owner::MASK;
         match owner & owner::MASK {
-            owner::EVENT => self.run_event(index, what, calls),
+            owner::EVENT => self.run_event(index, what),
             owner::BUFFEREVENT => self.run_bufferevent(index, what),
             owner::LISTENER => self.run_listener(index, what),
-            _ => self.control.exit = true,
+            // The base's own timer is taken from its queue before anything is called.
+            _ => {}
         }
     }
 
@@ -229,8 +269,8 @@ impl<C> EventBase<C> {
 
 /// Stopping.
 impl<C> EventBase<C> {
-    /// Ends the loop after `after` (`None`: as soon as what is active now has been called). On a base that is not
-    /// running it applies to the next run, which makes one turn at least.
+    /// Ends the loop after `after` (`None`: now), as soon as what is active then has been called, whatever its
+    /// priority. On a base that is not running it applies to the next run, which makes one turn at least.
     ///
     /// # Errors
     ///
@@ -238,10 +278,15 @@ impl<C> EventBase<C> {
     ///
     /// # Differences from libevent
     ///
-    /// Of several, the earliest ends the loop, and the others are forgotten with it.
+    /// Of several, the earliest ends the loop, and the others are forgotten with it. Less important events that are
+    /// active are called as well, where libevent leaves them to the next run.
     #[doc(alias = "event_base_loopexit")]
     pub fn loop_exit(&mut self, after: Option<Duration>) -> Result<()> {
         let after_ns = u64::try_from(after.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        if self.control.running && after_ns == 0 {
+            self.control.exit = true;
+            return Ok(());
+        }
         let at_ns = self.reactor.now().saturating_add(after_ns);
         if self.control.exit_at_ns.is_none_or(|earlier_ns| at_ns < earlier_ns) {
             self.control.exit_at_ns = Some(at_ns);

@@ -1,5 +1,5 @@
-//! Finding the end of a request body that nobody wants. A GET may carry one; it is thrown away as it arrives, never
-//! gathered, and up to a limit.
+//! Finding the end of a request body that nobody wants. A GET may carry one; it is thrown away as it arrives,
+//! never gathered, and up to a limit.
 
 use super::Status;
 use super::request::Framing;
@@ -62,8 +62,8 @@ impl Body {
         self.state == State::Done
     }
 
-    /// Takes the body's share from the front of `bytes` and says how much that was: all of it, unless the body ends
-    /// within.
+    /// Takes the body's share from the front of `bytes` and says how much that was: all of it, unless the
+    /// body ends within.
     pub(crate) fn skip(&mut self, bytes: &[u8]) -> Result<usize, Status> {
         let mut at = 0;
         while at < bytes.len() && !self.is_done() {
@@ -82,8 +82,8 @@ impl Body {
         taken
     }
 
-    /// One byte of the framing of a chunked body. Strict on purpose: only CR LF ends a line, and nothing may stand
-    /// between a chunk's size and its extension but blanks and a semicolon.
+    /// One byte of the framing of a chunked body. Strict on purpose: only CR LF ends a line, and nothing may
+    /// stand between a chunk's size and its extension but blanks and a semicolon.
     fn line_byte(&mut self, byte: u8) -> Result<usize, Status> {
         self.lines_left = self.lines_left.checked_sub(1).ok_or(Status::ContentTooLarge)?;
         self.state = match (self.state, byte) {

@@ -1,5 +1,6 @@
-//! Open files, kept for the next request: a path that is asked for again costs a lookup instead of an open, a stat and
-//! a close. The number is bounded; what was not used lately makes room (the clock algorithm: one bit an entry).
+//! Open files, kept for the next request: a path that is asked for again costs a lookup instead of an open, a
+//! stat and a close. The number is bounded; what was not used lately makes room (the clock algorithm: one bit
+//! an entry).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ struct Entry {
 }
 
 impl Cache {
-    /// A cache of at most `entries_max` files, and at least one: the file that is being answered with lives here.
+    /// A cache of at most `entries_max` files, and at least one: the file that is being answered with lives
+    /// here.
     pub(crate) fn new(entries_max: usize) -> Cache {
         Cache { by_path: HashMap::new(), entries: Vec::new(), hand: 0, entries_max: entries_max.max(1) }
     }

@@ -1,5 +1,5 @@
-//! Which answer a file gets: all of it, a part, or the news that there is none. RFC 9110, section 13.2.2, for a server
-//! whose only validator is the date of the last change.
+//! Which answer a file gets: all of it, a part, or the news that there is none. RFC 9110, section 13.2.2, for
+//! a server whose only validator is the date of the last change.
 
 use super::date;
 use super::range::{self, Selection};
@@ -32,15 +32,15 @@ pub(crate) fn decide(method: Method, conditions: &Conditions<'_>, length: u64, m
     }
 }
 
-/// If-None-Match, where there is one, takes the place of If-Modified-Since; and no entity tag matches a file that has
-/// none.
+/// If-None-Match, where there is one, takes the place of If-Modified-Since; and no entity tag matches a file
+/// that has none.
 fn is_unmodified(conditions: &Conditions<'_>, modified: u64) -> bool {
     let since = conditions.if_modified_since.filter(|_| !conditions.has_if_none_match);
     since.and_then(date::parse).is_some_and(|since| since >= modified)
 }
 
-/// If-Range asks for the part only if the file is still the one of which the client has the rest. An entity tag is
-/// never that of this file, so it selects the whole.
+/// If-Range asks for the part only if the file is still the one of which the client has the rest. An entity
+/// tag is never that of this file, so it selects the whole.
 fn range_applies(conditions: &Conditions<'_>, modified: u64) -> bool {
     conditions.if_range.is_none_or(|value| date::parse(value) == Some(modified))
 }

@@ -1,5 +1,6 @@
-//! One connection as a state machine over two buffers: requests in, answers out. It knows no socket, no timer and no
-//! loop, so that it can be tested by feeding it bytes, cut anywhere; `server` moves it and does what it asks for.
+//! One connection as a state machine over two buffers: requests in, answers out. It knows no socket, no timer
+//! and no loop, so that it can be tested by feeding it bytes, cut anywhere; `server` moves it and does what
+//! it asks for.
 
 use super::Status;
 use super::body::Body;
@@ -9,12 +10,12 @@ use super::response::Persistence;
 use super::site::{Site, Starved};
 use crate::{Evbuffer, Result};
 
-/// How many bytes beyond the first contiguous run are looked at when a head does not end within it: enough for most
-/// heads, and little to copy.
+/// How many bytes beyond the first contiguous run are looked at when a head does not end within it: enough
+/// for most heads, and little to copy.
 const LOOK_AHEAD: usize = 1024;
 
-/// What is remembered of a connection between two pieces of input. Nothing of a request: its bytes stay in the input
-/// buffer until they can be answered.
+/// What is remembered of a connection between two pieces of input. Nothing of a request: its bytes stay in
+/// the input buffer until they can be answered.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The body of the request that was answered last, still arriving.
@@ -47,7 +48,8 @@ impl Connection {
         Connection { body: Body::DONE, seen: 0, closing: false, completed: false }
     }
 
-    /// Answers what can be answered. `input` loses the requests that are answered, `output` gains the answers.
+    /// Answers what can be answered. `input` loses the requests that are answered, `output` gains the
+    /// answers.
     ///
     /// # Errors
     /// When a buffer cannot be used: the connection is lost.
@@ -90,14 +92,19 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether what is arriving is only the body of a request that has had its answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        !self.body.is_done()
+    }
+
     /// Whether a request has been read to its end since this was last asked.
     pub(crate) fn take_completed(&mut self) -> bool {
         std::mem::take(&mut self.completed)
     }
 
-    /// Answers the request at the front of the input; or says why not. Looks for it in the first contiguous run, then in
-    /// twice as much, until it is there or the bytes or the limit are used up: bytes are moved together only when a head
-    /// straddles a seam.
+    /// Answers the request at the front of the input; or says why not. Looks for it in the first contiguous
+    /// run, then in twice as much, until it is there or the bytes or the limit are used up: bytes are moved
+    /// together only when a head straddles a seam.
     fn next_request(
         &mut self,
         input: &mut Evbuffer,
@@ -127,8 +134,8 @@ impl Connection {
         }
     }
 
-    /// Answers `request`, of which `bytes` holds the head and perhaps some of the body. Gives how many bytes of the
-    /// input are dealt with.
+    /// Answers `request`, of which `bytes` holds the head and perhaps some of the body. Gives how many bytes
+    /// of the input are dealt with.
     fn answer(
         &mut self,
         request: &Request<'_>,
@@ -179,8 +186,8 @@ fn begin_body(request: &Request<'_>, bytes: &[u8], limits: &Limits) -> Result<(B
     Ok((body, skipped))
 }
 
-/// A client that asked before sending its body gets the answer instead of "go on". It may then send the body or not,
-/// and so this has to be the connection's last request.
+/// A client that asked before sending its body gets the answer instead of "go on". It may then send the body
+/// or not, and so this has to be the connection's last request.
 fn waits_for_permission(request: &Request<'_>, body: &Body) -> bool {
     request.expects_continue && !body.is_done()
 }

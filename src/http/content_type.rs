@@ -1,4 +1,5 @@
-//! What a file holds, by its name: mime_guess's table, with the charset that browsers otherwise have to guess.
+//! What a file holds, by its name: mime_guess's table, with the charset that browsers otherwise have to
+//! guess.
 
 /// The value of `Content-Type` for a path. Text is declared as UTF-8, which is what text files are today.
 pub(crate) fn of(path: &[u8]) -> (&'static str, &'static str) {

@@ -1,4 +1,5 @@
-//! Dates as HTTP writes them: 29 bytes that are worth keeping, since the same second is sent many thousand times.
+//! Dates as HTTP writes them: 29 bytes that are worth keeping, since the same second is sent many thousand
+//! times.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,5 +1,6 @@
-//! The directory that is served: from a decoded path to an open regular file beneath the root, or a status that says
-//! why not. Files stay open for the next request (`cache`), and when descriptors run out this is where some are found.
+//! The directory that is served: from a decoded path to an open regular file beneath the root, or a status
+//! that says why not. Files stay open for the next request (`cache`), and when descriptors run out this is
+//! where some are found.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -17,10 +18,10 @@ use crate::{Error, Result, sys};
 
 /// A directory to serve.
 ///
-/// Requests name files beneath it and nothing else: `..` in any spelling, absolute paths, NUL and symbolic links that
-/// point outside are refused, the last by the kernel (`openat2`). Where the kernel or a sandbox does not offer that call,
-/// every symbolic link is refused. Links that stay inside are followed otherwise, unless they are absolute. Only
-/// regular files are served; a directory stands for the `index.html` in it.
+/// Requests name files beneath it and nothing else: `..` in any spelling, absolute paths, NUL and symbolic
+/// links that point outside are refused, the last by the kernel (`openat2`). Where the kernel or a sandbox
+/// does not offer that call, every symbolic link is refused. Links that stay inside are followed otherwise,
+/// unless they are absolute. Only regular files are served; a directory stands for the `index.html` in it.
 ///
 /// # Examples
 /// ```
@@ -67,8 +68,8 @@ impl StaticFiles {
         self
     }
 
-    /// The file of `path`, which [`target::decode`](super::target::decode) made. A file that was looked at within the
-    /// last second costs no system call.
+    /// The file of `path`, which [`target::decode`](super::target::decode) made. A file that was looked at
+    /// within the last second costs no system call.
     pub(crate) fn find(&mut self, path: &[u8], now_ns: u64, unix_seconds: u64) -> Result<&OpenFile, Miss> {
         let index = match self.cache.fresh(path, now_ns) {
             Some(index) => index,
@@ -159,8 +160,8 @@ impl StaticFiles {
         sys::fs::walk_beneath(self.root.as_fd(), name)
     }
 
-    /// Closes something that is only kept for speed or for this moment. Files that are being sent stay open, so it
-    /// may take more than one try, and may be in vain.
+    /// Closes something that is only kept for speed or for this moment. Files that are being sent stay open,
+    /// so it may take more than one try, and may be in vain.
     fn give_up_descriptor(&mut self) -> bool {
         if self.cache.len() > 0 {
             self.cache.clear();
@@ -198,13 +199,14 @@ fn is_descriptor_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// An old kernel says `ENOSYS`, a sandbox usually `EPERM`. A file can be the reason for `EPERM` too; then the walk
-/// meets it again.
+/// An old kernel says `ENOSYS`, a sandbox usually `EPERM`. A file can be the reason for `EPERM` too; then the
+/// walk meets it again.
 fn is_unavailable(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
 }
 
-/// What the client is told of an error. "Not found" and "not allowed" are told apart, as the directory's owner did.
+/// What the client is told of an error. "Not found" and "not allowed" are told apart, as the directory's
+/// owner did.
 fn refuse(error: io::Error) -> Miss {
     match error.raw_os_error() {
         _ if is_descriptor_shortage(&error) => Miss::NoDescriptor,
@@ -241,8 +243,8 @@ impl Identity {
     }
 }
 
-/// An open regular file and what its responses say: the length and the dates come from the descriptor that the bytes
-/// come from, so they cannot belong to two different files.
+/// An open regular file and what its responses say: the length and the dates come from the descriptor that
+/// the bytes come from, so they cannot belong to two different files.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     segment: FileSegment,

@@ -1,5 +1,64 @@
-//! (being built)
-#![allow(dead_code, reason = "being built")]
+//! Static files over HTTP/1.1: a small, strict server over the engine, and the example of what the engine is
+//! for.
+//!
+//! A response is an [`Evbuffer`](crate::Evbuffer) of two nodes. The head is a chunk; the body is a range of
+//! an open file, which stays a descriptor from the cache to `sendfile`. No byte of a file passes through this
+//! process, and a request for a file that is open already costs three system calls: one to receive it, two to
+//! answer it.
+//!
+//! ```text
+//!   input  [ GET /a HTTP/1.1 ...| GET /b ...]           requests, answered where they lie
+//!               |
+//!            request::parse -> target::decode -> files.find -> conditions::decide
+//!               |                                    |
+//!               v                                    v
+//!   output [ HTTP/1.1 200 OK ... ][ File: a, 0..len ][ HTTP/1.1 200 OK ... ][ File: b, 0..len ]
+//! ```
+//!
+//! The parts, from the bytes up:
+//!
+//! - *Reading*: `request` (a head out of contiguous bytes), `body` (the end of a body nobody wants), `target`
+//!   (the path in a target), `range` and `conditions` (which answer a file gets), `date`, `content_type`.
+//! - *Finding*: `files` (beneath the root and nowhere else), `cache` (what stays open).
+//! - *Answering*: `response` (heads, without allocating), `site` (what all connections share), `connection`
+//!   (one connection as a state machine over two buffers, which knows no socket).
+//! - *Serving*: `server` (listener, bufferevents, one timer), `table` and `queue` (who waits for what, and
+//!   how long).
+//!
+//! What is strict: a request that could be read in two ways (two lengths, a folded line, a bare CR) is
+//! answered 400 and ends the connection; a path with two names has one. What is bounded: the bytes and the
+//! fields of a head, its time to arrive, the body, the answers that wait for a client that does not read, and
+//! the files that are kept open.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use zerovent::EventBase;
+//! use zerovent::http::{Server, ServerOptions, StaticFiles};
+//!
+//! let directory = tempfile::tempdir()?;
+//! std::fs::write(directory.path().join("hello.txt"), "hello, world")?;
+//!
+//! let mut base = EventBase::with_context(None::<Server>)?;
+//! let files = StaticFiles::new(directory.path())?;
+//! let server = Server::bind(&mut base, "127.0.0.1:0".parse()?, ServerOptions::new(), files)?;
+//!
+//! let mut client = std::net::TcpStream::connect(server.local_addr())?;
+//! client.write_all(b"GET /hello.txt HTTP/1.0\r\n\r\n")?;
+//! *base.context_mut() = Some(server.clone());
+//! let remote = base.remote();
+//! let reader = std::thread::spawn(move || {
+//!     let mut answer = String::new();
+//!     client.read_to_string(&mut answer).unwrap();
+//!     remote.run(|base| base.context_mut().take().unwrap().shutdown(base).unwrap()).unwrap();
+//!     answer
+//! });
+//! base.dispatch()?; // returns when the server has shut down
+//! assert!(reader.join().unwrap().ends_with("\r\n\r\nhello, world"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 mod body;
 mod cache;
 mod conditions;
@@ -8,7 +67,6 @@ mod content_type;
 mod date;
 mod files;
 mod options;
-mod queue;
 mod range;
 mod request;
 mod response;
@@ -17,6 +75,7 @@ mod site;
 mod status;
 mod table;
 mod target;
+
 pub use files::StaticFiles;
 pub use options::ServerOptions;
 pub use server::Server;

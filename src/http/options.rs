@@ -56,62 +56,73 @@ impl Default for ServerOptions {
 
 impl ServerOptions {
     /// The defaults.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The most bytes of a request head (16 KiB); more is answered 431.
+    /// The most bytes of a request head (16 KiB, and never more than 1 MiB); more is answered 431.
+    #[must_use]
     pub fn head_max(mut self, bytes: usize) -> Self {
-        self.limits.head_max = bytes.max(64);
+        self.limits.head_max = bytes.clamp(64, 1 << 20);
         self
     }
 
     /// The most fields of a request head (100, and never more than 128); more is answered 431.
+    #[must_use]
     pub fn fields_max(mut self, count: usize) -> Self {
         self.limits.fields_max = count.clamp(1, FIELDS_CEILING);
         self
     }
 
     /// The most bytes of a request body (64 KiB), which is skipped; more is answered 413.
+    #[must_use]
     pub fn body_max(mut self, bytes: u32) -> Self {
         self.limits.body_max = bytes;
         self
     }
 
-    /// How long a request may take to arrive (10 s), counted from the connection's or the request's first byte to the
-    /// last of its body, however busily it trickles. Then it is answered 408.
+    /// How long a request may take to arrive (10 s), counted from the connection's or the request's first
+    /// byte to the last of its body, however busily it trickles. Then it is answered 408, and closed.
+    #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
         self
     }
 
     /// How long a connection may be kept alive between two requests (60 s); then it is closed without a word.
+    #[must_use]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = timeout;
         self
     }
 
-    /// How long a client may go without taking a single byte of an answer (30 s); then the connection is closed.
+    /// How long a client may go without taking a single byte of an answer (30 s); then the connection is
+    /// closed.
+    #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
         self
     }
 
-    /// How long to wait for the client to close (2 s) after the last answer, so that what it still sends does not
-    /// reset the connection under an answer it has not read.
+    /// How long to wait for the client to close (2 s) after the last answer, so that what it still sends does
+    /// not reset the connection under an answer it has not read.
+    #[must_use]
     pub fn linger(mut self, timeout: Duration) -> Self {
         self.linger = timeout;
         self
     }
 
     /// How many bytes of answers may wait (64 KiB) before the next pipelined request is looked at.
+    #[must_use]
     pub fn pipeline_max(mut self, bytes: usize) -> Self {
         self.pipeline_max = bytes.max(1);
         self
     }
 
-    /// Whether other sockets may listen on the same port (`SO_REUSEPORT`): one server a thread, and the kernel spreads
-    /// the connections. Off by default, so that a port in use is an error.
+    /// Whether other sockets may listen on the same port (`SO_REUSEPORT`): one server a thread, and the
+    /// kernel spreads the connections. Off by default, so that a port in use is an error.
+    #[must_use]
     pub fn reuse_port(mut self, on: bool) -> Self {
         self.reuse_port = on;
         self

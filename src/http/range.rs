@@ -13,8 +13,8 @@ pub(crate) enum Selection {
 
 /// Reads the value of a `Range` field against a file of `total` bytes.
 ///
-/// A unit other than bytes, a list of several ranges and anything malformed select the whole file: the field is a
-/// wish, and answering 200 in full is always right. Numbers too large to hold count as "past the end".
+/// A unit other than bytes, a list of several ranges and anything malformed select the whole file: the field
+/// is a wish, and answering 200 in full is always right. Numbers too large to hold count as "past the end".
 pub(crate) fn select(value: &[u8], total: u64) -> Selection {
     let Some(range) = single_byte_range(value) else {
         return Selection::Whole;

@@ -1,13 +1,15 @@
-//! Reading a request head out of contiguous bytes. The grammar is httparse's; this file adds the limits, the meaning
-//! of the few fields that a file server obeys, and the refusals: whatever two parsers in a row could understand
-//! differently (two lengths, a folded line, a length that is no number) is an error and ends the connection.
+//! Reading a request head out of contiguous bytes. The grammar is httparse's; this file adds the limits, the
+//! meaning of the few fields that a file server obeys, and the refusals: whatever two parsers in a row could
+//! understand differently (two lengths, a folded line, a length that is no number) is an error and ends the
+//! connection.
 
 use std::mem::MaybeUninit;
 
 use super::Status;
 use super::options::Limits;
 
-/// The most fields that [`Limits::fields_max`] can allow; their table lives on the stack while a head is parsed.
+/// The most fields that [`Limits::fields_max`] can allow; their table lives on the stack while a head is
+/// parsed.
 pub(crate) const FIELDS_CEILING: usize = 128;
 
 /// A request head that is complete and can be understood in one way only.
@@ -54,8 +56,8 @@ pub(crate) enum Framing {
 
 /// Parses the head at the start of `bytes`.
 ///
-/// `Ok(None)` means that the head is not there in full yet. After an `Err` nothing behind these bytes can be trusted:
-/// the status is the last thing to send on the connection.
+/// `Ok(None)` means that the head is not there in full yet. After an `Err` nothing behind these bytes can be
+/// trusted: the status is the last thing to send on the connection.
 pub(crate) fn parse<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Option<Request<'a>>, Status> {
     let mut table = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
     let fields = &mut table[..limits.fields_max.min(FIELDS_CEILING)];
@@ -73,8 +75,9 @@ pub(crate) fn parse<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Option<Reque
     }
 }
 
-/// Whether bytes that arrived behind the first `seen` can have completed a head, or are so many more that a malformed
-/// one should be noticed: a head that trickles in is parsed a logarithmic number of times, not once a byte.
+/// Whether bytes that arrived behind the first `seen` can have completed a head, or are so many more that a
+/// malformed one should be noticed: a head that trickles in is parsed a logarithmic number of times, not once
+/// a byte.
 pub(crate) fn worth_parsing(bytes: &[u8], seen: usize) -> bool {
     if seen == 0 || bytes.len().ilog2() != seen.ilog2() {
         return true;
@@ -160,8 +163,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// One field, digits only: a sign, a list or a second field is where smuggling starts. A number too large to hold
-    /// is merely too large.
+    /// One field, digits only: a sign, a list or a second field is where smuggling starts. A number too large
+    /// to hold is merely too large.
     fn note_length(&mut self, value: &[u8]) -> Result<(), Status> {
         let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !is_number || self.length.is_some() {

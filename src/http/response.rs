@@ -1,22 +1,22 @@
 //! Writing response heads: into one vector that is used again and again, so that an answer allocates nothing.
 //!
-//! A head is begun, given its fields and finished; the pages that explain an error are written here too, since they
-//! are part of the same few bytes.
+//! A head is begun, given its fields and finished; the pages that explain an error are written here too,
+//! since they are part of the same few bytes.
 
 use std::io::Write;
 
 use super::Status;
 use super::date::DateText;
 
-/// The head under construction. Writing to a vector cannot fail but for memory, which `Vec` reports by aborting; the
-/// few hundred bytes it needs are allocated once.
+/// The head under construction. Writing to a vector cannot fail but for memory, which `Vec` reports by
+/// aborting; the few hundred bytes it needs are allocated once.
 #[derive(Debug)]
 pub(crate) struct Head {
     bytes: Vec<u8>,
 }
 
-/// What the response says about the connection. HTTP/1.1 keeps it open unless told otherwise, HTTP/1.0 the other way
-/// round.
+/// What the response says about the connection. HTTP/1.1 keeps it open unless told otherwise, HTTP/1.0 the
+/// other way round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Persistence {
     KeepAlive,
@@ -76,8 +76,8 @@ impl Head {
         &self.bytes
     }
 
-    /// Finishes with a small page that says what is wrong, or with its length alone when the method is HEAD. Gives the
-    /// bytes to send, and how many of them are the page.
+    /// Finishes with a small page that says what is wrong, or with its length alone when the method is HEAD.
+    /// Gives the bytes to send, and how many of them are the page.
     pub(crate) fn finish_with_page(
         &mut self,
         status: Status,

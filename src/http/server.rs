@@ -1,5 +1,5 @@
-//! The server: a listener, a bufferevent a connection, and one timer for all deadlines. It carries bytes between the
-//! engine and the state machines of `connection`, and decides when a connection has had its time.
+//! The server: a listener, a bufferevent a connection, and one timer for all deadlines. It carries bytes
+//! between the engine and the state machines of `connection`, and decides when a connection has had its time.
 //!
 //! ```text
 //!   listener --accept--> Table --read callback--> Connection::advance(input, output) --> Progress
@@ -7,8 +7,8 @@
 //!                          +--- queue and deadline, or close -------------------------------+
 //! ```
 //!
-//! Everything is reached from the callbacks' closures through one `Rc`, and borrowed for the length of one callback:
-//! the engine calls nobody while it is used, so the borrow cannot meet itself.
+//! Everything is reached from the callbacks' closures through one `Rc`, and borrowed for the length of one
+//! callback: the engine calls nobody while it is used, so the borrow cannot meet itself.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -41,9 +41,9 @@ const RECLAIM_SEARCH: usize = 64;
 
 /// A running server of static files.
 ///
-/// The server belongs to the loop, and goes on when this handle is dropped; it ends with [`shutdown`](Self::shutdown)
-/// or with its base. One server runs on one loop; for more threads, give each a base and a server and let them share
-/// a port ([`ServerOptions::reuse_port`]).
+/// The server belongs to the loop, and goes on when this handle is dropped; it ends with
+/// [`shutdown`](Self::shutdown) or with its base. One server runs on one loop; for more threads, give each a
+/// base and a server and let them share a port ([`ServerOptions::reuse_port`]).
 ///
 /// # Examples
 /// ```
@@ -58,7 +58,6 @@ const RECLAIM_SEARCH: usize = 64;
 /// base.dispatch()?; // returns when the last connection is done
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[doc(alias = "evhttp")]
 #[derive(Clone)]
 pub struct Server {
     shared: Rc<Shared>,
@@ -86,8 +85,8 @@ impl Server {
     /// Listens on `address` and serves `files` to whoever connects, for as long as `base` runs.
     ///
     /// # Errors
-    /// [`Error::Io`] when the address is in use or not this machine's, and when there is no memory or descriptor.
-    #[doc(alias = "evhttp_bind_socket")]
+    /// [`Error::Io`] when the address is in use or not this machine's, and when there is no memory or
+    /// descriptor.
     pub fn bind<C: 'static>(
         base: &mut EventBase<C>,
         address: SocketAddr,
@@ -96,11 +95,11 @@ impl Server {
     ) -> Result<Server> {
         let listen_options = ListenOptions::new().reuse_port(options.reuse_port);
         let shared = Rc::new(Shared::new(Site::new(files, options)));
-        let listener = base.listen(address, &listen_options, on_accept(&shared))?;
-        base.set_listener_error_callback(listener, on_accept_error(&shared))?;
-        let local_addr =
-            base.listener(listener)?.address().as_inet().ok_or(Error::Invalid("not an address"))?;
         let timer = base.new_timer(on_timer(&shared))?;
+        let listening = base.listen(address, &listen_options, on_accept(&shared));
+        let listener = listening.inspect_err(|_| log_stale(base.free(timer)))?;
+        base.set_listener_error_callback(listener, on_accept_error(&shared))?;
+        let local_addr = base.listener(listener)?.address().as_inet().unwrap_or(address);
         let mut state = shared.state.borrow_mut();
         (state.listener, state.timer) = (Some(listener), Some(timer));
         drop(state);
@@ -108,17 +107,20 @@ impl Server {
     }
 
     /// Where the server listens; says which port it is when 0 was asked for.
+    #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// How many connections are open, not counting those that have had their last answer and are being closed.
+    /// How many connections are open, not counting those that have had their last answer and are being
+    /// closed.
+    #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections.get()
     }
 
-    /// Calls `observer` for each answer, when it is queued: the place for a log. It runs inside the server and must not
-    /// use this handle, but for [`connections`](Self::connections).
+    /// Calls `observer` for each answer, when it is queued: the place for a log. It runs inside the server
+    /// and must not use this handle, but for [`connections`](Self::connections).
     ///
     /// # Panics
     /// When called by the observer.
@@ -126,12 +128,13 @@ impl Server {
         self.shared.state.borrow_mut().site.observer = Some(Box::new(observer));
     }
 
-    /// Ends the server: new connections are refused, idle ones are closed, and what is in flight is finished. When the
-    /// last connection is done, the server leaves nothing in the base; a loop with nothing else to do then returns.
+    /// Ends the server: new connections are refused, idle ones are closed, and what is in flight is finished.
+    /// When the last connection is done, the server leaves nothing in the base; a loop with nothing else to
+    /// do then returns.
     ///
     /// # Errors
-    /// [`Error::Stale`] or [`Error::Invalid`] when `base` is not the one that the server was bound to. A second call does
-    /// nothing.
+    /// [`Error::Stale`] when `base` is not the one that the server was bound to and knows no such listener. A
+    /// second call does nothing.
     pub fn shutdown<C: 'static>(&self, base: &mut EventBase<C>) -> Result<()> {
         let mut state = self.shared.state.borrow_mut();
         let Some(listener) = state.listener else { return Ok(()) };
@@ -330,7 +333,8 @@ impl State {
     }
 
     fn event<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32, events: BevEvents) {
-        // One call can tell of an end and of an error: the end of what arrives is no reason to go on sending in vain.
+        // One call can tell of an end and of an error: the end of what arrives is no reason to go on sending
+        // in vain.
         if events.intersects(BevEvents::ERROR | BevEvents::TIMEOUT) {
             self.report(base, index);
             return self.close(base, index);
@@ -356,7 +360,8 @@ impl State {
         }
     }
 
-    /// Says goodbye: the last answer is out. The client gets some time to read it before the connection is gone.
+    /// Says goodbye: the last answer is out. The client gets some time to read it before the connection is
+    /// gone.
     fn part<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
         let place = self.table.place(index);
         if place.peer_closed {
@@ -373,7 +378,8 @@ impl State {
     }
 }
 
-/// A connection whose bufferevent is gone was freed behind the server's back; there is nothing left to do for it.
+/// A connection whose bufferevent is gone was freed behind the server's back; there is nothing left to do for
+/// it.
 fn log_stale(freed: Result<()>) {
     if let Err(error) = freed {
         log::debug!("a connection was already closed: {error}");
@@ -413,8 +419,8 @@ impl State {
     }
 
     fn request_timed_out<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
-        if self.is_quiet(base, index) {
-            return self.close(base, index); // it never said a word, and gets none
+        if self.is_quiet(base, index) || self.table.place(index).connection.is_answered() {
+            return self.close(base, index); // there is no question to answer
         }
         self.refuse(base, index, Status::RequestTimeout);
     }
@@ -452,7 +458,8 @@ impl State {
         }
     }
 
-    /// What is due after every callback: those who wait for a descriptor may go on, and the timer follows the deadlines.
+    /// What is due after every callback: those who wait for a descriptor may go on, and the timer follows the
+    /// deadlines.
     fn finish_turn<C: 'static>(&mut self, base: &mut EventBase<C>) {
         self.retry_starved(base);
         if self.sweep_ns == u64::MAX && self.site.files.cached() > 0 {
@@ -490,7 +497,8 @@ impl State {
 
 /// When descriptors run out.
 impl State {
-    /// Closes the connection that has been idle longest, other than `index`, so that a file can be opened for it.
+    /// Closes the connection that has been idle longest, other than `index`, so that a file can be opened for
+    /// it.
     fn reclaim<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) -> bool {
         let mut at = self.table.front(Waiting::Idle);
         for _ in 0..RECLAIM_SEARCH {

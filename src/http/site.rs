@@ -1,5 +1,5 @@
-//! What all connections of one server share, and the making of an answer: from a parsed request to a head and, where
-//! there is one, a range of an open file behind it in the output buffer.
+//! What all connections of one server share, and the making of an answer: from a parsed request to a head
+//! and, where there is one, a range of an open file behind it in the output buffer.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use crate::{Evbuffer, Result};
 
 /// One request and its answer, for a log.
 ///
-/// `method` and `target` are `-` when the request could not be read. `bytes` counts the body that was queued for
-/// sending; a client that leaves early may have received less.
+/// `method` and `target` are `-` when the request could not be read. `bytes` counts the body that was queued
+/// for sending; a client that leaves early may have received less.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Served<'a> {
@@ -83,7 +83,8 @@ impl Site {
         Ok(Ok(()))
     }
 
-    /// Queues `status` as the last answer of a connection. `request` is what is refused, if it could be read that far.
+    /// Queues `status` as the last answer of a connection. `request` is what is refused, if it could be read
+    /// that far.
     pub(crate) fn refuse(
         &mut self,
         request: Option<&Request<'_>>,
@@ -123,7 +124,8 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Answers with `file`, or the part of it that `conditions` ask for; gives the status and the length of the body.
+    /// Answers with `file`, or the part of it that `conditions` ask for; gives the status and the length of
+    /// the body.
     fn file(&mut self, file: &OpenFile, conditions: &Conditions<'_>) -> Result<(Status, u64)> {
         let total = file.length();
         match decide(self.method, conditions, total, file.modified()) {
@@ -150,7 +152,8 @@ impl Answer<'_> {
         }
     }
 
-    /// Finishes a head whose body is `length` bytes of `file` from `first`; the body itself stays a descriptor.
+    /// Finishes a head whose body is `length` bytes of `file` from `first`; the body itself stays a
+    /// descriptor.
     fn content(&mut self, file: &OpenFile, first: u64, length: u64) -> Result<u64> {
         self.head.raw(file.fields());
         self.head.content_length(length);

@@ -40,11 +40,13 @@ pub enum Status {
 
 impl Status {
     /// The three-digit number.
+    #[must_use]
     pub fn code(self) -> u16 {
         self.parts().0
     }
 
     /// The phrase that follows the number in a status line.
+    #[must_use]
     pub fn reason(self) -> &'static str {
         self.parts().1
     }

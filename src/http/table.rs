@@ -1,10 +1,9 @@
-//! The connections of a server, and what each of them is waiting for. A place is small and holds nothing on the heap,
-//! since a server may have many thousand of them and most are idle.
+//! The connections of a server, and what each of them is waiting for. A place is small and holds nothing on
+//! the heap, since a server may have many thousand of them and most are idle.
 
 use super::connection::{Connection, Progress};
-use super::queue::{Items, Links, Queue};
 use crate::bufferevent::BuffereventId;
-use crate::reactor::extend_to;
+use crate::reactor::{Items, Links, Queue, extend_to};
 
 /// One connection of the server.
 #[derive(Debug)]
@@ -39,8 +38,8 @@ pub(crate) enum Waiting {
 /// How many kinds of waiting there are.
 const QUEUES: usize = 3;
 
-/// All connections of a server. A connection has the index of its bufferevent, so that its callbacks need not carry one;
-/// bufferevents that are not the server's leave gaps.
+/// All connections of a server. A connection has the index of its bufferevent, so that its callbacks need not
+/// carry one; bufferevents that are not the server's leave gaps.
 #[derive(Debug)]
 pub(crate) struct Table {
     places: Places,

@@ -1,6 +1,6 @@
-//! From the target of a request line to a path beneath the root: decoded exactly once, and refused, with a reason,
-//! when two readers could disagree about what it names. The kernel guards the root as well (`sys::fs`); this is the
-//! first fence, and the one that can say why.
+//! From the target of a request line to a path beneath the root: decoded exactly once, and refused, with a
+//! reason, when two readers could disagree about what it names. The kernel guards the root as well
+//! (`sys::fs`); this is the first fence, and the one that can say why.
 
 use super::Status;
 
@@ -31,8 +31,9 @@ impl Refusal {
     }
 }
 
-/// Decodes `target` into `path`, replacing what was there: no leading `/`, no query, `.` for the root itself. A slash at
-/// the end is kept, since `file/` is not `file`. `path` is the caller's to reuse, so that a request allocates nothing.
+/// Decodes `target` into `path`, replacing what was there: no leading `/`, no query, `.` for the root itself.
+/// A slash at the end is kept, since `file/` is not `file`. `path` is the caller's to reuse, so that a
+/// request allocates nothing.
 pub(crate) fn decode(target: &[u8], path: &mut Vec<u8>) -> Result<(), Refusal> {
     path.clear();
     let absolute = origin_form(target)?;
@@ -56,8 +57,8 @@ pub(crate) fn decode(target: &[u8], path: &mut Vec<u8>) -> Result<(), Refusal> {
     check_empty_segments(encoded)
 }
 
-/// The part of `target` that starts at the path's `/`. A host in an absolute target is not compared with anything:
-/// this server has one root for all names.
+/// The part of `target` that starts at the path's `/`. A host in an absolute target is not compared with
+/// anything: this server has one root for all names.
 fn origin_form(target: &[u8]) -> Result<&[u8], Refusal> {
     if target.first() == Some(&b'/') {
         return Ok(target);

@@ -1,28 +1,7 @@
 //! What is to be called next: one queue a priority, threaded through the slots, and a bitmap of the queues that
 //! are not empty.
 
-/// The end of a queue.
-pub(crate) const NONE: u32 = u32::MAX;
-
-/// A slot's neighbours in its queue.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Links {
-    pub(crate) previous: u32,
-    pub(crate) next: u32,
-}
-
-/// Where the queues keep their links: in the slots.
-pub(crate) trait Linked {
-    fn links(&mut self, slot: u32) -> &mut Links;
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Queue {
-    first: u32,
-    last: u32,
-}
-
-const EMPTY: Queue = Queue { first: NONE, last: NONE };
+use super::queue::{Items, Queue};
 
 /// The queues of all priorities; 0 is the most important.
 #[derive(Debug)]
@@ -36,7 +15,7 @@ pub(crate) struct Active {
 impl Active {
     /// Queues for `priorities` priorities, of which there are at most 256.
     pub(crate) fn new(priorities: usize) -> Self {
-        Active { queues: vec![EMPTY; priorities], occupied: [0; 4], len: 0 }
+        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], len: 0 }
     }
 
     pub(crate) fn priorities(&self) -> usize {
@@ -54,37 +33,22 @@ impl Active {
     }
 
     /// Puts a slot, which is in no queue, at the end of one.
-    pub(crate) fn push(&mut self, slots: &mut impl Linked, slot: u32, priority: u8) {
-        let queue = &mut self.queues[usize::from(priority)];
-        *slots.links(slot) = Links { previous: queue.last, next: NONE };
-        match queue.last {
-            NONE => queue.first = slot,
-            last => slots.links(last).next = slot,
-        }
-        queue.last = slot;
+    pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
+        self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
         self.len += 1;
     }
 
     /// The first slot of a queue.
     pub(crate) fn first(&self, priority: u8) -> Option<u32> {
-        let first = self.queues.get(usize::from(priority))?.first;
-        (first != NONE).then_some(first)
+        self.queues.get(usize::from(priority))?.front()
     }
 
     /// Takes a slot out of the queue it is in.
-    pub(crate) fn remove(&mut self, slots: &mut impl Linked, slot: u32, priority: u8) {
-        let Links { previous, next } = *slots.links(slot);
+    pub(crate) fn remove(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         let queue = &mut self.queues[usize::from(priority)];
-        match previous {
-            NONE => queue.first = next,
-            previous => slots.links(previous).next = next,
-        }
-        match next {
-            NONE => queue.last = previous,
-            next => slots.links(next).previous = previous,
-        }
-        if queue.first == NONE {
+        queue.remove(slots, slot);
+        if queue.front().is_none() {
             self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
         }
         self.len -= 1;
@@ -95,17 +59,12 @@ impl Active {
 mod tests {
     use std::collections::VecDeque;
 
+    use super::super::queue::Links;
     use super::*;
-
-    impl Linked for Vec<Links> {
-        fn links(&mut self, slot: u32) -> &mut Links {
-            &mut self[slot as usize]
-        }
-    }
 
     #[test]
     fn agrees_with_plain_queues_under_random_work() {
-        let mut slots = vec![Links::default(); 64];
+        let mut slots = vec![Links::UNLINKED; 64];
         let mut active = Active::new(256);
         let mut model: Vec<VecDeque<u32>> = vec![VecDeque::new(); 256];
         let mut home = [None; 64];

@@ -6,8 +6,9 @@
 //!
 //! - A slot is bound to its open file. When the only slot of a descriptor leaves and the *same* slot comes back, the file
 //!   is the same, and so is what the kernel knows.
-//! - When *another* slot comes after the last one left, the number may stand for another file by now: one `modify`
-//!   finds out, and turns into an `add` when the kernel knows nothing of it.
+//! - When *another* slot comes, the number may stand for another file by now, whether the old slot left or was
+//!   forgotten: one `modify` finds out, and turns into an `add` when the kernel knows nothing of it.
+//! - An edge-triggered slot that comes wants to hear what is true already, and `modify` makes the kernel say it.
 //! - Each registration carries a generation in its token. A report under an old one, from a file that a duplicate
 //!   keeps open after its number was closed here, reaches nobody.
 
@@ -15,8 +16,9 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::backend::Backend;
-use super::{Arena, Interest, RawId, Slot, active::NONE, arena::extend_to};
+use super::{Arena, Interest, RawId, Slot, arena::extend_to, queue::NOBODY};
 use crate::error::{Error, Result};
+use crate::sys::epoll;
 
 /// What one descriptor is registered for.
 #[derive(Debug, Clone, Copy)]
@@ -24,19 +26,19 @@ struct FdEntry {
     /// The first of the slots that wait for it; the others follow by `Slot::next_peer`.
     first: u32,
     generation: u32,
-    /// The slot that left last, when none is left.
+    /// The slot that left last.
     bound: Option<RawId>,
     /// What the kernel was told; empty is not registered.
     applied: Interest,
     dirty: bool,
-    /// Another slot came after the last one had left: the file may be another.
+    /// The kernel must be asked again although the interest may be the same: the file may be another.
     rebound: bool,
     /// The kernel cannot wait for it, so it counts as always ready, as poll(2) has it.
     refused: bool,
 }
 
 const UNKNOWN: FdEntry = FdEntry {
-    first: NONE,
+    first: NOBODY,
     generation: 0,
     bound: None,
     applied: Interest::empty(),
@@ -60,26 +62,49 @@ pub(super) struct FdMap {
 /// The slots that wait for something.
 impl FdMap {
     pub(super) fn with_capacity(descriptors: usize) -> Self {
-        FdMap { entries: Vec::with_capacity(descriptors), ..FdMap::default() }
+        FdMap {
+            entries: Vec::with_capacity(descriptors),
+            dirty: Vec::with_capacity(descriptors),
+            ..FdMap::default()
+        }
     }
 
     /// Lets a slot wait for its descriptor.
     pub(super) fn attach(&mut self, slots: &mut Arena<Slot>, id: RawId) -> Result<()> {
         let slot = slots.get_mut(id).ok_or(Error::Stale)?;
-        slot.next_peer = NONE;
+        slot.next_peer = NOBODY;
         let (fd, edge) = (slot.fd, slot.interest.contains(Interest::EDGE));
-        let index = usize::try_from(fd).map_err(|_| Error::Invalid("a descriptor is not negative"))?;
-        extend_to(&mut self.entries, index + 1, || UNKNOWN);
-        let entry = &mut self.entries[index];
-        if entry.first == NONE {
-            entry.rebound |= !entry.applied.is_empty() && entry.bound != Some(id);
+        let entry = self.entry(fd)?;
+        if entry.first == NOBODY {
             entry.first = id.index();
         } else {
             let last = last_peer(slots, entry.first, edge)?;
             peer(slots, last).next_peer = id.index();
         }
+        let is_another = entry.bound != Some(id);
+        entry.rebound |= entry.refused || (!entry.applied.is_empty() && (is_another || edge));
         self.changed(fd);
         Ok(())
+    }
+
+    /// The entry of a descriptor. One whose number is so high that the table would grow out of all proportion must be
+    /// open, because a wild number must not cost gigabytes.
+    fn entry(&mut self, fd: RawFd) -> Result<&mut FdEntry> {
+        let index = usize::try_from(fd).map_err(|_| Error::Invalid("a descriptor is not negative"))?;
+        if index >= self.entries.len().max(COMMON_NUMBERS) && !epoll::is_open(fd) {
+            return Err(Error::Io(io::Error::from_raw_os_error(libc::EBADF)));
+        }
+        extend_to(&mut self.entries, index + 1, || UNKNOWN);
+        Ok(&mut self.entries[index])
+    }
+
+    /// A slot that does not wait is going to stand for another file, perhaps under the same number.
+    pub(super) fn unbind(&mut self, fd: RawFd, id: RawId) {
+        if let Some(entry) = self.entries.get_mut(fd as usize)
+            && entry.bound == Some(id)
+        {
+            entry.bound = None;
+        }
     }
 
     /// Takes a slot that waits from its descriptor.
@@ -87,11 +112,9 @@ impl FdMap {
         let Some(slot) = slots.get_mut(id) else { return };
         let (fd, next) = (slot.fd, slot.next_peer);
         let Some(entry) = self.entries.get_mut(fd as usize) else { return };
+        entry.bound = Some(id);
         if entry.first == id.index() {
             entry.first = next;
-            if next == NONE {
-                entry.bound = Some(id);
-            }
         } else {
             let mut before = entry.first;
             while peer(slots, before).next_peer != id.index() {
@@ -125,7 +148,7 @@ impl FdMap {
     pub(super) fn first_waiting(&self, token: u64) -> Option<u32> {
         let entry = self.entries.get(token as u32 as usize)?;
         let current = u64::from(entry.generation) == token >> 32 && !entry.applied.is_empty();
-        (current && entry.first != NONE).then_some(entry.first)
+        (current && entry.first != NOBODY).then_some(entry.first)
     }
 
     /// How many descriptors are always ready.
@@ -137,7 +160,7 @@ impl FdMap {
     pub(super) fn always_ready(&self, place: usize) -> Option<u32> {
         let fd = *self.refused.get(place)?;
         let first = self.entries[fd as usize].first;
-        (first != NONE).then_some(first)
+        (first != NOBODY).then_some(first)
     }
 
     pub(super) fn has_always_ready(&self) -> bool {
@@ -183,12 +206,12 @@ impl FdMap {
     fn apply_one(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
         let entry = &mut self.entries[fd as usize];
         let rebound = std::mem::take(&mut entry.rebound);
-        if entry.refused && (wanted.is_empty() || entry.bound.is_some()) {
-            entry.bound = None;
+        if entry.refused && (wanted.is_empty() || rebound) {
             self.accept_again(fd);
         }
         let entry = &mut self.entries[fd as usize];
-        if entry.refused || (wanted == entry.applied && !rebound) {
+        let is_told = wanted == entry.applied && (wanted.is_empty() || !rebound);
+        if entry.refused || is_told {
             return Ok(());
         }
         self.changes_applied += 1;
@@ -215,7 +238,6 @@ impl FdMap {
     fn refuse(&mut self, fd: RawFd) {
         let entry = &mut self.entries[fd as usize];
         entry.refused = true;
-        entry.bound = None;
         self.refused.push(fd);
     }
 
@@ -230,6 +252,9 @@ impl FdMap {
     }
 }
 
+/// Linux gives no process more descriptors than this unless it is told to.
+const COMMON_NUMBERS: usize = 1 << 20;
+
 /// Generations stay below the one that would make a token look like the notifier's.
 const GENERATIONS: u32 = u32::MAX >> 1;
 
@@ -237,7 +262,7 @@ const GENERATIONS: u32 = u32::MAX >> 1;
 fn wanted(slots: &mut Arena<Slot>, first: u32) -> Interest {
     let mut all = Interest::empty();
     let mut next = first;
-    while next != NONE {
+    while next != NOBODY {
         let slot = peer(slots, next);
         all |= slot.interest;
         next = slot.next_peer;
@@ -253,7 +278,7 @@ fn last_peer(slots: &mut Arena<Slot>, first: u32, edge: bool) -> Result<u32> {
         if slot.interest.contains(Interest::EDGE) != edge {
             return Err(Error::Invalid("all events of a descriptor must agree on edge triggering"));
         }
-        if slot.next_peer == NONE {
+        if slot.next_peer == NOBODY {
             return Ok(last);
         }
         last = slot.next_peer;

@@ -25,12 +25,15 @@ mod arena;
 mod backend;
 mod fd_map;
 mod notify;
+mod queue;
 mod signal;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod turn;
 
 use std::io;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +41,11 @@ use bitflags::bitflags;
 
 pub(crate) use arena::{Arena, RawId, extend_to};
 pub(crate) use notify::Notifier;
+pub(crate) use queue::{Items, Links, Queue};
 
 use crate::error::{Error, Result};
 use crate::sys::clock;
-use active::{Active, Linked, Links};
+use active::Active;
 use backend::{Backend, Epoll, Ready};
 use fd_map::FdMap;
 use signal::Signals;
@@ -141,8 +145,8 @@ struct Slot {
     owner: u64,
     /// The descriptor or the signal's number; -1 is neither.
     fd: RawFd,
-    /// How often its signal came.
-    calls: u32,
+    /// How often its signal came since it was handed out last.
+    deliveries: u32,
     next_peer: u32,
     links: Links,
     interest: Interest,
@@ -161,7 +165,7 @@ impl Slot {
     }
 }
 
-impl Linked for Arena<Slot> {
+impl Items for Arena<Slot> {
     fn links(&mut self, slot: u32) -> &mut Links {
         &mut self.at_mut(slot).expect("a slot leaves its queue before it is freed").links
     }
@@ -172,8 +176,6 @@ impl Linked for Arena<Slot> {
 pub(crate) struct Invocation {
     pub(crate) owner: u64,
     pub(crate) what: What,
-    /// How often its signal came; 1 for everything else.
-    pub(crate) calls: u32,
 }
 
 /// What a slot is waiting for at the moment, and how long its timer has to go.
@@ -249,8 +251,9 @@ impl Reactor {
     /// A reactor on epoll with room for `slots` slots and queues for `priorities` priorities.
     pub(crate) fn new(slots: usize, priorities: u8) -> io::Result<Self> {
         let notifier = Arc::new(Notifier::new()?);
-        let backend: Box<dyn Backend> = Box::new(Epoll::new()?);
-        let mut reactor = Reactor {
+        let mut backend: Box<dyn Backend> = Box::new(Epoll::new()?);
+        watch(&mut *backend, &notifier)?;
+        Ok(Reactor {
             slots: Arena::with_capacity(slots),
             fds: FdMap::with_capacity(slots),
             timers: Timers::with_capacity(slots),
@@ -267,9 +270,7 @@ impl Reactor {
             now_is_fresh: false,
             stale_waits: 0,
             counters: Counters::default(),
-        };
-        reactor.watch_notifier()?;
-        Ok(reactor)
+        })
     }
 
     /// Whether the backend honours [`Interest::EDGE`].
@@ -291,9 +292,9 @@ impl Reactor {
         let mut slot = Slot {
             owner: spec.owner,
             fd: -1,
-            calls: 0,
-            next_peer: active::NONE,
-            links: Links::default(),
+            deliveries: 0,
+            next_peer: queue::NOBODY,
+            links: Links::UNLINKED,
             interest: Interest::empty(),
             what: What::empty(),
             later: What::empty(),
@@ -320,7 +321,10 @@ impl Reactor {
     /// Gives a slot another source; it must be added again.
     pub(crate) fn set_source(&mut self, id: SlotId, source: Source) -> Result<()> {
         self.stop_waiting(id)?;
-        self.slot(id)?.set_source(source);
+        let slot = self.slot(id)?;
+        let fd = slot.fd;
+        slot.set_source(source);
+        self.fds.unbind(fd, id.0);
         Ok(())
     }
 
@@ -374,6 +378,12 @@ impl Reactor {
     }
 }
 
+/// Lets a backend report the notifier's wakes.
+fn watch(backend: &mut dyn Backend, notifier: &Notifier) -> io::Result<()> {
+    let edge = if backend.edge_triggered() { Interest::EDGE } else { Interest::empty() };
+    backend.add(notifier.as_fd().as_raw_fd(), Interest::READ | edge, NOTIFIER)
+}
+
 impl Slot {
     fn set_source(&mut self, source: Source) {
         self.state.set(State::SIGNAL, matches!(source, Source::Signal(_)));
@@ -395,11 +405,12 @@ impl Reactor {
         let deadline_ns = self.now().saturating_add(timeout_ns);
         let slot = self.slot(id)?;
         let (persists, what) = (slot.state.contains(State::PERSIST), slot.what);
-        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
+        // The new timeout replaces the one that has passed but has not been told of.
+        slot.what -= What::TIMEOUT;
         if what == What::TIMEOUT {
-            // The new timeout replaces the one that has passed but has not been told of.
             self.deactivate(id)?;
         }
+        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
         self.set_deadline(id, Some(deadline_ns))
     }
 
@@ -477,19 +488,22 @@ impl Reactor {
         Ok(pending)
     }
 
-    /// Whether anything keeps the loop alive.
+    /// Whether anything keeps the loop alive: something waits, is to be handed out, or has been sent by another thread.
     pub(crate) fn has_work(&self) -> bool {
-        self.holding > 0 || self.active.len() > 0 || !self.later.is_empty()
+        let has_mail = self.notified || self.notifier.is_pending();
+        self.holding > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
     }
 
     fn start_waiting(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
         let (fd, state) = (slot.fd, slot.state);
-        if state.contains(State::PENDING) || fd < 0 {
+        if state.contains(State::PENDING) {
             return Ok(());
         }
         if state.contains(State::SIGNAL) {
             self.signals.attach(self.notifier.as_fd(), fd, id.0)?;
+        } else if fd < 0 {
+            return Ok(());
         } else {
             self.fds.attach(&mut self.slots, id.0)?;
         }
@@ -517,7 +531,6 @@ impl Reactor {
     pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
         let slot = self.slot(id)?;
         slot.what |= what;
-        slot.calls = slot.calls.max(1);
         if slot.state.contains(State::ACTIVE) {
             return Ok(());
         }
@@ -549,29 +562,43 @@ impl Reactor {
     }
 
     /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
-    /// timeout of one that is starts again.
+    /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
+    /// so often, or is taken back.
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
         let id = SlotId(self.slots.id_at(index)?);
         let slot = self.slots.get(id.0)?;
-        let invocation = Invocation { owner: slot.owner, what: slot.what, calls: slot.calls };
+        let invocation = Invocation { owner: slot.owner, what: slot.what };
         let persist = slot.state.contains(State::PERSIST);
+        let is_last = slot.deliveries <= 1;
         let period_ns = self.timers.period(index);
         // The slot was found a moment ago, so none of these can find it stale.
-        let _ = self.deactivate(id);
         if !persist {
             let _ = self.del(id);
-        } else if period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
+        } else if is_last {
+            let _ = self.deactivate(id);
+        } else if let Ok(slot) = self.slot(id) {
+            slot.deliveries -= 1;
+            slot.what = What::SIGNAL;
+        }
+        if persist && period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
             // A timeout beside a descriptor counts from the last activity.
             let _ = self.set_deadline(id, Some(self.now().saturating_add(period_ns)));
         }
         Some(invocation)
     }
 
+    /// Takes a slot that is active for its owner alone out of the queue, and says whether it was in it.
+    pub(crate) fn take_active(&mut self, id: SlotId) -> Result<bool> {
+        let is_active = self.slot(id)?.state.contains(State::ACTIVE);
+        self.deactivate(id)?;
+        Ok(is_active)
+    }
+
     fn deactivate(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
         slot.what = What::empty();
-        slot.calls = 0;
+        slot.deliveries = 0;
         if !slot.state.contains(State::ACTIVE) {
             return Ok(());
         }

@@ -28,6 +28,12 @@ impl Notifier {
         eventfd::add(self.fd.as_fd())
     }
 
+    /// Whether there has been a wake that the loop has not noticed yet.
+    pub(crate) fn is_pending(&self) -> bool {
+        // Acquire: pairs with the wake, so that who finds it finds the message too.
+        self.pending.load(Ordering::Acquire)
+    }
+
     /// The loop has woken: from here on a message needs a wake of its own. Called before the messages are looked at.
     pub(crate) fn woken(&self, drain: bool) {
         // AcqRel: sees what was queued by whoever found the flag set, and hands the next one a clear flag.

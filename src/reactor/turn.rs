@@ -1,13 +1,12 @@
 //! A turn of the reactor: prepare, wait, complete.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use super::backend::Ready;
 use super::{
-    Counters, Interest, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
-    active,
+    Counters, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
+    queue::NOBODY, watch,
 };
 use crate::sys::clock;
 
@@ -19,13 +18,18 @@ impl Reactor {
     ///
     /// When a wait that was prepared before has not been completed.
     pub(crate) fn prepare(&mut self, poll: bool) -> Wait {
-        let mut backend = self.backend.take().expect("every wait is completed before the next is prepared");
-        self.fds.apply(&mut self.slots, &mut *backend);
-        let busy = poll || self.active.len() > 0 || !self.later.is_empty() || self.fds.has_always_ready();
-        let timeout_ns = if busy { Some(0) } else { self.time_to_wait() };
+        const ONE_AT_A_TIME: &str = "every wait is completed before the next is prepared";
+        // Taken only when it is needed: applying can warn, and a logger can panic.
+        self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
+        let timeout_ns = if poll || self.is_busy() { Some(0) } else { self.time_to_wait() };
+        let backend = self.backend.take().expect(ONE_AT_A_TIME);
         self.now_is_fresh = false;
         self.counters.waits += 1;
         Wait { backend, ready: std::mem::take(&mut self.ready), timeout_ns }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
     }
 
     fn time_to_wait(&mut self) -> Option<u64> {
@@ -42,6 +46,7 @@ impl Reactor {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
         self.refresh_now();
+        self.now_is_fresh = true;
         let stale_before = self.counters.stale_reports;
         for report in ready.drain(..) {
             self.take_report(report);
@@ -76,7 +81,7 @@ impl Reactor {
             if !hit.is_empty() {
                 let _ = self.activate(SlotId(id), hit);
             }
-            if next == active::NONE {
+            if next == NOBODY {
                 return;
             }
         }
@@ -118,9 +123,9 @@ impl Reactor {
         let mut signals = std::mem::take(&mut self.signals);
         signals.collect(|slot, count| {
             let id = SlotId(slot);
-            let calls = u32::try_from(count).unwrap_or(u32::MAX);
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
             if let Ok(slot) = self.slot(id) {
-                slot.calls = slot.calls.saturating_add(calls);
+                slot.deliveries = slot.deliveries.saturating_add(count);
             }
             let _ = self.activate(id, What::SIGNAL);
         });
@@ -144,20 +149,12 @@ impl Reactor {
 
     fn rebuild(&mut self) -> io::Result<()> {
         let Some(old) = &self.backend else { return Ok(()) };
-        let fresh = old.renew()?;
+        let mut fresh = old.renew()?;
+        watch(&mut *fresh, &self.notifier)?;
         self.backend = Some(fresh);
         self.fds.start_over();
         self.counters.rebuilds += 1;
-        self.watch_notifier()
-    }
-
-    pub(super) fn watch_notifier(&mut self) -> io::Result<()> {
-        let edge = if self.edge_triggered { Interest::EDGE } else { Interest::empty() };
-        let fd = self.notifier.as_fd().as_raw_fd();
-        match &mut self.backend {
-            Some(backend) => backend.add(fd, Interest::READ | edge, NOTIFIER),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -168,10 +165,10 @@ impl Reactor {
         if self.now_is_fresh { self.now_ns } else { clock::now_ns() }
     }
 
-    /// Reads the clock, and makes that this turn's time.
+    /// Reads the clock, and makes that this turn's time, if a turn is under way: outside one, nothing would make it
+    /// give way to a later time.
     pub(crate) fn refresh_now(&mut self) -> u64 {
         self.now_ns = clock::now_ns();
-        self.now_is_fresh = true;
         self.now_ns
     }
 
@@ -203,13 +200,26 @@ impl Reactor {
     }
 }
 
-/// When a periodic timer is due next: it goes on from when it was due, however late that was noticed, but
+/// When a periodic timer is due next: it keeps to its schedule, however late that it was due was noticed, and
 /// periods that were missed altogether collapse into one.
 fn next_period(due_ns: u64, period_ns: u64, now_ns: u64) -> Option<u64> {
-    let next_ns = due_ns.saturating_add(period_ns);
-    match period_ns {
-        0 => None,
-        _ if next_ns <= now_ns => Some(now_ns.saturating_add(period_ns)),
-        _ => Some(next_ns),
+    let late_ns = now_ns.saturating_sub(due_ns);
+    let missed = late_ns.checked_div(period_ns)?;
+    Some(due_ns.saturating_add(period_ns.saturating_mul(missed.saturating_add(1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_period_goes_on_from_when_it_was_due() {
+        assert_eq!(next_period(100, 10, 100), Some(110));
+        assert_eq!(next_period(100, 10, 109), Some(110));
+        assert_eq!(next_period(100, 10, 110), Some(120), "always in the future");
+        assert_eq!(next_period(100, 10, 1_234), Some(1_240), "however many were missed");
+        assert_eq!(next_period(100, 0, 100), None);
+        assert_eq!(next_period(100, u64::MAX, 200), Some(u64::MAX));
+        assert_eq!(next_period(u64::MAX - 5, 3, u64::MAX), Some(u64::MAX));
     }
 }

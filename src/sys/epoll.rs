@@ -9,7 +9,7 @@ use libc::{c_int, epoll_event};
 
 use super::check;
 
-/// Whether the kernel has turned out to be older than 5.11 and to lack `epoll_pwait2`.
+/// Whether the kernel has turned out to be older than 5.11, or a sandbox to be, and to lack `epoll_pwait2`.
 static LACKS_PWAIT2: AtomicBool = AtomicBool::new(false);
 
 /// A new, empty set.
@@ -34,6 +34,12 @@ pub(crate) fn control(
     Ok(())
 }
 
+/// Whether `fd` is the number of an open descriptor.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: this command of `fcntl` takes no argument and touches no memory.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).is_ok()
+}
+
 /// Waits until something is ready, `timeout_ns` has passed (`None`: for ever), or a signal interrupts, and
 /// says how many of `events` were filled.
 pub(crate) fn wait(
@@ -46,7 +52,8 @@ pub(crate) fn wait(
         Some(0) => wait_ms(set, events, 0),
         Some(ns) if LACKS_PWAIT2.load(Ordering::Relaxed) => wait_ms(set, events, whole_ms(ns)),
         Some(ns) => match wait_ns(set, events, ns) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            // Some sandboxes answer a system call that they do not know with EPERM, which waiting never means.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
                 // Relaxed: the flag only saves a call that would fail again.
                 LACKS_PWAIT2.store(true, Ordering::Relaxed);
                 wait_ms(set, events, whole_ms(ns))

@@ -1,6 +1,7 @@
-//! Opening files that a stranger named: a path that came from the network is resolved beneath one directory, and
-//! nowhere else. The kernel does that by itself (`openat2` with `RESOLVE_BENEATH`, Linux 5.6), free of races; where it
-//! cannot, or a sandbox forbids the call, the path is walked a component at a time without following any link.
+//! Opening files that a stranger named: a path that came from the network is resolved beneath one directory,
+//! and nowhere else. The kernel does that by itself (`openat2` with `RESOLVE_BENEATH`, Linux 5.6), free of
+//! races; where it cannot, or a sandbox forbids the call, the path is walked a component at a time without
+//! following any link.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -9,10 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Read only; never inherited by a child; a fifo does not block the loop; a terminal does not become ours.
 const OPEN_FLAGS: libc::c_int = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
 
-/// How a directory on the way is held by [`walk_beneath`]: a handle to step from, whatever its permissions to list.
+/// How a directory on the way is held by [`walk_beneath`]: a handle to step from, whatever its permissions to
+/// list.
 const STEP_FLAGS: libc::c_int = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
 
-/// How often `openat2` is asked again when the tree was being renamed under it (`EAGAIN`) before the error is passed on.
+/// How often `openat2` is asked again when the tree was being renamed under it (`EAGAIN`) before the error is
+/// passed on.
 const ATTEMPTS_MAX: usize = 16;
 
 /// The kernel's `struct open_how`, whose size goes with each call so that it can grow.
@@ -23,9 +26,9 @@ struct OpenHow {
     resolve: u64,
 }
 
-/// Opens `path`, relative to `root`, for reading. Links are followed as long as they stay beneath `root`; one that
-/// leaves it, or an absolute path, or a `..` past the top, is `EXDEV`. `ENOSYS` and `EPERM` can mean that the call
-/// itself is missing or forbidden: then [`walk_beneath`] decides.
+/// Opens `path`, relative to `root`, for reading. Links are followed as long as they stay beneath `root`; one
+/// that leaves it, or an absolute path, or a `..` past the top, is `EXDEV`. `ENOSYS` and `EPERM` can mean
+/// that the call itself is missing or forbidden: then [`walk_beneath`] decides.
 pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
     let how = OpenHow {
         flags: OPEN_FLAGS as u64,
@@ -47,8 +50,8 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 fn openat2(root: BorrowedFd<'_>, path: &CStr, how: &OpenHow) -> io::Result<OwnedFd> {
-    // SAFETY: `path` is NUL-terminated and `how` is a live `struct open_how` of the size passed with it; the kernel
-    // only reads both, and only during the call.
+    // SAFETY: `path` is NUL-terminated and `how` is a live `struct open_how` of the size passed with it; the
+    // kernel only reads both, and only during the call.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_openat2,
@@ -61,9 +64,10 @@ fn openat2(root: BorrowedFd<'_>, path: &CStr, how: &OpenHow) -> io::Result<Owned
     own(super::check(fd as libc::c_int)?)
 }
 
-/// Opens `path` beneath `root` without `openat2`: each component is opened from the one before it and none may be a
-/// symbolic link, so there is no name the kernel could resolve elsewhere. Stricter than [`open_beneath`]: links that
-/// stay inside are refused too, with `ELOOP` at the end of the path and `ENOTDIR` on the way.
+/// Opens `path` beneath `root` without `openat2`: each component is opened from the one before it and none
+/// may be a symbolic link, so there is no name the kernel could resolve elsewhere. Stricter than
+/// [`open_beneath`]: links that stay inside are refused too, with `ELOOP` at the end of the path and
+/// `ENOTDIR` on the way.
 pub(crate) fn walk_beneath(root: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
     let bytes = path.to_bytes();
     if bytes.is_empty() {
@@ -100,7 +104,8 @@ fn openat(from: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::Result<O
 }
 
 fn own(fd: libc::c_int) -> io::Result<OwnedFd> {
-    // SAFETY: the caller got `fd` from a successful open just now, so it is open and nobody else knows the number.
+    // SAFETY: the caller got `fd` from a successful open just now, so it is open and nobody else knows the
+    // number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

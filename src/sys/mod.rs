@@ -5,7 +5,8 @@
 pub(crate) mod clock; // CLOCK_MONOTONIC as nanoseconds
 pub(crate) mod epoll; // epoll_create1, epoll_ctl, epoll_pwait2 with a fallback
 pub(crate) mod eventfd; // the cross-thread wake
-pub(crate) mod fs; // openat2 beneath a root, fstat, pread
+#[cfg(feature = "http")]
+pub(crate) mod fs; // openat2 beneath a root, and a walk where there is none
 pub(crate) mod io; // readv, recv, sendmsg, sendfile
 pub(crate) mod signal; // sigaction and the process-wide delivery table
 pub(crate) mod socket; // socket, bind, listen, accept4, connect, options, addresses

@@ -89,20 +89,29 @@ impl Watcher {
         }
     }
 
-    /// Starts watching `signal`; the first watcher installs the handler.
-    pub(crate) fn watch(&self, signal: c_int) -> io::Result<()> {
+    /// Starts watching `signal`, and says how often it had been delivered by then; the first watcher installs
+    /// the handler.
+    pub(crate) fn watch(&self, signal: c_int) -> io::Result<u64> {
         let place = place(signal)?;
         if self.watches(signal) {
-            return Ok(());
+            return Ok(delivered(signal));
         }
         let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: whatever the handler counts beyond `seen` it finds this watcher for, and wakes it. SeqCst:
+        // a signal raised after this call finds the bit, whichever thread it interrupts.
+        self.entry.signals.fetch_or(bit(signal), Ordering::SeqCst);
+        let seen = delivered(signal);
         match &mut installed[place] {
             Some(installed) => installed.watchers += 1,
-            none => *none = Some(Installed { before: install(signal)?, watchers: 1 }),
+            none => match install(signal) {
+                Ok(before) => *none = Some(Installed { before, watchers: 1 }),
+                Err(error) => {
+                    self.entry.signals.fetch_and(!bit(signal), Ordering::SeqCst);
+                    return Err(error);
+                }
+            },
         }
-        // SeqCst: a signal raised after this call finds the bit, whichever thread it interrupts.
-        self.entry.signals.fetch_or(bit(signal), Ordering::SeqCst);
-        Ok(())
+        Ok(seen)
     }
 
     /// Stops watching; the last watcher puts back what the signal did before.
@@ -219,6 +228,7 @@ fn restore(signal: c_int, before: &libc::sigaction) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::fd::AsFd;
 
     use super::*;
@@ -251,6 +261,32 @@ mod tests {
         for signal in [0, -1, 65, libc::SIGKILL, libc::SIGSTOP] {
             assert!(watcher.watch(signal).is_err(), "{signal}");
         }
+    }
+
+    #[test]
+    fn the_interrupted_code_finds_its_errno_again_though_the_handler_failed() {
+        let full = eventfd::create().unwrap();
+        std::fs::File::from(full.try_clone().unwrap()).write_all(&(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let watcher = Watcher::new(full.as_fd());
+        let signal = libc::SIGWINCH;
+        watcher.watch(signal).unwrap();
+        let before = delivered(signal);
+        // SAFETY: the C library's errno of this thread, always valid.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        unsafe { *errno = libc::EXDEV };
+        raise(signal);
+        assert_eq!(io::Error::last_os_error().raw_os_error(), Some(libc::EXDEV));
+        assert_eq!(delivered(signal) - before, 1);
+    }
+
+    #[test]
+    fn a_refused_signal_leaves_no_trace() {
+        let wake = eventfd::create().unwrap();
+        let watcher = Watcher::new(wake.as_fd());
+        assert!(watcher.watch(libc::SIGKILL).is_err());
+        assert!(!watcher.watches(libc::SIGKILL));
+        assert!(INSTALLED.lock().unwrap()[libc::SIGKILL as usize].is_none());
     }
 
     #[test]

@@ -219,8 +219,8 @@ impl Running {
         Client::connect(self.address)
     }
 
-    /// Runs `task` on the server's thread and gives what it returns. Of the memory that this costs, the server's thread
-    /// allocates nothing.
+    /// Runs `task` on the server's thread and gives what it returns. Of the memory that this costs, the
+    /// server's thread allocates nothing.
     pub fn ask<T: Send + 'static>(
         &self,
         task: impl FnOnce(&mut EventBase<Option<Server>>) -> T + Send + 'static,

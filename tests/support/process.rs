@@ -81,10 +81,15 @@ impl Server {
         stream
     }
 
-    /// Asks it to end by `signal` (`TERM`, `INT`) and waits until it has.
-    pub fn stop(mut self, signal: &str) -> ExitStatus {
+    /// Sends it a signal (`TERM`, `INT`) without waiting for what comes of it.
+    pub fn signal(&self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
+    }
+
+    /// Asks it to end by `signal` (`TERM`, `INT`) and waits until it has.
+    pub fn stop(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {

@@ -106,8 +106,8 @@ impl Evbuffer {
     /// stream. One call brings at most what is free in the last chunk and 64 KiB more.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the back is frozen, [`Error::Io`] for what the call answered (`WouldBlock` included),
-    /// [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`](crate::Error::Frozen) when the back is frozen, [`Error::Io`](crate::Error::Io) for what the call answered (`WouldBlock` included),
+    /// [`Error::Overflow`](crate::Error::Overflow) or [`Error::OutOfMemory`](crate::Error::OutOfMemory); the buffer is then as it was.
     ///
     /// # Examples
     /// ```

@@ -75,12 +75,13 @@ fn events_of(interest: Interest) -> u32 {
         .fold(0, |all, (_, event)| all | event as u32)
 }
 
-/// An error or a full hang-up is something that both reading and writing will find.
+/// An error or a full hang-up is something that both reading and writing will find. The kernel reports both to whoever
+/// watches, asked or not, so they must mean something to one that waits for the close alone: else its loop would spin.
 fn what_of(events: u32) -> What {
     let mut what = What::empty();
     let broken = events & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0;
     what.set(What::READ, broken || events & libc::EPOLLIN as u32 != 0);
     what.set(What::WRITE, broken || events & libc::EPOLLOUT as u32 != 0);
-    what.set(What::CLOSED, events & (libc::EPOLLRDHUP | libc::EPOLLHUP) as u32 != 0);
+    what.set(What::CLOSED, broken || events & libc::EPOLLRDHUP as u32 != 0);
     what
 }

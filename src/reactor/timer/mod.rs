@@ -33,7 +33,7 @@ impl Timers {
         Timers {
             heap: Heap::with_capacity(slots),
             wanted: Vec::with_capacity(slots),
-            periods_ns: Vec::new(),
+            periods_ns: Vec::with_capacity(slots),
             next_order: 0,
         }
     }

@@ -1,0 +1,445 @@
+//! The reactor against a kernel that is a table: whatever is opened, duplicated, closed and opened again under the same
+//! number, the right slots are told and the wrong ones are not. And its accounts, after every kind of verb.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::backend::{Backend, Ready};
+use super::*;
+
+/// An open file: which one, and whether it can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct FileId {
+    number: u32,
+    waitable: bool,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    open: HashMap<RawFd, FileId>,
+    registered: HashMap<(FileId, RawFd), (Interest, u64)>,
+    /// Fail the next so many calls for lack of memory.
+    short_of_memory: u32,
+    reports: Vec<Ready>,
+    wait_fails: bool,
+    calls: u32,
+}
+
+impl Table {
+    fn control(
+        &mut self,
+        fd: RawFd,
+        exists: bool,
+        entry: Option<(Interest, u64)>,
+    ) -> std::result::Result<(), i32> {
+        self.calls += 1;
+        if self.short_of_memory > 0 {
+            self.short_of_memory -= 1;
+            return Err(libc::ENOMEM);
+        }
+        let file = *self.open.get(&fd).ok_or(libc::EBADF)?;
+        if !file.waitable {
+            return Err(libc::EPERM);
+        }
+        if self.registered.contains_key(&(file, fd)) != exists {
+            return Err(if exists { libc::ENOENT } else { libc::EEXIST });
+        }
+        match entry {
+            Some(entry) => self.registered.insert((file, fd), entry),
+            None => self.registered.remove(&(file, fd)),
+        };
+        Ok(())
+    }
+
+    /// The number is closed; the file lives on if something else holds it.
+    fn close(&mut self, fd: RawFd, is_held: bool) {
+        let Some(file) = self.open.remove(&fd) else { return };
+        if !is_held {
+            self.registered.remove(&(file, fd));
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Kernel(Arc<Mutex<Table>>);
+
+impl Kernel {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn os<T>(result: std::result::Result<T, i32>) -> io::Result<T> {
+    result.map_err(io::Error::from_raw_os_error)
+}
+
+impl Backend for Kernel {
+    fn edge_triggered(&self) -> bool {
+        true
+    }
+
+    fn add(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
+        os(self.table().control(fd, false, Some((interest, token))))
+    }
+
+    fn modify(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
+        os(self.table().control(fd, true, Some((interest, token))))
+    }
+
+    fn remove(&mut self, fd: RawFd) -> io::Result<()> {
+        os(self.table().control(fd, true, None))
+    }
+
+    fn wait(&mut self, _timeout_ns: Option<u64>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        let mut table = self.table();
+        if table.wait_fails {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        ready.append(&mut table.reports);
+        Ok(())
+    }
+
+    /// Nothing is open in the new one, so that even the notifier cannot be watched.
+    fn renew(&self) -> io::Result<Box<dyn Backend>> {
+        Ok(Box::new(Kernel::default()))
+    }
+}
+
+fn reactor_on(kernel: &Kernel) -> Reactor {
+    let mut reactor = Reactor::new(0, 1).unwrap();
+    reactor.backend = Some(Box::new(kernel.clone()));
+    reactor
+}
+
+fn slot(reactor: &mut Reactor, source: Source, persist: bool) -> SlotId {
+    reactor.insert(SlotSpec { owner: 0, source, persist, priority: None }).unwrap()
+}
+
+fn reading(fd: RawFd) -> Source {
+    Source::Fd { fd, interest: Interest::READ }
+}
+
+fn turn(reactor: &mut Reactor) -> io::Result<()> {
+    let mut wait = reactor.prepare(true);
+    let result = wait.wait();
+    reactor.complete(wait);
+    result
+}
+
+impl Reactor {
+    /// What must hold between any two calls.
+    fn check_invariants(&self) {
+        let slots = || self.slots.iter().map(|(_, slot)| slot);
+        assert_eq!(self.holding, slots().filter(|slot| slot.holds_loop()).count());
+        assert_eq!(self.active.len(), slots().filter(|slot| slot.state.contains(State::ACTIVE)).count());
+        for (id, slot) in self.slots.iter() {
+            let timed = self.timers.deadline(id.index()).is_some();
+            assert_eq!(slot.state.contains(State::TIMED), timed);
+            assert!(slot.state.contains(State::ACTIVE) || slot.deliveries == 0);
+            if slot.state.contains(State::LATER) {
+                assert!(self.later.contains(&SlotId(id)));
+            }
+        }
+    }
+}
+
+/// Small pseudo-random numbers, the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// A slot, and the file that its number meant when it was made.
+struct Watch {
+    id: SlotId,
+    fd: RawFd,
+    file: FileId,
+    pending: bool,
+    interest: Interest,
+}
+
+struct World {
+    kernel: Kernel,
+    reactor: Reactor,
+    random: Random,
+    watches: Vec<Watch>,
+    files: u32,
+}
+
+const NUMBERS: usize = 4;
+
+impl World {
+    fn step(&mut self) {
+        let fd = self.random.below(NUMBERS) as RawFd;
+        let place = self.random.below(self.watches.len().max(1));
+        match self.random.below(10) {
+            0 => self.open(fd),
+            1 => self.close(fd),
+            2..=4 => self.make(fd),
+            5 | 6 => self.add(place),
+            7 => self.del(place),
+            8 => self.free(place),
+            _ => self.turn(),
+        }
+        self.reactor.check_invariants();
+    }
+
+    fn open(&mut self, fd: RawFd) {
+        if self.kernel.table().open.contains_key(&fd) {
+            return;
+        }
+        self.files += 1;
+        let file = FileId { number: self.files, waitable: self.random.below(4) > 0 };
+        self.kernel.table().open.insert(fd, file);
+    }
+
+    /// Closes a number, as its owner should, without having told anybody, or with a duplicate left.
+    fn close(&mut self, fd: RawFd) {
+        let is_held = self.random.below(2) == 0;
+        let mut watches = self.watches.iter_mut().filter(|watch| watch.fd == fd && watch.pending);
+        match self.random.below(3) {
+            0 => watches.for_each(|watch| {
+                watch.pending = false;
+                self.reactor.del(watch.id).unwrap();
+            }),
+            1 => watches.take(1).for_each(|watch| {
+                watch.pending = false;
+                self.reactor.forget_fd(watch.id).unwrap();
+            }),
+            _ => assert!(watches.all(|watch| watch.pending)),
+        }
+        self.kernel.table().close(fd, is_held);
+    }
+
+    fn make(&mut self, fd: RawFd) {
+        let Some(&file) = self.kernel.table().open.get(&fd) else { return };
+        let interest = [Interest::READ, Interest::WRITE][self.random.below(2)];
+        let id = slot(&mut self.reactor, Source::Fd { fd, interest }, true);
+        self.watches.push(Watch { id, fd, file, pending: true, interest });
+        self.reactor.add(id, None).unwrap();
+    }
+
+    /// A slot is added only while its number means its file; that is its owner's part.
+    fn add(&mut self, place: usize) {
+        let Some(watch) = self.watches.get_mut(place) else { return };
+        if self.kernel.table().open.get(&watch.fd) == Some(&watch.file) {
+            watch.pending = true;
+            self.reactor.add(watch.id, None).unwrap();
+        }
+    }
+
+    fn del(&mut self, place: usize) {
+        let Some(watch) = self.watches.get_mut(place) else { return };
+        watch.pending = false;
+        self.reactor.del(watch.id).unwrap();
+    }
+
+    fn free(&mut self, place: usize) {
+        if place < self.watches.len() {
+            self.reactor.remove(self.watches.swap_remove(place).id).unwrap();
+        }
+    }
+
+    fn turn(&mut self) {
+        let shortage = self.random.below(8).saturating_sub(5) as u32;
+        self.kernel.table().short_of_memory = shortage;
+        turn(&mut self.reactor).unwrap();
+        self.kernel.table().short_of_memory = 0;
+        if shortage > 0 {
+            turn(&mut self.reactor).unwrap();
+        }
+        (0..NUMBERS as RawFd).for_each(|fd| self.check(fd));
+        assert!(!self.reactor.fds.has_unapplied());
+    }
+
+    /// The kernel has been told what is wanted of the file that has the number now, if anybody means that file.
+    fn check(&self, fd: RawFd) {
+        let table = self.kernel.table();
+        let Some(&file) = table.open.get(&fd) else { return };
+        let pending = || self.watches.iter().filter(|watch| watch.fd == fd && watch.pending);
+        if !pending().any(|watch| watch.file == file) {
+            return;
+        }
+        let wanted = pending().fold(Interest::empty(), |all, watch| all | watch.interest);
+        if file.waitable {
+            let (interest, token) = table.registered[&(file, fd)];
+            assert_eq!(interest, wanted);
+            assert!(self.reactor.fds.first_waiting(token).is_some(), "its reports arrive");
+        } else {
+            assert!(self.reactor.fds.has_always_ready());
+        }
+        for ((other, number), (_, token)) in &table.registered {
+            let is_stale = *number == fd && *other != file;
+            assert!(!is_stale || self.reactor.fds.first_waiting(*token).is_none(), "a stranger's arrive");
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_to_numbers_the_kernel_knows_what_is_wanted_of_which_file() {
+    for seed in 1..=200 {
+        let kernel = Kernel::default();
+        let reactor = reactor_on(&kernel);
+        let mut world = World { kernel, reactor, random: Random(seed), watches: Vec::new(), files: 0 };
+        (0..500).for_each(|_| world.step());
+        while let Some(watch) = world.watches.pop() {
+            world.reactor.remove(watch.id).unwrap();
+        }
+        assert!(!world.reactor.has_work());
+        world.turn();
+        assert!(!world.reactor.fds.has_always_ready());
+    }
+}
+
+#[test]
+fn a_slot_that_is_given_another_source_is_bound_to_that() {
+    let kernel = Kernel::default();
+    let mut reactor = reactor_on(&kernel);
+    kernel.table().open.insert(5, FileId { number: 1, waitable: true });
+    let id = slot(&mut reactor, reading(5), true);
+    reactor.add(id, None).unwrap();
+    turn(&mut reactor).unwrap();
+    kernel.table().close(5, false);
+    let file = FileId { number: 2, waitable: true };
+    kernel.table().open.insert(5, file);
+    reactor.set_source(id, reading(5)).unwrap();
+    reactor.add(id, None).unwrap();
+    turn(&mut reactor).unwrap();
+    assert!(kernel.table().registered.contains_key(&(file, 5)));
+}
+
+#[test]
+fn what_cannot_be_registered_for_lack_of_memory_is_tried_again_soon() {
+    let kernel = Kernel::default();
+    let mut reactor = reactor_on(&kernel);
+    let file = FileId { number: 1, waitable: true };
+    kernel.table().open.insert(5, file);
+    kernel.table().short_of_memory = 1;
+    let id = slot(&mut reactor, reading(5), true);
+    reactor.add(id, None).unwrap();
+    let wait = reactor.prepare(false);
+    assert_eq!(wait.timeout_ns, Some(RETRY_NS));
+    reactor.complete(wait);
+    let wait = reactor.prepare(false);
+    assert_eq!(wait.timeout_ns, None);
+    reactor.complete(wait);
+    assert!(kernel.table().registered.contains_key(&(file, 5)));
+}
+
+#[test]
+fn a_wait_that_fails_loses_nothing() {
+    let kernel = Kernel::default();
+    let mut reactor = reactor_on(&kernel);
+    let file = FileId { number: 1, waitable: true };
+    kernel.table().open.insert(5, file);
+    let id = slot(&mut reactor, reading(5), true);
+    reactor.add(id, Some(Duration::ZERO)).unwrap();
+    kernel.table().wait_fails = true;
+    turn(&mut reactor).unwrap_err();
+    kernel.table().wait_fails = false;
+    reactor.check_invariants();
+    let token = kernel.table().registered[&(file, 5)].1;
+    kernel.table().reports.push(Ready { token, what: What::READ });
+    turn(&mut reactor).unwrap();
+    let active = reactor.next_active(0).unwrap();
+    assert_eq!(active.what, What::READ | What::TIMEOUT, "each was kept for the turn that could tell");
+    assert!(reactor.next_active(0).is_none());
+}
+
+#[test]
+fn reports_of_the_past_reach_nobody_and_a_backend_that_cannot_be_replaced_stays() {
+    let kernel = Kernel::default();
+    let mut reactor = reactor_on(&kernel);
+    kernel.table().open.insert(5, FileId { number: 1, waitable: true });
+    let id = slot(&mut reactor, reading(5), true);
+    reactor.add(id, None).unwrap();
+    turn(&mut reactor).unwrap();
+    let token = kernel.table().registered.values().next().unwrap().1;
+    reactor.forget_fd(id).unwrap();
+    reactor.add(id, None).unwrap();
+    for round in 1..STALE_WAITS_MAX {
+        kernel.table().reports.push(Ready { token, what: What::READ });
+        turn(&mut reactor).unwrap();
+        assert_eq!(reactor.counters().stale_reports, u64::from(round));
+        assert!(reactor.next_active(0).is_none());
+    }
+    turn(&mut reactor).unwrap();
+    assert_eq!(reactor.counters().rebuilds, 0, "a wait without one starts the count again");
+    for _ in 0..STALE_WAITS_MAX {
+        kernel.table().reports.push(Ready { token, what: What::READ });
+        turn(&mut reactor).unwrap();
+    }
+    assert_eq!(reactor.counters().rebuilds, 0, "the new one was of no use");
+    let token = kernel.table().registered.values().next().unwrap().1;
+    kernel.table().reports.push(Ready { token, what: What::READ });
+    turn(&mut reactor).unwrap();
+    assert_eq!(reactor.next_active(0).unwrap().what, What::READ);
+}
+
+#[test]
+fn the_ready_list_forgets_what_is_taken_back_and_takes_it_anew() {
+    let mut reactor = Reactor::new(0, 1).unwrap();
+    let ids: Vec<_> = (0..4).map(|_| slot(&mut reactor, Source::None, true)).collect();
+    ids.iter().for_each(|&id| reactor.activate_later(id, What::READ).unwrap());
+    reactor.del(ids[1]).unwrap();
+    reactor.remove(ids[2]).unwrap();
+    reactor.del(ids[3]).unwrap();
+    reactor.activate_later(ids[3], What::WRITE).unwrap();
+    reactor.activate_later(ids[3], What::CLOSED).unwrap();
+    let heir = slot(&mut reactor, Source::None, true);
+    assert_eq!(heir.0.index(), ids[2].0.index());
+    reactor.check_invariants();
+    assert!(reactor.has_work());
+    turn(&mut reactor).unwrap();
+    let whats: Vec<_> = std::iter::from_fn(|| reactor.next_active(0)).map(|active| active.what).collect();
+    assert_eq!(whats, [What::READ, What::WRITE | What::CLOSED]);
+    assert!(!reactor.has_work());
+    turn(&mut reactor).unwrap();
+    assert!(reactor.next_active(0).is_none());
+    reactor.check_invariants();
+}
+
+#[test]
+fn accounts_balance_after_any_verbs() {
+    let mut random = Random(9);
+    let mut reactor = Reactor::new(0, 3).unwrap();
+    let mut ids: Vec<SlotId> = Vec::new();
+    for _ in 0..20_000 {
+        let priority = Some(random.below(3) as u8);
+        let spec = SlotSpec { owner: 0, source: Source::None, persist: random.below(2) == 0, priority };
+        if ids.len() < 20 {
+            ids.push(reactor.insert(spec).unwrap());
+        }
+        let place = random.below(ids.len());
+        let id = ids[place];
+        match random.below(11) {
+            0 => reactor.add(id, Some(Duration::from_micros(random.below(50) as u64))).unwrap(),
+            1 => reactor.add(id, Some(Duration::MAX)).unwrap(),
+            2 => reactor.del(id).unwrap(),
+            3 => reactor.remove_timer(id).unwrap(),
+            4 => reactor.activate(id, What::READ).unwrap(),
+            5 => reactor.activate_later(id, What::WRITE).unwrap(),
+            6 => reactor.set_holds_loop(id, random.below(2) == 0).unwrap(),
+            7 => reactor.remove(ids.swap_remove(place)).unwrap(),
+            8 => drop(reactor.set_priority(id, random.below(4) as u8)),
+            9 => turn(&mut reactor).unwrap(),
+            _ => {
+                if let Some(priority) = reactor.first_priority() {
+                    assert!(reactor.next_active(priority).is_some());
+                }
+            }
+        }
+        reactor.check_invariants();
+    }
+    ids.iter().for_each(|&id| reactor.remove(id).unwrap());
+    turn(&mut reactor).unwrap();
+    assert!(!reactor.has_work());
+    assert_eq!(reactor.sizes(), (0, 0));
+}

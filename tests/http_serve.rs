@@ -1,0 +1,201 @@
+//! The `serve` example as a program: its command line, its signals, and a life with too few descriptors.
+#![cfg(feature = "http")]
+
+mod support;
+
+use std::fs;
+use std::net::{Shutdown, TcpListener};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::Duration;
+
+use support::http::{Client, sha256};
+use support::net::pattern;
+use support::process::{Server, example, have, read_summary};
+
+fn root_with(files: usize, len: usize) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for number in 0..files {
+        fs::write(root.path().join(format!("{number}.bin")), pattern(len, number as u64 + 1)).unwrap();
+    }
+    root
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn start(root: &Path, more: &[&str]) -> Server {
+    Server::start("serve", &[&[text(root), "--addr", "127.0.0.1:0"], more].concat())
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(example("serve")).args(arguments).output().unwrap()
+}
+
+/// Ends with status 2 and one line on stderr that contains `hint`.
+fn complains(arguments: &[&str], hint: &str) {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+    assert!(output.stdout.is_empty() && stderr.lines().count() == 1, "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("serve: ") && stderr.contains(hint), "{arguments:?}: {stderr}");
+}
+
+#[test]
+fn what_cannot_work_is_said_in_one_line() {
+    let root = root_with(1, 10);
+    let here = text(root.path());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    complains(&[], "which directory?");
+    complains(&[here, "another"], "another");
+    complains(&[here, "--unheard-of"], "--unheard-of");
+    complains(&[here, "--addr"], "--addr");
+    complains(&[here, "--addr", "nowhere"], "--addr nowhere");
+    complains(&[here, "--threads", "0"], "--threads");
+    complains(&[here, "--threads", "many"], "--threads");
+    complains(&["/no/such/directory"], "/no/such/directory");
+    complains(&[text(&root.path().join("0.bin"))], "0.bin");
+    complains(&[here, "--addr", &taken], &format!("cannot listen on {taken}"));
+    complains(&[here, "--addr", &taken, "--threads", "2"], &format!("cannot listen on {taken}"));
+}
+
+#[test]
+fn help_is_help() {
+    let output = run(&["--help"]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    for word in ["Usage: serve DIR", "--addr", "--threads", "--verbose", "--help"] {
+        assert!(stdout.contains(word), "{word}: {stdout}");
+    }
+}
+
+#[test]
+fn signals_end_it_well_whether_it_is_idle_or_not() {
+    let root = root_with(1, 10);
+    for (signal, threads) in [("TERM", "1"), ("INT", "1"), ("TERM", "3")] {
+        let server = start(root.path(), &["--threads", threads]);
+        let mut client = Client::over(server.connect());
+        assert_eq!(client.get("/0.bin").status, 200);
+        assert!(server.stop(signal).success(), "SIG{signal} with {threads} threads");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn every_thread_serves() {
+    let root = root_with(1, 1000);
+    let server = start(root.path(), &["--threads", "4"]);
+    let clients: Vec<_> = (0..64).map(|_| Client::over(server.connect())).collect();
+    for mut client in clients {
+        assert!(client.get("/0.bin").body == pattern(1000, 1));
+    }
+    assert!(server.stop("TERM").success());
+}
+
+#[test]
+fn downloads_in_flight_are_finished_when_it_is_asked_to_end() {
+    const LEN: usize = 24 << 20;
+    let root = root_with(1, LEN);
+    let server = start(root.path(), &["--threads", "2"]);
+    let digest = sha256(&pattern(LEN, 1));
+    let downloads: Vec<_> = (0..10)
+        .map(|_| {
+            let mut client = Client::over(server.connect());
+            let head = client.send_get("/0.bin", "").head();
+            assert_eq!(head.length, LEN as u64);
+            thread::spawn(move || {
+                let mut bites = 0;
+                client.digest(head.length, 64 << 10, || {
+                    bites += 1;
+                    if bites % 32 == 0 {
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                })
+            })
+        })
+        .collect();
+    assert!(server.stop("TERM").success());
+    for download in downloads {
+        assert_eq!(download.join().unwrap(), Some(digest));
+    }
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let root = root_with(1, 64 << 20);
+    let server = start(root.path(), &[]);
+    let mut client = Client::over(server.connect());
+    client.send_get("/0.bin", "").head();
+    let address = server.address();
+    server.signal("TERM");
+    // The first has taken effect when nobody listens any more; the download goes on.
+    while std::net::TcpStream::connect(address).is_ok() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(server.stop("TERM").code(), None, "ended by the signal itself");
+}
+
+/// Clients that all want something else at the same time, and stay a while.
+fn crowd(server: &Server, clients: usize, len: usize) {
+    let threads: Vec<_> = (0..clients)
+        .map(|number| {
+            let address = server.address();
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let response = client.get(&format!("/{number}.bin"));
+                assert_eq!(response.status, 200, "client {number}");
+                assert!(response.body == pattern(len, number as u64 + 1), "client {number}");
+                thread::sleep(Duration::from_millis(20));
+                let _ = client.stream().shutdown(Shutdown::Both);
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+const CLIENTS: usize = 200;
+
+/// `serve` with at most 64 descriptors.
+fn limited(root: &Path, before: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n 64; exec {before} \"$@\"");
+    command.args(["-c", &script, "sh"]).arg(example("serve")).args([text(root), "--addr", "127.0.0.1:0"]);
+    command
+}
+
+#[test]
+fn two_hundred_clients_are_served_with_sixty_four_descriptors() {
+    let root = root_with(CLIENTS, 50_000);
+    let server = Server::run(&mut limited(root.path(), ""));
+    crowd(&server, CLIENTS, 50_000);
+    crowd(&server, CLIENTS, 50_000);
+    assert!(server.stop("TERM").success());
+}
+
+#[test]
+fn a_shortage_of_descriptors_does_not_make_it_spin() {
+    if !have("strace") {
+        return;
+    }
+    let root = root_with(CLIENTS, 50_000);
+    let summary = root.path().join("summary");
+    let strace = format!("strace -D -f -c -o {}", text(&summary));
+    let server = Server::run(&mut limited(root.path(), &strace));
+    crowd(&server, CLIENTS, 50_000);
+    // A shortage that lasts: the table is full of connections that want nothing.
+    let idle: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    thread::sleep(Duration::from_secs(1));
+    drop(idle);
+    assert!(server.stop("TERM").success());
+    let calls = read_summary(&summary);
+    let waits: u64 =
+        calls.iter().filter(|(name, _)| name.starts_with("epoll_")).map(|(_, count)| count).sum();
+    let accepts: u64 =
+        calls.iter().filter(|(name, _)| name.starts_with("accept")).map(|(_, count)| count).sum();
+    println!("{waits} calls of epoll and {accepts} of accept for {CLIENTS} clients");
+    assert!(waits < 20 * CLIENTS as u64, "{calls:?}");
+    assert!(accepts < 10 * CLIENTS as u64, "{calls:?}");
+}
