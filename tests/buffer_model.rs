@@ -3,21 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use support::model;
-
-/// Random bytes from a seed; xorshift is plenty for choosing operations.
-fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes()[2..6]);
-    }
-    bytes.truncate(len);
-    bytes
-}
+use support::{model, random};
 
 /// 200,000 operations; ZEROVENT_MODEL_OPS asks for more.
 #[test]
@@ -25,7 +11,7 @@ fn the_buffer_agrees_with_the_model_over_long_seeded_runs() {
     let wanted = std::env::var("ZEROVENT_MODEL_OPS").ok().and_then(|ops| ops.parse().ok()).unwrap_or(200_000);
     let (mut done, mut seed) = (0, 1);
     while done < wanted {
-        done += model::run_bytes(&random_bytes(seed, 16 * 1024));
+        done += model::run_bytes(&random::bytes(seed, 16 * 1024));
         seed += 1;
     }
     assert!(done >= wanted);

@@ -12,4 +12,5 @@ pub mod http;
 pub mod model;
 pub mod net;
 pub mod process;
+pub mod random;
 pub mod source;

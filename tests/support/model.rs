@@ -13,11 +13,11 @@ use zerovent::buffer::{End, Eol, FileSegment, Position, Runs, WriteStrategy};
 use zerovent::{Error, Evbuffer, Result};
 
 /// Buffers in play: enough for moves and shares to go in circles.
-const BUFFERS: usize = 3;
+pub const BUFFERS: usize = 3;
 /// A buffer beyond this length is drained before the next operation, so that comparing stays cheap.
-const LEN_MAX: usize = 24 * 1024;
+pub const LEN_MAX: usize = 24 * 1024;
 /// Bytes in the file that file nodes come from.
-const FILE_LEN: usize = 9000;
+pub const FILE_LEN: usize = 9000;
 
 /// One operation. Buffers are numbered, counts may be larger than what is there.
 #[derive(Debug, Clone, Copy)]
@@ -191,17 +191,22 @@ pub struct Machine {
     unseen: u32,
 }
 
+/// The operations that `bytes` say, for other interpreters than this one.
+pub fn ops(bytes: &[u8]) -> impl Iterator<Item = Op> {
+    let mut source = Source { bytes };
+    std::iter::from_fn(move || (!source.bytes.is_empty()).then(|| source.op()))
+}
+
 /// Runs the operations that `bytes` say, and panics at the first difference; returns how many there were.
 pub fn run_bytes(bytes: &[u8]) -> usize {
     let mut machine = Machine::new();
-    let mut source = Source { bytes };
-    let mut ops = 0;
-    while !source.bytes.is_empty() {
-        machine.step(source.op());
-        ops += 1;
+    let mut count = 0;
+    for op in ops(bytes) {
+        machine.step(op);
+        count += 1;
     }
     machine.finish();
-    ops
+    count
 }
 
 impl Machine {
@@ -315,7 +320,7 @@ fn permitted<T>(result: Result<T>, frozen: bool) -> Option<T> {
 }
 
 /// Reproducible text of few different bytes, with all line ends in it.
-fn text(state: &mut u32, len: usize) -> Vec<u8> {
+pub fn text(state: &mut u32, len: usize) -> Vec<u8> {
     const LETTERS: &[u8; 16] = b"aaaabbbcab\r\n\n\r\0x";
     (0..len)
         .map(|_| {
