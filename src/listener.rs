@@ -180,8 +180,11 @@ impl Engine {
         let listener = Listener { fd, address, slot, enabled: false, share_left: 0, share: 1, pause: None };
         let id = ListenerId(self.arena.insert(listener));
         reactor.set_owner(slot, owner::LISTENER | u64::from(id.0.index()))?;
-        if !options.disabled {
-            self.enable(reactor, id)?;
+        if !options.disabled
+            && let Err(error) = self.enable(reactor, id)
+        {
+            self.remove(reactor, id)?;
+            return Err(error);
         }
         Ok(id)
     }

@@ -3,11 +3,12 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::time::Duration;
 
 use support::net::{PATIENCE, any_port, run, run_for};
+use zerovent::event_base::{Config, Event, Interest};
 use zerovent::listener::{ListenOptions, ListenerId};
 use zerovent::{Error, EventBase};
 
@@ -143,4 +144,97 @@ fn the_accept_callback_can_be_replaced() {
     let _client = connect(&base, id);
     run(&mut base);
     assert_eq!(base.context().accepted, 0);
+}
+
+#[test]
+fn a_panic_in_the_accept_callback_loses_that_connection_alone() {
+    let mut base = base(4);
+    let id = base
+        .listen(any_port(), &ListenOptions::new(), |base, _, _, _| {
+            count(base);
+            assert!(base.context().accepted != 2, "on purpose");
+        })
+        .unwrap();
+    let mut clients: Vec<_> = (0..4).map(|_| connect(&base, id)).collect();
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| base.dispatch()));
+    assert!(unwound.is_err());
+    run(&mut base);
+    for client in &mut clients {
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "an accepted socket is left open");
+    }
+}
+
+#[test]
+fn a_callback_may_free_all_listeners_and_make_others_in_their_places() {
+    let mut base = EventBase::with_context((Vec::new(), 0)).unwrap();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let id = base
+            .listen(
+                any_port(),
+                &ListenOptions::new(),
+                |base: &mut EventBase<(Vec<ListenerId>, usize)>, _, _, _| {
+                    base.context_mut().1 += 1;
+                    for id in std::mem::take(&mut base.context_mut().0) {
+                        base.free_listener(id).unwrap();
+                        base.listen(any_port(), &ListenOptions::new(), |_, _, _, _| {
+                            panic!("nobody knows it")
+                        })
+                        .unwrap();
+                    }
+                },
+            )
+            .unwrap();
+        base.context_mut().0.push(id);
+        let address = base.listener(id).unwrap().address().as_inet().unwrap();
+        clients.extend((0..3).map(|_| TcpStream::connect(address).unwrap()));
+    }
+    run_for(&mut base, Duration::from_millis(50));
+    assert_eq!(base.context().1, 1, "the others were freed before their turn, and so were their connections");
+}
+
+#[test]
+fn a_listening_socket_that_breaks_is_reported_once_and_costs_nothing() {
+    let mut base = EventBase::with_context(0).unwrap();
+    let id = base.listen(any_port(), &ListenOptions::new(), |_, _, _, _| {}).unwrap();
+    base.set_listener_error_callback(id, |base, _, _| *base.context_mut() += 1).unwrap();
+    // It stops listening behind the listener's back.
+    let socket = TcpStream::from(base.listener(id).unwrap().fd().try_clone_to_owned().unwrap());
+    socket.shutdown(Shutdown::Read).unwrap();
+    run_for(&mut base, Duration::from_millis(300));
+    assert_eq!(*base.context(), 1);
+    assert!(base.stats().turns < 30, "{} turns: the loop span", base.stats().turns);
+    base.disable_listener(id).unwrap();
+    base.dispatch().unwrap();
+}
+
+#[test]
+fn a_listener_gives_way_to_what_is_more_important() {
+    let mut base = EventBase::with_config(&Config::new().priorities(2), Vec::new()).unwrap();
+    let low = ListenOptions::new().priority(1);
+    let id = base.listen(any_port(), &low, |base, _, _, _| base.context_mut().push("connection")).unwrap();
+    let event =
+        base.new_event(Event::timer().priority(0), |base, _, _| base.context_mut().push("event")).unwrap();
+    base.add(event, Some(Duration::ZERO)).unwrap();
+    let address = base.listener(id).unwrap().address().as_inet().unwrap();
+    let _client = TcpStream::connect(address).unwrap();
+    run_for(&mut base, Duration::from_millis(50));
+    assert_eq!(base.context()[..], ["event", "connection"]);
+    let none = base.listen(any_port(), &ListenOptions::new().priority(2), |_, _, _, _| {});
+    assert!(matches!(none, Err(Error::OutOfRange)));
+}
+
+#[test]
+fn a_listener_that_cannot_be_watched_closes_its_socket() {
+    let mut base = base(0);
+    // Whatever number the next socket gets is watched for edges, by somebody who never closed the books on it.
+    for number in 0..1024 {
+        let event = Event::raw_fd(number, Interest::READ | Interest::EDGE);
+        let stale = base.new_event(event, |_, _, _| {}).unwrap();
+        base.add(stale, None).unwrap();
+    }
+    let slots = base.stats().slots;
+    let refused = base.listen(any_port(), &ListenOptions::new(), |_, _, _, _| {});
+    assert!(matches!(refused, Err(Error::Invalid(_))));
+    assert_eq!(base.stats().slots, slots);
 }

@@ -167,17 +167,24 @@ impl Chain {
         Ok(())
     }
 
-    /// Drops the first node where it stands, which is cheaper than moving it out.
+    /// Drops the first node where it stands, which is cheaper than moving it out. It has left the chain before: a node
+    /// may run a clean-up of the user's, and that may panic.
     #[inline]
     pub(super) fn drop_front(&mut self) {
+        let first = self.head;
         if self.count > 1 {
-            *self.slot(self.head) = None;
-            self.head = self.head.wrapping_add(1);
+            self.head = first.wrapping_add(1);
             self.count -= 1;
-        } else {
-            *self.slot(self.head) = None;
-            (self.head, self.count) = (0, 0);
-            self.settle();
+            *self.slot(first) = None;
+            return;
+        }
+        (self.head, self.count) = (0, 0);
+        match self.ring.take() {
+            None => self.inline[first as usize & (INLINE - 1)] = None,
+            Some(mut ring) => {
+                ring[first as usize & (ring.len() - 1)] = None;
+                keep_ring(ring);
+            }
         }
     }
 
@@ -223,9 +230,13 @@ impl Chain {
     /// Drops every node.
     #[inline]
     pub(super) fn clear(&mut self) {
-        while self.count > 0 {
-            self.drop_front();
-        }
+        DropFront { chain: self, bytes: usize::MAX }.run();
+    }
+
+    /// Drops the first `bytes` bytes, or all there are.
+    #[inline]
+    pub(super) fn drop_bytes(&mut self, bytes: usize) {
+        DropFront { chain: self, bytes }.run();
     }
 
     #[cold]
@@ -244,6 +255,36 @@ impl Chain {
             keep_ring(old);
         }
         Ok(())
+    }
+}
+
+/// Dropping bytes off the front. Unwinding out of a clean-up of the user's, it goes on with the rest.
+struct DropFront<'a> {
+    chain: &'a mut Chain,
+    bytes: usize,
+}
+
+impl DropFront<'_> {
+    #[inline]
+    fn run(&mut self) {
+        while self.bytes > 0 {
+            match self.chain.front_mut() {
+                Some(node) if self.bytes < node.len() => {
+                    node.advance(mem::take(&mut self.bytes));
+                    return;
+                }
+                Some(node) => self.bytes -= node.len(),
+                None => return,
+            }
+            self.chain.drop_front();
+        }
+    }
+}
+
+impl Drop for DropFront<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.run();
     }
 }
 

@@ -40,27 +40,17 @@ impl Evbuffer {
         Ok(())
     }
 
-    /// Drops the first `count` bytes, which are there.
+    /// Drops the first `count` bytes, which are there. They are accounted for before they go: a clean-up of the user's
+    /// that panics leaves a buffer that is right.
     #[inline]
     pub(super) fn discard(&mut self, count: usize) {
         debug_assert!(count <= self.len);
         if count < self.len {
-            self.drop_nodes(count);
-        }
-        self.note_removed(count);
-    }
-
-    /// Drops the nodes of the first `count` bytes from the chain, which holds as many, without accounting for it.
-    #[inline]
-    fn drop_nodes(&mut self, count: usize) {
-        let mut left = count;
-        while left > 0 {
-            match self.chain.front_mut() {
-                Some(node) if left < node.len() => return node.advance(left),
-                Some(node) => left -= node.len(),
-                None => return,
-            }
-            self.chain.drop_front();
+            self.len -= count;
+            self.chain.drop_bytes(count);
+            self.note_changed(count);
+        } else {
+            self.note_removed(count);
         }
     }
 
@@ -302,6 +292,21 @@ impl Evbuffer {
     }
 }
 
+/// What has been made contiguous; it takes its place also when a clean-up of what it replaces panics.
+struct Pulled<'a> {
+    buffer: &'a mut Evbuffer,
+    run: Option<Run>,
+}
+
+impl Drop for Pulled<'_> {
+    fn drop(&mut self) {
+        if let Some(run) = self.run.take() {
+            let pushed = self.buffer.chain.push_front(Node::Chunk(run));
+            debug_assert!(pushed.is_ok(), "a slot was kept free");
+        }
+    }
+}
+
 /// Copies from offset `skip` of `node`, which holds enough to fill `target`.
 #[inline]
 fn copy_node(node: &Node, skip: usize, target: &mut [u8]) -> Result<()> {
@@ -416,10 +421,8 @@ impl Evbuffer {
         // The chunk leaves the chain for a moment, so that the nodes behind it can be read while it is written.
         let Some(Node::Chunk(mut run)) = self.chain.pop_front() else { return Ok(false) };
         let result = self.gather(&mut run, missing);
-        if result.is_ok() {
-            self.drop_nodes(missing);
-        }
-        self.chain.push_front(Node::Chunk(run))?;
+        let gathered = if result.is_ok() { missing } else { 0 };
+        self.put_in_place(run, gathered);
         result.map(|()| true)
     }
 
@@ -428,8 +431,14 @@ impl Evbuffer {
         let mut run = Run::with_capacity(count)?;
         self.gather(&mut run, count)?;
         self.chain.reserve(1)?;
-        self.drop_nodes(count);
-        self.chain.push_front(Node::Chunk(run))
+        self.put_in_place(run, count);
+        Ok(())
+    }
+
+    /// Puts `run` where the first `count` bytes of the chain were; there is a slot for it.
+    fn put_in_place(&mut self, run: Run, count: usize) {
+        let pulled = Pulled { buffer: self, run: Some(run) };
+        pulled.buffer.chain.drop_bytes(count);
     }
 
     /// Appends the first `count` bytes of the chain to `run`, which has room for them. On an error `run` is as it was.

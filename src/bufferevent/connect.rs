@@ -44,7 +44,7 @@ impl Bufferevent {
         self.state.set(State::CONNECTING, progress == Connect::InProgress);
         self.state.set(State::WRITABLE, progress == Connect::Done);
         if progress == Connect::Done {
-            self.owe(Due::CONNECTED);
+            self.due |= Due::CONNECTED;
         }
         Ok(())
     }
@@ -57,19 +57,25 @@ impl Bufferevent {
         let Some(fd) = self.fd.as_ref() else { return };
         let outcome = sys::socket::take_error(fd.as_fd());
         self.state -= State::CONNECTING;
-        self.write_deadline_ns = 0;
+        if !self.state.contains(State::CLOSING) {
+            self.write_deadline_ns = 0;
+        }
         match outcome {
             Ok(None) => self.owe(Due::CONNECTED),
             Ok(Some(e)) | Err(e) => {
                 self.drop_socket(reactor);
-                self.refused(Error::Io(e));
+                self.rare_mut().error = Some(Error::Io(e));
+                self.report(BevEvents::ERROR);
             }
         }
     }
 
+    /// The peer refused at once. As with a connect that succeeds at once, a callback that is set before the loop goes
+    /// on hears of it: which kind of address takes its time is nothing to rely on.
     fn refused(&mut self, error: Error) {
         self.rare_mut().error = Some(error);
-        self.report(BevEvents::ERROR);
+        self.events |= BevEvents::ERROR;
+        self.due |= Due::EVENTS;
     }
 
     /// Gives the socket up, so that the user may connect again, to another address.

@@ -326,6 +326,10 @@ impl Bufferevent {
     /// Reading: the read callback is made once the input holds `low` bytes or more, and the transport stops
     /// reading when it holds `high` (0: never). Writing: the write callback is made when the output has sunk to
     /// `low` or less; `high` is for filters.
+    ///
+    /// # Differences from libevent
+    ///
+    /// With a low mark above the high one the read callback is made at the high one: no more will come.
     #[doc(alias = "bufferevent_setwatermark")]
     pub fn set_watermark(&mut self, directions: Interest, low: usize, high: usize) {
         let marks = &mut self.rare_mut().marks;
@@ -439,10 +443,13 @@ impl Bufferevent {
         self.due |= due & self.heard;
     }
 
-    /// Makes the event callback due; what happened meanwhile is told in one call.
+    /// Makes the event callback due; what happened meanwhile is told in one call. What nobody hears is forgotten,
+    /// or it would be told together with what happens once somebody does.
     fn report(&mut self, events: BevEvents) {
-        self.events |= events;
-        self.owe(Due::EVENTS);
+        if self.heard.contains(Due::EVENTS) {
+            self.events |= events;
+            self.due |= Due::EVENTS;
+        }
     }
 
     /// Keeps `error` for [`last_error`](Self::last_error), stops the direction it happened in, and reports it.
@@ -483,12 +490,13 @@ impl Engine {
         let source = fd.as_ref().map_or(Source::None, |fd| socket::source(fd, reactor));
         let spec = SlotSpec { owner: owner::BUFFEREVENT, source, persist: true, priority: options.priority };
         let slot = reactor.insert(spec)?;
-        let has_fd = fd.is_some();
+        // Adding is what can fail, and a bufferevent without a descriptor has nothing to add.
+        if let Err(error) = reactor.add(slot, None) {
+            reactor.remove(slot)?;
+            return Err(error);
+        }
         let id = self.arena.insert(Bufferevent::new(slot, fd, options));
         reactor.set_owner(slot, owner::BUFFEREVENT | u64::from(id.index()))?;
-        if has_fd {
-            reactor.add(slot, None)?;
-        }
         let id = BuffereventId(id);
         self.touch(id);
         Ok(id)
@@ -516,7 +524,10 @@ impl Engine {
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;
         bufferevent.heard.set(which, exists);
-        bufferevent.due &= bufferevent.heard;
+        if !exists {
+            bufferevent.due -= which;
+            bufferevent.events = BevEvents::empty();
+        }
         Ok(())
     }
 
@@ -525,17 +536,15 @@ impl Engine {
         self.arena.get(id.0).is_some_and(|bufferevent| bufferevent.heard.contains(which))
     }
 
-    /// Takes the next callback that is due, with what happened; one at a time, so that each may free it.
-    pub(crate) fn next_due(&mut self, id: BuffereventId) -> Option<(Due, BevEvents)> {
-        let bufferevent = self.arena.get_mut(id.0)?;
-        let next = bufferevent.due.iter().next()?;
-        bufferevent.due -= next;
-        let events = match next {
+    /// Takes one callback, if it is due, with what happened; one at a time, so that each may free the bufferevent.
+    pub(crate) fn take_due(&mut self, id: BuffereventId, due: Due) -> Option<BevEvents> {
+        let bufferevent = self.arena.get_mut(id.0).filter(|bufferevent| bufferevent.due.contains(due))?;
+        bufferevent.due -= due;
+        Some(match due {
             Due::CONNECTED => BevEvents::CONNECTED,
             Due::EVENTS => std::mem::take(&mut bufferevent.events),
             _ => BevEvents::empty(),
-        };
-        Some((next, events))
+        })
     }
 
     pub(crate) fn id_at(&self, index: u64) -> Option<BuffereventId> {

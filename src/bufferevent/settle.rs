@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State, socket::later};
+use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, Rare, State, socket::later};
 use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
 use crate::sys;
@@ -17,13 +17,14 @@ impl Engine {
         }
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
-        let mut touched = std::mem::take(&mut self.touched);
-        for index in touched.drain(..) {
-            if let Some(id) = self.arena.id_at(index) {
+        // The list stays in place until all of it is done: the clean-up of a reference may panic, and the rest is
+        // then settled by the next run.
+        for place in 0..self.touched.len() {
+            if let Some(id) = self.arena.id_at(self.touched[place]) {
                 self.settle_one(reactor, id, now_ns);
             }
         }
-        self.touched = touched;
+        self.touched.clear();
     }
 
     fn settle_one(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
@@ -31,10 +32,10 @@ impl Engine {
         if !bufferevent.state.contains(State::TOUCHED) {
             return;
         }
-        bufferevent.state -= State::TOUCHED;
         bufferevent.write_once(now_ns);
         bufferevent.input.settle();
         bufferevent.output.settle();
+        bufferevent.state -= State::TOUCHED;
         if bufferevent.state.contains(State::CLOSING) && bufferevent.has_closed(now_ns) {
             // It was found a moment ago, so it is there to be removed.
             let _ = self.remove(reactor, BuffereventId(id));
@@ -58,8 +59,12 @@ impl Engine {
         bufferevent.enabled = Interest::READ | Interest::WRITE;
         bufferevent.heard = Due::empty();
         bufferevent.due = Due::empty();
-        bufferevent.rare = None;
+        if let Some(rare) = bufferevent.rare.as_mut() {
+            // What a turn may take still holds; marks and errors were for the user.
+            (rare.marks, rare.error) = (Rare::usual().marks, None);
+        }
         bufferevent.input.clear();
+        (bufferevent.read_timeout_ms, bufferevent.write_timeout_ms) = (0, 0);
         bufferevent.read_deadline_ns = 0;
         bufferevent.write_deadline_ns = now_ns.saturating_add(within_ns).max(1);
         Ok(())
@@ -117,26 +122,25 @@ impl Bufferevent {
     /// A bufferevent keeps the loop running only while it waits for something.
     fn hold_loop(&mut self, reactor: &mut Reactor) {
         let unfinished = self.state.intersects(State::CONNECTING | State::CLOSING);
-        let listening =
-            self.is_open() && self.enabled.contains(Interest::READ) && !self.state.contains(State::EOF);
-        let holds = unfinished || listening || self.wants_write();
+        let holds = unfinished || self.read_room() > 0 || self.wants_write();
         if holds != self.state.contains(State::HOLDS_LOOP) {
             self.state.set(State::HOLDS_LOOP, holds);
             let _ = reactor.set_holds_loop(self.slot, holds);
         }
     }
 
-    /// The timer has come due: stops the directions whose time is up.
+    /// The timer has come due: stops the directions whose time is up, unless a callback has just seen to it that they
+    /// are not wanted any more.
     pub(super) fn expire(&mut self, now_ns: u64) {
         if self.state.contains(State::CLOSING) {
             return;
         }
-        if is_past(self.read_deadline_ns, now_ns) {
+        if is_past(self.read_deadline_ns, now_ns) && self.read_room() > 0 {
             self.read_deadline_ns = 0;
             self.enabled -= Interest::READ;
             self.report(BevEvents::TIMEOUT | BevEvents::READING);
         }
-        if is_past(self.write_deadline_ns, now_ns) {
+        if is_past(self.write_deadline_ns, now_ns) && self.wants_write() {
             self.write_deadline_ns = 0;
             self.enabled -= Interest::WRITE;
             self.report(BevEvents::TIMEOUT | BevEvents::WRITING);

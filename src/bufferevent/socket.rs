@@ -34,7 +34,7 @@ impl Engine {
             bufferevent.state |= State::WRITABLE;
             bufferevent.finish_connect(reactor);
         }
-        bufferevent.read_once(&mut self.space, reactor.now());
+        bufferevent.read_once(&mut self.space);
         if what.contains(What::TIMEOUT) {
             bufferevent.expire(reactor.now());
         }
@@ -68,7 +68,7 @@ impl Engine {
 
 impl Bufferevent {
     /// One read of this turn's share, if there is room and the kernel has something.
-    pub(super) fn read_once(&mut self, space: &mut ReadSpace, now_ns: u64) {
+    pub(super) fn read_once(&mut self, space: &mut ReadSpace) {
         let room = self.read_room();
         if room == 0 || !self.state.contains(State::READABLE) {
             return;
@@ -81,7 +81,8 @@ impl Bufferevent {
                 // stream brings none after the one that announced it.
                 let drained = filled.drained && !self.state.contains(State::PEER_CLOSED);
                 self.state.set(State::READABLE, !drained);
-                self.read_deadline_ns = later(now_ns, self.read_timeout_ms);
+                // Settling starts it anew: callbacks may take their time before that.
+                self.read_deadline_ns = 0;
                 self.received();
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.state -= State::READABLE,
@@ -96,7 +97,7 @@ impl Bufferevent {
         if self.state.contains(State::CLOSING) {
             // Nobody will look at it; reading on only lets the peer's last bytes pass without a reset.
             self.input.clear();
-        } else if self.input.len() >= self.rare().marks.read_low {
+        } else if self.input.len() >= self.rare().marks.read_low || self.read_room() == 0 {
             self.owe(Due::READ);
         }
     }

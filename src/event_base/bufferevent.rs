@@ -209,10 +209,12 @@ impl<C> EventBase<C> {
         self.bufferevents.settle(&mut self.reactor);
     }
 
-    /// Lets a bufferevent take in what the reactor reports, then calls what has become due, one by one.
+    /// Lets a bufferevent take in what the reactor reports, then calls what has become due, each callback once: what a
+    /// callback makes due (a connect that is refused at once, again and again) waits until the others have had a turn.
     pub(super) fn run_bufferevent(&mut self, index: u64, what: What) {
         let Some(id) = self.bufferevents.on_ready(&mut self.reactor, index, what) else { return };
-        while let Some((due, events)) = self.bufferevents.next_due(id) {
+        for due in Due::all().iter() {
+            let Some(events) = self.bufferevents.take_due(id, due) else { continue };
             self.call_bufferevent(id, due, events);
             if self.is_stopping() {
                 self.bufferevents.resume_later(&mut self.reactor, id);

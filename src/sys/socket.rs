@@ -241,7 +241,9 @@ fn decode_unix(raw: &libc::sockaddr_un, len: usize) -> io::Result<Address> {
         Some(_) => {
             let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
             let path = std::ffi::OsString::from_vec(name[..end].to_vec());
-            UnixAddr::from_pathname(path)?
+            // A peer may be bound to a name that fills `sun_path` without a NUL behind it. std cannot express that, and
+            // its connection is as good as any: it counts as unnamed.
+            UnixAddr::from_pathname(path).or_else(|_| UnixAddr::from_pathname(""))?
         }
     };
     Ok(Address::Unix(address))
@@ -249,6 +251,8 @@ fn decode_unix(raw: &libc::sockaddr_un, len: usize) -> io::Result<Address> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     fn round_trip(address: Address) {
@@ -264,5 +268,28 @@ mod tests {
         round_trip(UnixAddr::from_pathname("/".repeat(107)).unwrap().into());
         round_trip(UnixAddr::from_abstract_name(b"name\0with nul").unwrap().into());
         round_trip(UnixAddr::from_pathname("").unwrap().into());
+    }
+    #[test]
+    fn a_peer_with_the_longest_name_there_is_can_be_accepted() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = UnixAddr::from_pathname(directory.path().join("socket")).unwrap().into();
+        let listener = stream(&address).unwrap();
+        bind(listener.as_fd(), &address).unwrap();
+        listen(listener.as_fd(), 1).unwrap();
+        let client = stream(&address).unwrap();
+        let mut name = [b'x'; 108];
+        let stem = directory.path().as_os_str().as_bytes();
+        name[..stem.len()].copy_from_slice(stem);
+        name[stem.len()] = b'/';
+        let own = libc::sockaddr_un {
+            sun_family: libc::AF_UNIX as sa_family_t,
+            sun_path: name.map(|byte| byte as libc::c_char),
+        };
+        let len = size_of::<libc::sockaddr_un>() as socklen_t;
+        // SAFETY: `own` is live and `len` is its size.
+        check(unsafe { libc::bind(client.as_raw_fd(), (&raw const own).cast(), len) }).unwrap();
+        assert_eq!(connect(client.as_fd(), &address).unwrap(), Connect::Done);
+        let (_accepted, peer) = accept(listener.as_fd()).unwrap();
+        assert_eq!(peer.to_string(), "unix:");
     }
 }
