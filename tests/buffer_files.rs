@@ -1,15 +1,18 @@
 //! Files in buffers: sent without being seen, inspected wherever they stand, and found out when they are shorter than they promised.
 #![allow(unsafe_code, reason = "TCP_INFO, memfd and seals have no safe interface in std")]
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use zerovent::buffer::{CopyStats, Eol, FileSegment};
+use zerovent::buffer::{CopyStats, Eol, FileSegment, WriteStrategy};
 use zerovent::{Error, Evbuffer};
 
 /// Bytes in which a shift by any small amount shows.
@@ -46,39 +49,125 @@ fn through(mut buf: Evbuffer, to: impl AsFd, mut from: impl Read + Send + 'stati
     reader.join().expect("the reader is done")
 }
 
-/// Every kind of descriptor x every awkward size x both ways of sending.
+/// Sends `buf` over every kind of descriptor.
+fn arrives_everywhere(open: impl Fn() -> Evbuffer, expected: &[u8], what: &str) {
+    let (to, from) = tcp_pair();
+    assert!(through(open(), to, from) == expected, "TCP, {what}");
+    let (to, from) = UnixStream::pair().expect("a pair");
+    assert!(through(open(), to, from) == expected, "Unix, {what}");
+    let (from, to) = std::io::pipe().expect("a pipe");
+    assert!(through(open(), to, from) == expected, "pipe, {what}");
+    let mut to = tempfile::tempfile().expect("a file");
+    let mut buf = open();
+    let mut written = 0;
+    while !buf.is_empty() {
+        written += buf.write_to(&to).expect("a file takes all");
+    }
+    assert_eq!(written, expected.len());
+    to.rewind().expect("rewound");
+    let mut copy = Vec::new();
+    to.read_to_end(&mut copy).expect("readable");
+    assert!(copy == expected, "file, {what}");
+}
+
+/// Every combination of flags, between memory.
+fn with_every_flag(file: &File, offset: u64, middle: &[u8]) {
+    for (sendfile, mmap) in [(true, true), (true, false), (false, true), (false, false)] {
+        let cleaned = Arc::new(AtomicUsize::new(0));
+        let opened = Cell::new(0);
+        let open = || {
+            opened.set(opened.get() + 1);
+            let cleaned = Arc::clone(&cleaned);
+            let cleanup = move || {
+                cleaned.fetch_add(1, Ordering::Relaxed);
+            };
+            let options = FileSegment::options().sendfile(sendfile).mmap(mmap).cleanup(cleanup);
+            let file = file.try_clone().expect("a duplicate");
+            let segment = options.open(file, offset, Some(middle.len() as u64)).expect("a segment");
+            let mut buf = Evbuffer::new();
+            buf.add(b"head").expect("added");
+            buf.add_file_segment(&segment, 0, None).expect("added");
+            buf.add_reference(&b"tail"[..]).expect("added");
+            buf
+        };
+        let expected = [b"head", middle, b"tail"].concat();
+        let what = format!("{} at {offset}, sendfile {sendfile}, mmap {mmap}", middle.len());
+        arrives_everywhere(open, &expected, &what);
+        assert_eq!(cleaned.load(Ordering::Relaxed), opened.get(), "{what}: cleaned up once each");
+    }
+}
+
+/// Every kind of descriptor x every awkward size x every flag, and the one kind of file that is mapped.
 #[test]
 fn files_between_memory_arrive_intact_on_every_kind_of_descriptor() {
+    let sealed = libc::F_SEAL_SHRINK | libc::F_SEAL_WRITE;
     for len in [0, 1, 4095, 4096, 4097, 1 << 20] {
-        for sendfile in [true, false] {
-            let whole = pattern(len + 10);
-            let open = || {
-                let options = FileSegment::options().sendfile(sendfile);
-                let segment = options.open(file_with(&whole), 7, Some(len as u64)).expect("a segment");
-                let mut buf = Evbuffer::new();
-                buf.add(b"head").expect("added");
-                buf.add_file_segment(&segment, 0, None).expect("added");
-                buf.add_reference(&b"tail"[..]).expect("added");
-                buf
-            };
-            let expected = [b"head", &whole[7..7 + len], b"tail"].concat();
-
-            let (to, from) = tcp_pair();
-            assert!(through(open(), to, from) == expected, "TCP, {len}, sendfile {sendfile}");
-            let (to, from) = UnixStream::pair().expect("a pair");
-            assert!(through(open(), to, from) == expected, "Unix, {len}, sendfile {sendfile}");
-            let (from, to) = std::io::pipe().expect("a pipe");
-            assert!(through(open(), to, from) == expected, "pipe, {len}, sendfile {sendfile}");
-
-            let mut to = tempfile::tempfile().expect("a file");
-            let mut buf = open();
-            assert_eq!(buf.write_to(&to).expect("a file takes all"), expected.len());
-            to.rewind().expect("rewound");
-            let mut copy = Vec::new();
-            to.read_to_end(&mut copy).expect("readable");
-            assert!(copy == expected, "file, {len}, sendfile {sendfile}");
-        }
+        let whole = pattern(len + 10);
+        with_every_flag(&file_with(&whole), 7, &whole[7..7 + len]);
+        with_every_flag(&memfd(&whole, sealed).into(), 7, &whole[7..7 + len]);
     }
+}
+
+#[test]
+fn a_range_beyond_four_gibibytes_arrives_on_every_kind_of_descriptor() {
+    let file = tempfile::tempfile().expect("a file");
+    let (place, bytes) = ((4 << 30) + 12_345_u64, pattern(1 << 20));
+    FileExt::write_all_at(&file, &bytes, place).expect("sparse");
+    with_every_flag(&file, place, &bytes);
+}
+
+#[test]
+fn small_files_leave_with_the_memory_around_them_and_large_ones_by_sendfile() {
+    for (len, strategy, from_memory) in [
+        (32 * 1024, WriteStrategy::new(), true),
+        (32 * 1024 + 1, WriteStrategy::new(), false),
+        (1, WriteStrategy::new().read_files_up_to(0), false),
+        (200_000, WriteStrategy::new().read_files_up_to(200_000), true),
+    ] {
+        let (to, from) = UnixStream::pair().expect("a pair");
+        let mut buf = Evbuffer::new();
+        buf.add_reference(&b"head"[..]).expect("added");
+        buf.add_file(file_with(&pattern(len)), 0, None).expect("added");
+        buf.add_reference(&b"tail"[..]).expect("added");
+        let expected = len + 8;
+        let reader = thread::spawn(move || {
+            let (mut all, mut from) = (Vec::new(), from);
+            from.read_to_end(&mut all).expect("readable");
+            all
+        });
+        let before = CopyStats::now();
+        assert_eq!(buf.write_with(&to, usize::MAX, strategy).expect("blocking"), expected);
+        let spent = CopyStats::now() - before;
+        let (read, sendfile) = if from_memory { (len, 0) } else { (0, len) };
+        assert_eq!((spent.read, spent.sendfile), (read as u64, sendfile as u64), "{len} {strategy:?}");
+        assert_eq!((spent.copied, spent.sent), (0, (read + 8) as u64), "{len} {strategy:?}");
+        drop(to);
+        assert!(reader.join().expect("done")[4..4 + len] == pattern(len));
+    }
+}
+
+/// The last piece of a large file is a small piece, and still goes the way of the rest.
+#[test]
+fn a_large_file_goes_by_sendfile_to_its_last_byte() {
+    let (to, from) = tcp_pair();
+    let strategy = WriteStrategy::new().sendfile_piece(10_000);
+    let mut buf = Evbuffer::new();
+    buf.add(b"head").expect("added");
+    buf.add_file(file_with(&pattern(100_001)), 0, None).expect("added");
+    buf.add(b"next").expect("added");
+    buf.add_file(file_with(&pattern(100)), 0, None).expect("added");
+    let reader = thread::spawn(move || {
+        let (mut all, mut from) = (Vec::new(), from);
+        from.read_to_end(&mut all).expect("readable");
+        all
+    });
+    let before = CopyStats::now();
+    assert_eq!(buf.write_with(&to, usize::MAX, strategy).expect("blocking"), 100_109);
+    let spent = CopyStats::now() - before;
+    assert_eq!((spent.sendfile, spent.read, spent.sent), (100_001, 100, 108));
+    drop(to);
+    let expected = [b"head", &pattern(100_001)[..], b"next", &pattern(100)].concat();
+    assert!(reader.join().expect("done") == expected);
 }
 
 #[test]
@@ -104,7 +193,7 @@ fn a_body_that_goes_by_sendfile_is_never_copied() {
 fn a_range_beyond_four_gibibytes_of_a_sparse_file_arrives() {
     let file = tempfile::tempfile().expect("a file");
     let place = (4 << 30) + 12_345_u64;
-    std::os::unix::fs::FileExt::write_all_at(&file, &pattern(1 << 20), place).expect("sparse");
+    FileExt::write_all_at(&file, &pattern(1 << 20), place).expect("sparse");
     let mut buf = Evbuffer::new();
     buf.add_file(file.try_clone().expect("a duplicate"), place, None).expect("added");
     let (to, from) = tcp_pair();
@@ -215,6 +304,47 @@ fn a_file_that_shrank_is_an_error_and_the_rest_stays() {
     // Memory behind the node that cannot be sent is not lost, only stuck.
     buf.drain(60_000).expect("not frozen");
     assert_eq!(buf.pullup(4).expect("memory"), b"tail");
+}
+
+#[test]
+fn a_small_file_that_shrank_is_found_before_its_head_is_sent() {
+    let file = file_with(&pattern(1000));
+    let mut buf = Evbuffer::new();
+    buf.add(b"head").expect("added");
+    buf.add_file(file.try_clone().expect("a duplicate"), 0, None).expect("added");
+    file.set_len(999).expect("truncated");
+    let (to, mut from) = UnixStream::pair().expect("a pair");
+    from.set_nonblocking(true).expect("non-blocking");
+    assert!(matches!(buf.write_to(&to), Err(Error::ShortFile)));
+    assert_eq!(buf.len(), 1004);
+    assert!(from.read(&mut [0]).is_err(), "nothing was sent");
+
+    // A good answer in front of a bad one is not held back.
+    let mut both = Evbuffer::new();
+    both.add_file(file_with(b"good"), 0, None).expect("added");
+    both.add_buffer(&mut buf).expect("moved");
+    assert_eq!(both.write_to(&to).expect("what can be sent is"), 8);
+    assert!(matches!(both.write_to(&to), Err(Error::ShortFile)));
+    let mut sent = [0; 8];
+    from.read_exact(&mut sent).expect("all of it");
+    assert_eq!(&sent, b"goodhead");
+}
+
+/// Replacing a file means renaming another over it: the one that was opened goes on being sent.
+#[test]
+fn a_file_that_is_replaced_goes_on_being_the_file_it_was() {
+    for len in [1000, 200_000] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, other) = (directory.path().join("file"), directory.path().join("other"));
+        std::fs::write(&path, pattern(len)).expect("written");
+        std::fs::write(&other, b"short").expect("written");
+        let (to, from) = UnixStream::pair().expect("a pair");
+        let mut buf = Evbuffer::new();
+        buf.add_file(File::open(&path).expect("there"), 0, None).expect("added");
+        assert_eq!(buf.write_to_at_most(&to, 100).expect("room"), 100);
+        std::fs::rename(&other, &path).expect("replaced");
+        assert!(through(buf, to, from) == pattern(len));
+    }
 }
 
 #[test]

@@ -3,9 +3,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use zerovent::{Error, Evbuffer};
 
@@ -33,6 +35,36 @@ fn thousands_of_runs_leave_in_order() {
         assert_eq!(buf.write_to(&to).expect("blocking"), len);
         assert!(reader.join().expect("done") == expected, "{runs} runs");
     }
+}
+
+/// Each send on a socket that keeps records is a record, so they can be counted.
+#[test]
+fn many_runs_leave_in_as_few_calls_as_the_kernel_allows() {
+    for (runs, calls) in [(1, 1), (17, 1), (1024, 1), (1025, 2), (5000, 5)] {
+        let (to, from) = record_pair();
+        let mut buf = Evbuffer::new();
+        for _ in 0..runs {
+            buf.add_reference(&b"run"[..]).expect("added");
+        }
+        assert_eq!(buf.write_to(&to).expect("room in the socket"), 3 * runs);
+        drop(to);
+        let mut records = 0;
+        let mut from = std::fs::File::from(from);
+        let mut record = [0; 4096];
+        while from.read(&mut record).expect("readable") > 0 {
+            records += 1;
+        }
+        assert_eq!(records, calls, "{runs} runs");
+    }
+}
+
+fn record_pair() -> (OwnedFd, OwnedFd) {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for two descriptors.
+    let done = unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0, ends.as_mut_ptr()) };
+    assert_eq!(done, 0, "socketpair");
+    // SAFETY: the call succeeded, so these are new descriptors that belong to nobody.
+    ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) }).into()
 }
 
 #[test]
@@ -110,6 +142,90 @@ fn nothing_to_do_costs_nothing_and_is_no_error() {
     assert_eq!(buf.len(), 1);
 }
 
+extern "C" fn do_nothing(_: libc::c_int) {}
+
+/// Interrupts the calling thread for as long as `work` takes, with a signal whose handler does not restart calls;
+/// returns how often.
+fn bombarded(work: impl FnOnce()) -> usize {
+    // SAFETY: all-zero bytes are a valid `sigaction`: no flags (SA_RESTART is none of them), an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = do_nothing as *const () as usize;
+    // SAFETY: the handler does nothing, so it is safe to be called at any time.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGUSR2, &action, std::ptr::null_mut()) }, 0);
+    // SAFETY: no preconditions.
+    let target = unsafe { libc::pthread_self() };
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let gunner = scope.spawn(|| {
+            let mut shots = 0;
+            while !done.load(Ordering::Acquire) {
+                // SAFETY: the target outlives this scope.
+                assert_eq!(unsafe { libc::pthread_kill(target, libc::SIGUSR2) }, 0);
+                shots += 1;
+                std::thread::sleep(std::time::Duration::from_micros(50));
+            }
+            shots
+        });
+        work();
+        done.store(true, Ordering::Release);
+        gunner.join().expect("done")
+    })
+}
+
+#[test]
+fn interrupted_calls_are_made_again() {
+    let data: Vec<u8> = (0..8 << 20).map(|at: usize| (at / 5) as u8).collect();
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(&data).expect("room for it");
+    let shots = bombarded(|| {
+        for way in ["memory", "file", "pipe"] {
+            // In from a slow writer, and out to a slow reader, so that every call has to wait.
+            let (from, mut source) = UnixStream::pair().expect("a pair");
+            let (to, mut sink) = UnixStream::pair().expect("a pair");
+            let copy = data.clone();
+            let writer = std::thread::spawn(move || {
+                for piece in copy.chunks(100_000) {
+                    source.write_all(piece).expect("read in the end");
+                    std::thread::sleep(std::time::Duration::from_micros(300));
+                }
+            });
+            let reader = std::thread::spawn(move || {
+                let (mut all, mut piece) = (Vec::new(), vec![0; 100_000]);
+                loop {
+                    let count = sink.read(&mut piece).expect("readable");
+                    if count == 0 {
+                        return all;
+                    }
+                    all.extend_from_slice(&piece[..count]);
+                    std::thread::sleep(std::time::Duration::from_micros(300));
+                }
+            });
+            let mut buf = Evbuffer::new();
+            loop {
+                let count = match way {
+                    "pipe" => buf.splice_from(&from, usize::MAX),
+                    _ => buf.read_from(&from, usize::MAX),
+                };
+                if count.expect("an interrupted call is no error") == 0 {
+                    break;
+                }
+            }
+            assert_eq!(buf.len(), data.len());
+            if way == "file" {
+                buf = Evbuffer::new();
+                buf.add_file(file.try_clone().expect("a duplicate"), 0, None).expect("added");
+            }
+            while !buf.is_empty() {
+                buf.write_to(&to).expect("an interrupted call is no error");
+            }
+            drop(to);
+            writer.join().expect("done");
+            assert!(reader.join().expect("done") == data, "{way}");
+        }
+    });
+    assert!(shots > 100, "{shots} interruptions");
+}
+
 /// Writes to peers that are gone, in every way there is.
 fn write_to_the_dead() {
     let gone = |mut buf: Evbuffer, to: &dyn Fn(&mut Evbuffer) -> zerovent::Result<usize>| {
@@ -140,7 +256,14 @@ fn write_to_the_dead() {
         buf.add_file(file, 0, None).expect("added");
         buf
     };
-    for make in [&memory as &dyn Fn() -> Evbuffer, &file] {
+    let piped = || {
+        let (from, mut to) = UnixStream::pair().expect("a pair");
+        to.write_all(&[3; 10_000]).expect("room in the socket");
+        let mut buf = Evbuffer::new();
+        assert_eq!(buf.splice_from(&from, 10_000).expect("for splicing"), 10_000);
+        buf
+    };
+    for make in [&memory as &dyn Fn() -> Evbuffer, &file, &piped] {
         let (to, from) = UnixStream::pair().expect("a pair");
         drop(from);
         gone(make(), &|buf| buf.write_to(&to));

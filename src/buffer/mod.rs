@@ -3,8 +3,9 @@
 //! # The idea
 //!
 //! A buffer is a short queue of *nodes*. A node views a range of *storage*: a pooled, refcounted chunk of memory,
-//! somebody else's memory kept alive by its owner, or a piece of a file that nobody has read. Adding a buffer to another, cutting
-//! one in two, sharing bytes with a second buffer and dropping them all work on nodes, a few words each.
+//! somebody else's memory kept alive by its owner, a piece of a file that nobody has read, or bytes in a kernel pipe
+//! that nobody has seen. Adding a buffer to another, cutting one in two, sharing bytes with a second buffer and
+//! dropping them all work on nodes, a few words each.
 //!
 //! ```text
 //!  Evbuffer { chain, len, .. }
@@ -12,7 +13,8 @@
 //!     |      front                              back
 //!     +--> [ node ][ node ][ node ] ...           a ring: two nodes inline, then one heap block
 //!             |       |       |
-//!             |       |       +--> File { segment, offset, len }    left on the disk, sent by sendfile
+//!             |       |       +--> File { segment, offset, len }    left on the disk, sent by sendfile;
+//!             |       |            or Pipe { offset, len }            in a kernel pipe, sent by splice
 //!             |       +----------> Reference (bytes::Bytes)         never copied
 //!             v
 //!     +--------+---------+-------------+----------+
@@ -28,7 +30,8 @@
 //! - **A failing call changes nothing.** What can fail (a frozen end, a length that overflows, an allocation, a file that
 //!   turns out short) is checked or done first, then the change is made in steps that cannot fail.
 //! - **A file is read when somebody looks.** Inspecting (peek, pullup, search, a line) turns as much of a file node into memory
-//!   as is looked at, for good. Copying out reads straight into the caller's memory. Sending does neither.
+//!   as is looked at, for good. Copying out reads straight into the caller's memory. Sending does neither. A pipe
+//!   gives its bytes only once, so they become memory for good, whoever looks.
 //! - **An empty buffer holds nothing**: no chunk, no heap block, only itself. The pool is what makes the next byte cheap.
 //! - **Every copy is counted** in [`CopyStats`].
 //!
@@ -40,7 +43,7 @@
 //! | `node.rs`, `chain.rs` | the descriptors and the ring they stand in |
 //! | `add.rs`, `remove.rs`, `space.rs` | putting bytes in, taking them out, reserving and peeking |
 //! | `position.rs`, `search.rs` | places in a buffer, and finding them |
-//! | `segment.rs`, `io/` | files; reading from and writing to descriptors |
+//! | `segment.rs`, `pipe.rs`, `io/` | files; bytes in kernel pipes; reading from and writing to descriptors |
 //! | `traits.rs`, `stats.rs` | the traits of std and `bytes`; the account of copies |
 
 mod add;
@@ -48,6 +51,7 @@ mod chain;
 mod chunk;
 mod io;
 mod node;
+mod pipe;
 mod position;
 mod remove;
 mod search;
@@ -63,6 +67,8 @@ use chain::Chain;
 pub use add::End;
 pub use chunk::ChunkPool;
 pub(crate) use io::ReadSpace;
+pub use io::WriteStrategy;
+pub use pipe::PipePool;
 pub use position::Position;
 pub use search::{Eol, Line};
 pub use segment::{FileSegment, FileSegmentOptions};
@@ -100,7 +106,7 @@ pub struct Evbuffer {
     edits: u32,
     frozen_front: bool,
     frozen_back: bool,
-    /// Whether the chain may hold a file node; looking for one is skipped while this is false.
+    /// Whether the chain may hold bytes that are not in memory, in a file or a pipe; looking for one is skipped while this is false.
     has_files: bool,
 }
 

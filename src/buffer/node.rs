@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::chunk::Run;
+use super::pipe::PipeRange;
 use super::segment::FileSegment;
 
 /// A view over storage.
@@ -19,6 +20,8 @@ pub(super) enum Node {
     Reference(Bytes),
     /// A range of a file that nobody has looked at.
     File(FileRange),
+    /// Bytes that came by splice and wait in a kernel pipe, or that were read in from one.
+    Pipe(PipeRange),
 }
 
 /// Part of a [`FileSegment`].
@@ -41,6 +44,7 @@ impl Node {
             Node::Chunk(run) => run.len(),
             Node::Reference(bytes) => bytes.len(),
             Node::File(range) => range.len,
+            Node::Pipe(range) => range.len(),
         }
     }
 
@@ -51,6 +55,7 @@ impl Node {
             Node::Chunk(run) => Some(run.as_slice()),
             Node::Reference(bytes) => Some(bytes),
             Node::File(_) => None,
+            Node::Pipe(range) => range.memory(),
         }
     }
 
@@ -58,14 +63,18 @@ impl Node {
     pub(super) fn storage_bytes(&self) -> usize {
         match self {
             Node::Chunk(run) => run.capacity(),
-            Node::Reference(_) | Node::File(_) => 0,
+            Node::Reference(_) | Node::File(_) | Node::Pipe(_) => 0,
         }
     }
 
     /// True for a node whose bytes are not in memory.
     #[inline]
     pub(super) fn is_file(&self) -> bool {
-        matches!(self, Node::File(_))
+        match self {
+            Node::Chunk(_) | Node::Reference(_) => false,
+            Node::File(_) => true,
+            Node::Pipe(range) => range.memory().is_none(),
+        }
     }
 
     /// Drops the first `count` bytes from view.
@@ -78,6 +87,7 @@ impl Node {
                 range.offset += count as u64;
                 range.len -= count;
             }
+            Node::Pipe(range) => range.advance(count),
         }
     }
 
@@ -93,6 +103,7 @@ impl Node {
                 range.len -= count;
                 Node::File(front)
             }
+            Node::Pipe(range) => Node::Pipe(range.split_front(count)),
         }
     }
 
@@ -104,6 +115,7 @@ impl Node {
             Node::File(range) => {
                 Node::File(FileRange { segment: range.segment.clone(), offset: range.offset, len: range.len })
             }
+            Node::Pipe(range) => Node::Pipe(range.share()),
         }
     }
 
@@ -113,6 +125,7 @@ impl Node {
         match (self, next) {
             (Node::Chunk(run), Node::Chunk(next)) => run.continues_with(next),
             (Node::File(range), Node::File(next)) => range.continues_with(next),
+            (Node::Pipe(range), Node::Pipe(next)) => range.continues_with(next),
             _ => false,
         }
     }
@@ -122,16 +135,18 @@ impl Node {
         match (self, next) {
             (Node::Chunk(run), Node::Chunk(next)) => run.join(next),
             (Node::File(range), Node::File(next)) => range.len += next.len,
+            (Node::Pipe(range), Node::Pipe(next)) => range.join(&next),
             _ => debug_assert!(false, "only nodes over the same storage are joined"),
         }
     }
 
-    /// The bytes as [`Bytes`] without copying them; `None` for a file.
+    /// The bytes as [`Bytes`] without copying them; `None` when they are not in memory.
     pub(super) fn into_bytes(self) -> Option<Bytes> {
         match self {
             Node::Chunk(run) => Some(Bytes::from_owner(run)),
             Node::Reference(bytes) => Some(bytes),
             Node::File(_) => None,
+            Node::Pipe(range) => range.memory().and_then(|_| range.read_in().ok()),
         }
     }
 }
@@ -148,6 +163,7 @@ impl fmt::Debug for Node {
             Node::Chunk(run) => run.fmt(f),
             Node::Reference(bytes) => write!(f, "Reference({})", bytes.len()),
             Node::File(range) => write!(f, "File({} at {})", range.len, range.offset),
+            Node::Pipe(range) => range.fmt(f),
         }
     }
 }

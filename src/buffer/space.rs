@@ -265,6 +265,9 @@ impl Evbuffer {
     /// Reads the front of file node `index`, at most one chunk of it, into a node of its own; a file that may be mapped
     /// becomes memory as a whole.
     pub(super) fn materialise_node(&mut self, index: usize) -> Result<()> {
+        if let Some(Node::Pipe(_)) = self.chain.get(index) {
+            return self.materialise_pipe(index);
+        }
         let Some(Node::File(range)) = self.chain.get(index) else { return Ok(()) };
         if let Some(bytes) = range.segment.mapped() {
             let first = range.offset as usize;
@@ -282,7 +285,7 @@ impl Evbuffer {
     }
 
     /// Puts `node` in place of the first `node.len()` bytes of node `index`.
-    fn replace_front(&mut self, index: usize, node: Node) -> Result<()> {
+    pub(super) fn replace_front(&mut self, index: usize, node: Node) -> Result<()> {
         let count = node.len();
         let Some(old) = self.chain.get_mut(index) else { return Err(Error::OutOfRange) };
         if old.len() == count {

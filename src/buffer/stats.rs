@@ -26,7 +26,7 @@ pub struct CopyStats {
     pub referenced: u64,
     /// Received from a descriptor into chunks.
     pub received: u64,
-    /// Read from files because somebody inspected them, or because they could not be sent otherwise.
+    /// Read from files and kernel pipes because somebody inspected them, or because they could not be sent otherwise.
     pub read: u64,
     /// Mapped from sealed files.
     pub mapped: u64,
@@ -34,6 +34,10 @@ pub struct CopyStats {
     pub sent: u64,
     /// Sent from files by the kernel, never seen by this process.
     pub sendfile: u64,
+    /// Moved from a descriptor into a kernel pipe, never seen by this process.
+    pub spliced_in: u64,
+    /// Sent from a kernel pipe, never seen by this process.
+    pub spliced_out: u64,
 }
 
 impl CopyStats {
@@ -48,6 +52,8 @@ impl CopyStats {
             mapped: totals.mapped.get(),
             sent: totals.sent.get(),
             sendfile: totals.sendfile.get(),
+            spliced_in: totals.spliced_in.get(),
+            spliced_out: totals.spliced_out.get(),
         })
     }
 }
@@ -64,6 +70,8 @@ impl Sub for CopyStats {
             mapped: self.mapped.wrapping_sub(earlier.mapped),
             sent: self.sent.wrapping_sub(earlier.sent),
             sendfile: self.sendfile.wrapping_sub(earlier.sendfile),
+            spliced_in: self.spliced_in.wrapping_sub(earlier.spliced_in),
+            spliced_out: self.spliced_out.wrapping_sub(earlier.spliced_out),
         }
     }
 }
@@ -77,6 +85,8 @@ pub(super) struct Totals {
     pub(super) mapped: Cell<u64>,
     pub(super) sent: Cell<u64>,
     pub(super) sendfile: Cell<u64>,
+    pub(super) spliced_in: Cell<u64>,
+    pub(super) spliced_out: Cell<u64>,
 }
 
 thread_local! {
@@ -88,6 +98,8 @@ thread_local! {
         mapped: Cell::new(0),
         sent: Cell::new(0),
         sendfile: Cell::new(0),
+        spliced_in: Cell::new(0),
+        spliced_out: Cell::new(0),
     } };
 }
 

@@ -20,7 +20,7 @@ pub(crate) const RW_MAX: usize = 0x7fff_f000;
 
 /// Makes a call again for as long as a signal handler interrupts it.
 #[inline]
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+pub(super) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     loop {
         match check_len(call()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -114,14 +114,14 @@ const DELIVERED: u8 = 2;
 /// of its own (a C program, or a Rust one that restored the default) the signal is blocked for the thread, the
 /// one that the call may have raised is taken off, and the mask is put back. The disposition is looked up at the
 /// first use: a process that changes it afterwards from ignored to anything else is on its own.
-struct SigpipeGuard {
+pub(super) struct SigpipeGuard {
     /// The mask to restore; `None` when there was nothing to do.
     before: Option<libc::sigset_t>,
 }
 
 impl SigpipeGuard {
     #[inline]
-    fn enter() -> SigpipeGuard {
+    pub(super) fn enter() -> SigpipeGuard {
         // Relaxed: the value stands for itself, and every thread that looks finds the same.
         match SIGPIPE.load(Ordering::Relaxed) {
             IGNORED => SigpipeGuard { before: None },

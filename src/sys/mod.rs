@@ -8,6 +8,7 @@ pub(crate) mod eventfd; // the cross-thread wake
 #[cfg(feature = "http")]
 pub(crate) mod fs; // openat2 beneath a root, and a walk where there is none
 pub(crate) mod io; // readv, recv, sendmsg, sendfile
+pub(crate) mod pipe; // pipe2 and splice
 pub(crate) mod signal; // sigaction and the process-wide delivery table
 pub(crate) mod socket; // socket, bind, listen, accept4, connect, options, addresses
 

@@ -1,11 +1,14 @@
 //! Buffers and descriptors: the strategy of reading and writing. The calls themselves are in `sys::io`.
 //!
 //! Writing is one pass over the chain, until the descriptor would block, the limit is reached or nothing is left. Neighbouring
-//! memory nodes leave in one `sendmsg`; a file node leaves by `sendfile`; and memory in front of a file is sent with MSG_MORE, so
-//! that a head and a small file share a segment. The limit binds every kind of node.
+//! memory nodes leave in one `sendmsg`; a file node leaves by `sendfile`, or is read first when it is small (the caller's
+//! [`WriteStrategy`] says what is small); a pipe node leaves by `splice`. Memory in front of a file or a pipe is sent with
+//! MSG_MORE, so that a head and a small file share a segment. The limit binds every kind of node.
 
 mod readv;
 mod sendfile;
+mod splice;
+mod strategy;
 mod writev;
 
 use std::io;
@@ -16,6 +19,7 @@ use super::node::Node;
 use crate::{Error, Result};
 
 pub(crate) use readv::ReadSpace;
+pub use strategy::WriteStrategy;
 
 /// What one pass of [`Evbuffer::flush_to`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +33,15 @@ pub(crate) struct Flushed {
 /// What is known about the descriptor in the course of one pass.
 struct Sink<'fd> {
     fd: BorrowedFd<'fd>,
+    strategy: WriteStrategy,
+    /// Set while the file at the front is being sent by sendfile; its end is then not read, however short.
+    within_file: bool,
     /// Cleared when a send answers ENOTSOCK.
     is_socket: bool,
     /// Cleared when the kernel cannot send this file to this descriptor.
     takes_sendfile: bool,
+    /// Cleared when the kernel cannot splice to this descriptor.
+    takes_splice: bool,
 }
 
 /// How far one system call got.
@@ -84,12 +93,16 @@ impl Evbuffer {
     /// Writing an empty buffer returns 0 and is no error.
     #[doc(alias = "evbuffer_write_atmost")]
     pub fn write_to_at_most(&mut self, fd: impl AsFd, limit: usize) -> Result<usize> {
+        self.write_fd(fd.as_fd(), limit, WriteStrategy::new())
+    }
+
+    fn write_fd(&mut self, fd: BorrowedFd<'_>, limit: usize, strategy: WriteStrategy) -> Result<usize> {
         if self.is_empty() || limit == 0 {
             return Ok(0);
         }
         self.admit_removal()?;
         let before = self.len;
-        match self.flush_to(fd.as_fd(), limit) {
+        match self.flush_with(fd, limit, strategy) {
             Ok(Flushed { bytes: 0, blocked: true }) => Err(Error::Io(io::ErrorKind::WouldBlock.into())),
             Ok(flushed) => Ok(flushed.bytes),
             Err(_) if self.len < before => Ok(before - self.len),
@@ -97,19 +110,30 @@ impl Evbuffer {
         }
     }
 
+    /// Sends up to `limit` bytes in one pass, files by sendfile, whatever is frozen.
+    ///
+    /// # Errors
+    /// As [`flush_with`](Self::flush_with).
+    pub(crate) fn flush_to(&mut self, fd: BorrowedFd<'_>, limit: usize) -> Result<Flushed> {
+        self.flush_with(fd, limit, WriteStrategy::SENDFILE)
+    }
+
     /// Sends up to `limit` bytes in one pass, whatever is frozen.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::ShortFile`] or [`Error::OutOfMemory`]; what was sent before has left the buffer.
-    pub(crate) fn flush_to(&mut self, fd: BorrowedFd<'_>, limit: usize) -> Result<Flushed> {
-        let mut sink = Sink { fd, is_socket: true, takes_sendfile: true };
+    fn flush_with(&mut self, fd: BorrowedFd<'_>, limit: usize, strategy: WriteStrategy) -> Result<Flushed> {
+        let mut sink = Sink {
+            fd,
+            strategy,
+            within_file: false,
+            is_socket: true,
+            takes_sendfile: true,
+            takes_splice: true,
+        };
         let mut bytes = 0;
         while bytes < limit && self.len > 0 {
-            let step = match self.chain.front() {
-                Some(Node::File(_)) => self.send_file(&mut sink, limit - bytes)?,
-                _ => self.send_memory(&mut sink, limit - bytes)?,
-            };
-            match step {
+            match self.send_front(&mut sink, limit - bytes)? {
                 Step::Whole(count) => bytes += count,
                 Step::Part(count) => return Ok(Flushed { bytes: bytes + count, blocked: true }),
                 Step::Retry => {}
@@ -117,4 +141,24 @@ impl Evbuffer {
         }
         Ok(Flushed { bytes, blocked: false })
     }
+
+    /// Sends as much from the front as one call can.
+    fn send_front(&mut self, sink: &mut Sink<'_>, limit: usize) -> Result<Step> {
+        let is_at_file = |buf: &Evbuffer| matches!(buf.chain.front(), Some(Node::File(_)));
+        let goes_on = sink.within_file && is_at_file(self);
+        if self.has_files && sink.strategy.reads_files() && !goes_on {
+            self.read_small_files(sink, limit)?;
+        }
+        sink.within_file = is_at_file(self);
+        match self.chain.front() {
+            Some(Node::File(_)) => self.send_file(sink, limit),
+            Some(Node::Pipe(range)) if range.memory().is_none() => self.send_pipe(sink, limit),
+            _ => self.send_memory(sink, limit),
+        }
+    }
+}
+
+/// True for the answers by which the kernel says that this pair of descriptors is not for sendfile, or for splice.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ESPIPE))
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::{Sink, Step};
+use super::{Sink, Step, is_unsupported};
 use crate::buffer::node::Node;
 use crate::buffer::{Evbuffer, stats};
 use crate::{Error, Result, sys};
@@ -16,7 +16,7 @@ impl Evbuffer {
             self.materialise_node(0)?;
             return Ok(Step::Retry);
         }
-        let wanted = range.len.min(limit);
+        let wanted = range.len.min(limit).min(sink.strategy.piece());
         let place = range.segment.offset() + range.offset;
         match sys::io::sendfile(sink.fd, range.segment.as_fd(), place, wanted) {
             Ok(0) => Err(Error::ShortFile),
@@ -35,9 +35,4 @@ impl Evbuffer {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// True for the answers by which the kernel says that this pair of descriptors is not for sendfile.
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ESPIPE))
 }
