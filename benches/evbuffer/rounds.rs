@@ -211,8 +211,17 @@ pub(crate) fn print_instructions() {
     const COUNT: u64 = 20_000;
     println!("| operation | {} |", Subject::ALL.map(Subject::name).join(" | "));
     println!("|---|{}", "---|".repeat(Subject::ALL.len()));
-    let counted =
-        [Row::PingPong, Row::RemoveBuffer, Row::Reserve, Row::LineOwned, Row::MoveBehind, Row::Peek];
+    let counted = [
+        Row::Append,
+        Row::PingPong,
+        Row::MoveBehind,
+        Row::LineOwned,
+        Row::LineBorrowed,
+        Row::RemoveBuffer,
+        Row::Prepend,
+        Row::Reserve,
+        Row::Peek,
+    ];
     for (index, (_, text)) in ROWS.into_iter().enumerate().filter(|(_, (row, _))| counted.contains(row)) {
         let cells = Subject::ALL.map(|subject| {
             let counts = [COUNT, 2 * COUNT].map(|count| instructions(index, subject, count));

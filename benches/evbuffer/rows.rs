@@ -76,7 +76,7 @@ pub(crate) static MIB: [u8; 1 << 20] = [1; 1 << 20];
 pub(crate) const SMALL: [u8; 64] = [7; 64];
 pub(crate) static LARGE: [u8; 16 * 1024] = [7; 16 * 1024];
 /// Operations between two clearings of a buffer that would grow without end.
-pub(crate) const CLEAR_EVERY: u64 = 4096;
+pub(crate) const CLEAR_EVERY: u64 = 1000;
 
 pub(crate) const NEEDLE: &[u8; 16] = b"needle-at-the-en";
 pub(crate) const ABSENT: &[u8; 16] = b"#eedle-at-the-en";

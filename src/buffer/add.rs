@@ -62,8 +62,10 @@ impl Evbuffer {
             if data.is_empty() {
                 return Ok(());
             }
-            return self.chain.push_back_with(|| {
-                let mut run = Run::with_capacity(data.len().max(FIRST))?;
+            return self.chain.push_first_with(|| {
+                // Two calls, so that the usual one knows its size class when it is compiled.
+                let small = data.len() <= FIRST;
+                let mut run = if small { Run::with_capacity(FIRST) } else { Run::with_capacity(data.len()) }?;
                 run.append(data);
                 Ok(Node::Chunk(run))
             });

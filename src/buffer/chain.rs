@@ -117,6 +117,14 @@ pub(super) struct Nodes<'a> {
     wrapped: std::slice::Iter<'a, Slot>,
 }
 
+impl<'a> Nodes<'a> {
+    /// The node that comes next.
+    #[inline]
+    pub(super) fn first(&self) -> Option<&'a Node> {
+        self.clone().next()
+    }
+}
+
 impl<'a> Iterator for Nodes<'a> {
     type Item = &'a Node;
 
@@ -155,6 +163,15 @@ impl Chain {
         let slot = self.slot(self.head.wrapping_add(self.count));
         fill(slot, make()?);
         self.count += 1;
+        Ok(())
+    }
+
+    /// [`push_back_with`](Chain::push_back_with) for an empty chain, which has no ring: its place is known.
+    #[inline(always)]
+    pub(super) fn push_first_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
+        debug_assert!(self.count == 0 && self.ring.is_none());
+        fill(&mut self.inline[0], make()?);
+        (self.head, self.count) = (0, 1);
         Ok(())
     }
 
@@ -248,7 +265,7 @@ impl Chain {
         let mut ring = take_ring(wanted.next_power_of_two().max(RING_MIN))?;
         let count = self.count;
         for index in 0..count {
-            ring[index as usize] = self.slot(self.head.wrapping_add(index)).take();
+            relocate(self.slot(self.head.wrapping_add(index)), &mut ring[index as usize]);
         }
         self.head = 0;
         if let Some(old) = self.ring.replace(ring) {
@@ -295,6 +312,14 @@ fn fill(slot: &mut Slot, node: Node) {
     mem::forget(slot.replace(node));
 }
 
+/// Moves what is in one slot to another, which is empty. A swap goes through registers, once; anything that names the node copies it to
+/// the stack and from there again, and each copy waits for the one before.
+#[inline(always)]
+fn relocate(from: &mut Slot, to: &mut Slot) {
+    debug_assert!(to.is_none(), "a slot outside the chain is empty");
+    mem::swap(from, to);
+}
+
 /// Changing the middle, and whole chains.
 impl Chain {
     /// Puts `node` in front of node `index`; the shorter side makes room.
@@ -330,14 +355,22 @@ impl Chain {
         }
         if other.count < self.count {
             self.reserve(other.count())?;
-            while let Some(node) = other.pop_front() {
-                self.push_back(node)?;
+            for index in 0..other.count {
+                let end = self.head.wrapping_add(self.count);
+                relocate(other.slot(other.head.wrapping_add(index)), self.slot(end));
+                self.count += 1;
             }
+            (other.head, other.count) = (0, 0);
+            other.settle();
         } else {
             other.reserve(self.count())?;
-            while let Some(node) = self.pop_back() {
-                other.push_front(node)?;
+            while self.count > 0 {
+                self.count -= 1;
+                other.head = other.head.wrapping_sub(1);
+                relocate(self.slot(self.head.wrapping_add(self.count)), other.slot(other.head));
+                other.count += 1;
             }
+            self.settle();
             mem::swap(self, other);
         }
         Ok(())
@@ -350,9 +383,7 @@ impl Chain {
         if other.ring.is_none() {
             // An empty chain has no ring either, so the places are the same.
             for (slot, other) in self.inline.iter_mut().zip(&mut other.inline) {
-                if let Some(node) = other.take() {
-                    fill(slot, node);
-                }
+                relocate(other, slot);
             }
         } else {
             mem::swap(&mut self.ring, &mut other.ring);

@@ -160,12 +160,19 @@ impl Evbuffer {
         }
         self.admit_removal()?;
         dst.admit(dst.frozen_back, count)?;
-        dst.chain.reserve(self.nodes_covering(count))?;
+        // Most often it is part of the first node.
+        let nodes = if count < self.front_len() { 1 } else { self.nodes_covering(count) };
+        dst.chain.reserve(nodes)?;
         self.move_part(dst, count)?;
         dst.has_files |= self.has_files;
         self.note_removed(count);
         dst.note_added(count);
         Ok(count)
+    }
+
+    #[inline]
+    fn front_len(&self) -> usize {
+        self.chain.front().map_or(0, Node::len)
     }
 
     /// How many nodes the first `count` bytes lie in; `count` is less than the length.

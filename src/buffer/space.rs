@@ -57,10 +57,14 @@ impl Evbuffer {
     #[inline]
     pub fn reserve(&mut self, count: usize) -> Result<Reservation<'_>> {
         self.admit(self.frozen_back, count)?;
-        if count > self.tailroom() {
+        if let Some(Node::Chunk(run)) = self.chain.back_mut()
+            && run.tailroom() >= count
+        {
+            run.spare(count);
+        } else {
             self.expand(count)?;
+            self.tail_mut(count);
         }
-        self.tail_mut(count);
         Ok(Reservation { buffer: self })
     }
 }
@@ -83,13 +87,16 @@ impl Reservation<'_> {
     #[doc(alias = "evbuffer_commit_space")]
     #[inline]
     pub fn commit(self, count: usize) -> Result<()> {
-        if count > self.len() {
-            return Err(Error::OutOfRange);
+        if count == 0 {
+            return Ok(());
         }
-        if let Some(Node::Chunk(run)) = self.buffer.chain.back_mut() {
-            run.commit(count);
+        match self.buffer.chain.back_mut() {
+            Some(Node::Chunk(run)) if count <= run.spare_shown().len() => run.commit(count),
+            _ => return Err(Error::OutOfRange),
         }
         self.buffer.note_added(count);
+        // What the drop would give up is in use now.
+        std::mem::forget(self);
         Ok(())
     }
 }
@@ -168,17 +175,13 @@ impl Evbuffer {
     /// The memory runs of `from..from + len`, which holds no file node.
     #[inline]
     pub(super) fn runs(&self, from: usize, len: usize) -> Runs<'_> {
-        let mut runs = Runs { nodes: self.chain.iter(), first: &[], left: len };
-        if from == 0 {
-            return runs;
-        }
-        let mut skip = from;
-        for node in runs.nodes.by_ref() {
-            if skip < node.len() {
-                runs.first = node.memory().unwrap_or_default().get(skip..).unwrap_or_default();
-                break;
+        let mut runs = Runs { nodes: self.chain.iter(), skip: from, left: len };
+        while runs.skip > 0 {
+            match runs.nodes.first() {
+                Some(node) if node.len() <= runs.skip => runs.skip -= node.len(),
+                _ => break,
             }
-            skip -= node.len();
+            runs.nodes.next();
         }
         runs
     }
@@ -201,8 +204,8 @@ impl Evbuffer {
 #[derive(Clone)]
 pub struct Runs<'a> {
     nodes: Nodes<'a>,
-    /// What is left of the node the range starts in.
-    first: &'a [u8],
+    /// Bytes of the next node that lie before the range.
+    skip: usize,
     left: usize,
 }
 
@@ -214,11 +217,12 @@ impl<'a> Iterator for Runs<'a> {
         if self.left == 0 {
             return None;
         }
-        let run = match std::mem::take(&mut self.first) {
-            [] => self.nodes.next()?.memory()?,
-            first => first,
-        };
-        let run = &run[..run.len().min(self.left)];
+        let run = self.nodes.next()?.memory()?;
+        let run = &run[self.skip.min(run.len())..];
+        self.skip = 0;
+        if run.len() > self.left {
+            return Some(&run[..std::mem::take(&mut self.left)]);
+        }
         self.left -= run.len();
         Some(run)
     }

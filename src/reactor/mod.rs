@@ -41,7 +41,9 @@ use bitflags::bitflags;
 
 pub(crate) use arena::{Arena, RawId, extend_to};
 pub(crate) use notify::Notifier;
-pub(crate) use queue::{Items, Links, Queue};
+#[cfg(feature = "http")]
+pub(crate) use queue::Queue;
+pub(crate) use queue::{Items, Links};
 
 use crate::error::{Error, Result};
 use crate::sys::clock;

@@ -37,6 +37,7 @@ impl Queue {
     }
 
     /// The item behind `index`.
+    #[cfg(any(feature = "http", test))]
     pub(crate) fn after(&self, items: &mut impl Items, index: u32) -> Option<u32> {
         let next = items.links(index).next;
         (next != NOBODY).then_some(next)
