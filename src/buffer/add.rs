@@ -29,7 +29,7 @@ impl Evbuffer {
     /// Copies `data` to the end.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -144,7 +144,7 @@ impl Evbuffer {
     /// Adds somebody else's memory without copying it: a `Bytes`, a `Vec<u8>`, a `&'static [u8]`, a `String` and so on.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -208,7 +208,7 @@ impl Evbuffer {
     /// shorter of the two chains has.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the end of this buffer or the front of `src` is frozen, [`Error::Overflow`] or
+    /// [`Error::Frozen`] when the end of this buffer or the front of `src` is frozen, [`Error::Overflow`], [`Error::Limit`] or
     /// [`Error::OutOfMemory`]; both are then as they were. An empty `src` is never an error.
     ///
     /// # Examples
@@ -233,8 +233,7 @@ impl Evbuffer {
         self.release_reserved();
         self.chain.append(&mut src.chain)?;
         self.has_files |= src.has_files;
-        src.note_removed(count);
-        self.note_added(count);
+        Evbuffer::note_moved(src, self, count);
         Ok(())
     }
 
@@ -243,7 +242,7 @@ impl Evbuffer {
     /// Later changes to either are not seen by the other.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -315,7 +314,7 @@ impl Evbuffer {
     /// Adds part of a segment: `len` bytes from `offset` *inside the segment*, or the rest of it.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] when the segment is not that long, [`Error::Frozen`], [`Error::Overflow`] or
+    /// [`Error::OutOfRange`] when the segment is not that long, [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or
     /// [`Error::OutOfMemory`]; the buffer is then as it was.
     #[doc(alias = "evbuffer_add_file_segment")]
     pub fn add_file_segment(&mut self, segment: &FileSegment, offset: u64, len: Option<u64>) -> Result<()> {
@@ -339,7 +338,7 @@ impl Evbuffer {
     /// Copies `data` to the front.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front is frozen, [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as
+    /// [`Error::Frozen`] when the front is frozen, [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as
     /// it was.
     ///
     /// # Examples
@@ -391,7 +390,7 @@ impl Evbuffer {
     /// Moves everything in `src` to the front without copying a byte; `src` is empty afterwards.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front of either buffer is frozen, [`Error::Overflow`] or [`Error::OutOfMemory`]; both are then as they
+    /// [`Error::Frozen`] when the front of either buffer is frozen, [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; both are then as they
     /// were. An empty `src` is never an error.
     ///
     /// # Examples
@@ -417,8 +416,7 @@ impl Evbuffer {
         src.chain.append(&mut self.chain)?;
         std::mem::swap(&mut self.chain, &mut src.chain);
         self.has_files |= src.has_files;
-        src.note_removed(count);
-        self.note_added(count);
+        Evbuffer::note_moved(src, self, count);
         Ok(())
     }
 }

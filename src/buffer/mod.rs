@@ -31,6 +31,7 @@
 //!   as is looked at, for good. Copying out reads straight into the caller's memory. Sending does neither.
 //! - **An empty buffer holds nothing**: no chunk, no heap block, only itself. The pool is what makes the next byte cheap.
 //! - **Every copy is counted** in [`CopyStats`].
+//! - **Callbacks are told last.** When one is called the operation is over, and the buffer is whole and its to change.
 //!
 //! # The files
 //!
@@ -39,11 +40,13 @@
 //! | `chunk.rs` | storage and its pool; the only pointer code |
 //! | `node.rs`, `chain.rs` | the descriptors and the ring they stand in |
 //! | `add.rs`, `remove.rs`, `space.rs` | putting bytes in, taking them out, reserving and peeking |
+//! | `callback.rs` | telling of changes; the limit |
 //! | `position.rs`, `search.rs` | places in a buffer, and finding them |
 //! | `segment.rs`, `io/` | files; reading from and writing to descriptors |
 //! | `traits.rs`, `stats.rs` | the traits of std and `bytes`; the account of copies |
 
 mod add;
+mod callback;
 mod chain;
 mod chunk;
 mod io;
@@ -61,6 +64,7 @@ use std::fmt;
 use chain::Chain;
 
 pub use add::End;
+pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
 pub(crate) use io::ReadSpace;
 pub use position::Position;
@@ -102,6 +106,8 @@ pub struct Evbuffer {
     frozen_back: bool,
     /// Whether the chain may hold a file node; looking for one is skipped while this is false.
     has_files: bool,
+    /// Callbacks and the limit, which few buffers have.
+    watch: Option<callback::Watched>,
 }
 
 const _: () =
@@ -122,6 +128,7 @@ impl Evbuffer {
             frozen_front: false,
             frozen_back: false,
             has_files: false,
+            watch: None,
         }
     }
 
@@ -159,7 +166,7 @@ impl Evbuffer {
         if count > LEN_MAX - self.len {
             return Err(Error::Overflow);
         }
-        Ok(())
+        if self.watch.is_some() { self.admit_within_limit(count) } else { Ok(()) }
     }
 
     /// Checks that the front may change.
@@ -168,16 +175,38 @@ impl Evbuffer {
         if self.frozen_front { Err(Error::Frozen) } else { Ok(()) }
     }
 
-    /// Accounts for `count` bytes that were added to the chain.
+    /// Accounts for `count` bytes that were added to the chain, and tells the callbacks. This is the last thing a call does: they may
+    /// change the buffer again.
     #[inline]
     fn note_added(&mut self, count: usize) {
+        self.account_added(count);
+        self.tell(count, 0);
+    }
+
+    /// Accounts for `count` bytes that were removed from the chain, and tells the callbacks, as the last thing a call does.
+    #[inline]
+    fn note_removed(&mut self, count: usize) {
+        self.account_removed(count);
+        self.tell(0, count);
+    }
+
+    /// Accounts for `count` bytes that went from one chain to the other. Both buffers are whole again before anybody is told.
+    #[inline]
+    fn note_moved(from: &mut Evbuffer, to: &mut Evbuffer, count: usize) {
+        from.account_removed(count);
+        to.account_added(count);
+        from.tell(0, count);
+        to.tell(count, 0);
+    }
+
+    #[inline]
+    fn account_added(&mut self, count: usize) {
         self.len += count;
         self.note_changed(count);
     }
 
-    /// Accounts for `count` bytes that were removed from the chain.
     #[inline]
-    fn note_removed(&mut self, count: usize) {
+    fn account_removed(&mut self, count: usize) {
         self.len -= count;
         if self.len == 0 {
             self.has_files = false;
@@ -228,10 +257,10 @@ impl Evbuffer {
         edits
     }
 
-    /// Whether nobody could tell it from a new one with that end frozen.
+    /// Whether nobody could tell it from a new one with that end frozen: it has no callbacks and no limit either.
     pub(crate) fn is_as_new(&self, frozen: End) -> bool {
         let expected = (frozen == End::Front, frozen == End::Back);
-        self.is_empty() && (self.frozen_front, self.frozen_back) == expected
+        self.is_empty() && self.watch.is_none() && (self.frozen_front, self.frozen_back) == expected
     }
 }
 

@@ -144,7 +144,7 @@ impl Evbuffer {
     /// A node that lies across the border is shared by the two buffers.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front of this buffer or the end of `dst` is frozen, [`Error::Overflow`] or
+    /// [`Error::Frozen`] when the front of this buffer or the end of `dst` is frozen, [`Error::Overflow`], [`Error::Limit`] or
     /// [`Error::OutOfMemory`]; both are then as they were.
     ///
     /// # Examples
@@ -173,8 +173,7 @@ impl Evbuffer {
         dst.chain.reserve(self.nodes_covering(count))?;
         self.move_part(dst, count)?;
         dst.has_files |= self.has_files;
-        self.note_removed(count);
-        dst.note_added(count);
+        Evbuffer::note_moved(self, dst, count);
         Ok(count)
     }
 

@@ -38,6 +38,11 @@ impl Stored {
         self.len() == 0
     }
 
+    /// How many bytes may still be added.
+    pub(super) fn room(&self) -> usize {
+        self.buffer.as_ref().map_or(usize::MAX, |buffer| buffer.room())
+    }
+
     /// The buffer, taken from the stock if there was none.
     pub(super) fn get(&mut self) -> &mut Evbuffer {
         let (frozen, edits) = (self.frozen, self.edits);

@@ -88,8 +88,13 @@ impl Evbuffer {
             return Ok(0);
         }
         self.admit_removal()?;
+        self.batched(|buffer| buffer.write_pass(fd.as_fd(), limit))
+    }
+
+    /// [`write_to_at_most`](Self::write_to_at_most) while nobody is told of what leaves.
+    fn write_pass(&mut self, fd: BorrowedFd<'_>, limit: usize) -> Result<usize> {
         let before = self.len;
-        match self.flush_to(fd.as_fd(), limit) {
+        match self.flush_pass(fd, limit) {
             Ok(Flushed { bytes: 0, blocked: true }) => Err(Error::Io(io::ErrorKind::WouldBlock.into())),
             Ok(flushed) => Ok(flushed.bytes),
             Err(_) if self.len < before => Ok(before - self.len),
@@ -102,6 +107,10 @@ impl Evbuffer {
     /// # Errors
     /// [`Error::Io`], [`Error::ShortFile`] or [`Error::OutOfMemory`]; what was sent before has left the buffer.
     pub(crate) fn flush_to(&mut self, fd: BorrowedFd<'_>, limit: usize) -> Result<Flushed> {
+        self.batched(|buffer| buffer.flush_pass(fd, limit))
+    }
+
+    fn flush_pass(&mut self, fd: BorrowedFd<'_>, limit: usize) -> Result<Flushed> {
         let mut sink = Sink { fd, is_socket: true, takes_sendfile: true };
         let mut bytes = 0;
         while bytes < limit && self.len > 0 {
