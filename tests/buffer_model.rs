@@ -3,7 +3,16 @@
 mod support;
 
 use proptest::prelude::*;
+use support::alloc::{self, Counting};
 use support::model;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// One allocation of a call fails.
+fn faults(nth: usize, call: &mut dyn FnMut()) -> bool {
+    alloc::failing(nth, call).1
+}
 
 /// Random bytes from a seed; xorshift is plenty for choosing operations.
 fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
@@ -19,13 +28,14 @@ fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// 200,000 operations; ZEROVENT_MODEL_OPS asks for more.
+/// 200,000 operations, every other run of them with an allocator that fails now and then; ZEROVENT_MODEL_OPS asks for more.
 #[test]
 fn the_buffer_agrees_with_the_model_over_long_seeded_runs() {
     let wanted = std::env::var("ZEROVENT_MODEL_OPS").ok().and_then(|ops| ops.parse().ok()).unwrap_or(200_000);
     let (mut done, mut seed) = (0, 1);
     while done < wanted {
-        done += model::run_bytes(&random_bytes(seed, 16 * 1024));
+        let failing = (seed % 2 == 0).then_some(faults as model::Faults);
+        done += model::run_bytes_with(&random_bytes(seed, 16 * 1024), failing);
         seed += 1;
     }
     assert!(done >= wanted);

@@ -1,5 +1,6 @@
 //! Putting bytes in: by copy, by reference, from other buffers, from files; and freezing an end against it.
 
+use std::ops::{Bound, RangeBounds};
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
@@ -43,16 +44,20 @@ impl Evbuffer {
     #[inline]
     pub fn add(&mut self, data: &[u8]) -> Result<()> {
         self.admit(self.frozen_back, data.len())?;
+        self.append(data)?;
+        stats::copied(data.len());
+        self.note_added(data.len());
+        Ok(())
+    }
+
+    /// Copies `data` to the end of the chain, without accounting for it.
+    #[inline]
+    pub(super) fn append(&mut self, data: &[u8]) -> Result<()> {
         let fits = match self.chain.back_mut() {
             Some(Node::Chunk(run)) => run.append(data),
             _ => false,
         };
-        if !fits {
-            self.add_growing(data)?;
-        }
-        stats::copied(data.len());
-        self.note_added(data.len());
-        Ok(())
+        if fits { Ok(()) } else { self.add_growing(data) }
     }
 
     /// Fills the tailroom, and puts the rest into new chunks.
@@ -167,6 +172,41 @@ impl Evbuffer {
         stats::count(|totals| &totals.referenced, count);
         self.note_added(count);
         Ok(())
+    }
+
+    /// Adds a part of somebody else's memory without copying it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when the memory has no such part, and as [`add_reference`](Self::add_reference).
+    ///
+    /// # Examples
+    /// ```
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// buf.add_reference_range(&b"only the middle"[..], 5..8)?;
+    /// assert_eq!(buf.pullup(3)?, b"the");
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    #[doc(alias = "evbuffer_add_reference_with_offset")]
+    pub fn add_reference_range(
+        &mut self,
+        data: impl Into<Bytes>,
+        range: impl RangeBounds<usize>,
+    ) -> Result<()> {
+        let bytes: Bytes = data.into();
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.checked_add(1).ok_or(Error::OutOfRange)?,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end.checked_add(1).ok_or(Error::OutOfRange)?,
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => bytes.len(),
+        };
+        if start > end || end > bytes.len() {
+            return Err(Error::OutOfRange);
+        }
+        self.add_reference(bytes.slice(start..end))
     }
 
     /// Adds memory that `owner` holds, and calls `cleanup` with the owner once the last view of it is gone, here or in any buffer

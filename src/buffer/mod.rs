@@ -39,19 +39,25 @@
 //! |---|---|
 //! | `chunk.rs` | storage and its pool; the only pointer code |
 //! | `node.rs`, `chain.rs` | the descriptors and the ring they stand in |
-//! | `add.rs`, `remove.rs`, `space.rs` | putting bytes in, taking them out, reserving and peeking |
+//! | `add.rs`, `pieces.rs`, `remove.rs` | putting bytes in, at once and in pieces, and taking them out |
+//! | `space.rs`, `extents.rs` | peeking; reserving in one piece and in several |
 //! | `callback.rs` | telling of changes; the limit |
-//! | `position.rs`, `search.rs` | places in a buffer, and finding them |
+//! | `position.rs`, `search.rs`, `lines.rs` | places in a buffer, and finding them; lines |
 //! | `segment.rs`, `io/` | files; reading from and writing to descriptors |
-//! | `traits.rs`, `stats.rs` | the traits of std and `bytes`; the account of copies |
+//! | `reader.rs`, `traits.rs` | the front as a `bytes::Buf`; the traits of std |
+//! | `stats.rs` | the account of copies |
 
 mod add;
 mod callback;
 mod chain;
 mod chunk;
+mod extents;
 mod io;
+mod lines;
 mod node;
+mod pieces;
 mod position;
+mod reader;
 mod remove;
 mod search;
 mod segment;
@@ -60,14 +66,18 @@ mod stats;
 mod traits;
 
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 
 use chain::Chain;
 
 pub use add::End;
 pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
+pub use extents::Extents;
 pub(crate) use io::ReadSpace;
+pub use lines::Lines;
 pub use position::Position;
+pub use reader::Reader;
 pub use search::{Eol, Line};
 pub use segment::{FileSegment, FileSegmentOptions};
 pub use space::{Reservation, Runs};
@@ -100,8 +110,8 @@ use crate::{Error, Result};
 pub struct Evbuffer {
     chain: Chain,
     len: usize,
-    /// Counts the changes to the content, so that a [`Position`] knows whether it still holds.
-    edits: u32,
+    /// What the positions in the present content are stamped with; 0 while there are none.
+    stamp: AtomicU32,
     frozen_front: bool,
     frozen_back: bool,
     /// Whether the chain may hold a file node; looking for one is skipped while this is false.
@@ -124,7 +134,7 @@ impl Evbuffer {
         Evbuffer {
             chain: Chain::new(),
             len: 0,
-            edits: 0,
+            stamp: AtomicU32::new(0),
             frozen_front: false,
             frozen_back: false,
             has_files: false,
@@ -217,7 +227,9 @@ impl Evbuffer {
 
     #[inline]
     fn note_changed(&mut self, count: usize) {
-        self.edits = self.edits.wrapping_add(u32::from(count > 0));
+        if count > 0 {
+            *self.stamp.get_mut() = 0;
+        }
         self.check_invariants();
     }
 
@@ -243,18 +255,15 @@ impl Evbuffer {
 
 /// For owners that keep a buffer only while it holds something.
 impl Evbuffer {
-    /// Makes a new buffer of this one, with one end frozen. `edits` is what [`end_use`](Self::end_use) of the buffer
-    /// that stood in its place returned, so that a [`Position`] in that one is stale here.
-    pub(crate) fn begin_use(&mut self, frozen: End, edits: u32) {
-        *self = Evbuffer { edits, ..Evbuffer::new() };
+    /// Makes a new buffer of this one, with one end frozen.
+    pub(crate) fn begin_use(&mut self, frozen: End) {
+        *self = Evbuffer::new();
         self.freeze(frozen);
     }
 
-    /// Drops the content.
-    pub(crate) fn end_use(&mut self) -> u32 {
-        let edits = self.edits.wrapping_add(1);
+    /// Drops the content, and what callbacks there are without telling them.
+    pub(crate) fn end_use(&mut self) {
         *self = Evbuffer::new();
-        edits
     }
 
     /// Whether nobody could tell it from a new one with that end frozen: it has no callbacks and no limit either.
