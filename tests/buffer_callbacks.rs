@@ -7,16 +7,19 @@ use bytes::Bytes;
 use zerovent::buffer::{Change, End, Eol, FileSegment};
 use zerovent::{Error, Evbuffer, Result};
 
-/// What callbacks were told: their name, and the three numbers.
+/// One call of a callback: its name, and the three numbers.
+type Told = (&'static str, usize, usize, usize);
+
+/// What callbacks were told.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(&'static str, usize, usize, usize)>>>);
+struct Log(Arc<Mutex<Vec<Told>>>);
 
 impl Log {
     fn note(&self, name: &'static str, change: Change) {
         self.0.lock().unwrap().push((name, change.orig_len, change.added, change.removed));
     }
 
-    fn take(&self) -> Vec<(&'static str, usize, usize, usize)> {
+    fn take(&self) -> Vec<Told> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 

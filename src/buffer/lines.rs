@@ -12,7 +12,8 @@ use crate::Result;
 impl Evbuffer {
     /// The complete lines, without their ends, one after the other. Nothing is removed; [`Lines::consumed`] says what to drain.
     ///
-    /// A line that lies in one piece is borrowed, one that does not is copied together.
+    /// A line that lies in one piece is borrowed, one that does not is copied together. (It is not called `lines`, because `BufRead::lines`
+    /// would be taken for it.)
     ///
     /// # Errors
     /// As [`peek`](Self::peek) when a file node has to be read.
@@ -23,7 +24,7 @@ impl Evbuffer {
     ///
     /// let mut buf = Evbuffer::new();
     /// buf.add(b"one\r\ntwo\nthr")?;
-    /// let mut lines = buf.lines(Eol::Crlf)?;
+    /// let mut lines = buf.peek_lines(Eol::Crlf)?;
     /// assert_eq!(lines.next().as_deref(), Some(&b"one"[..]));
     /// assert_eq!(lines.next().as_deref(), Some(&b"two"[..]));
     /// assert_eq!(lines.next(), None);
@@ -32,13 +33,13 @@ impl Evbuffer {
     /// assert_eq!(buf.len(), 3);
     /// # Ok::<(), zerovent::Error>(())
     /// ```
-    pub fn lines(&mut self, eol: Eol) -> Result<Lines<'_>> {
+    pub fn peek_lines(&mut self, eol: Eol) -> Result<Lines<'_>> {
         let runs = self.peek(usize::MAX)?;
         Ok(Lines { head: &[], behind: runs, eol, consumed: 0 })
     }
 }
 
-/// The complete lines of a buffer: what [`Evbuffer::lines`] returns.
+/// The complete lines of a buffer: what [`Evbuffer::peek_lines`] returns.
 #[derive(Clone)]
 pub struct Lines<'a> {
     /// What is left of the run in which the next line begins.

@@ -6,6 +6,7 @@
 )]
 
 pub mod alloc;
+pub mod cases;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod model;

@@ -601,7 +601,7 @@ impl Machine {
 }
 
 /// The first place of `needle`, the slow and obvious way.
-fn naive_find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub fn naive_find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     (0..=haystack.len().checked_sub(needle.len())?).find(|&at| haystack[at..].starts_with(needle))
 }
 

@@ -75,13 +75,16 @@ impl Machine {
         let total: usize = lengths.iter().sum();
         assert!(lengths.len() <= max && total >= count && total <= room);
         if commit > total {
-            let refused =
-                if commit % 2 == 0 { space.commit_first(commit) } else { space.commit(&[commit]).map(drop) };
+            let refused = if commit.is_multiple_of(2) {
+                space.commit_first(commit)
+            } else {
+                space.commit(&[commit]).map(drop)
+            };
             return assert!(matches!(refused, Err(Error::OutOfRange)));
         }
         let mut slices: Vec<IoSliceMut<'_>> = space.iter_mut().map(IoSliceMut::new).collect();
         let filled = data.as_slice().read_vectored(&mut slices).expect("memory");
-        if commit % 3 == 0 {
+        if commit.is_multiple_of(3) {
             space.commit_first(filled.min(commit)).expect("as much as there is");
             return pair.append(&data[..filled.min(commit)]);
         }
@@ -103,18 +106,18 @@ impl Machine {
 
     pub(super) fn lines(&mut self, buf: usize, eol: Eol) {
         let pair = &mut self.pairs[buf];
-        let mut lines = match self.memory.call(|| pair.real.lines(eol)) {
+        let mut lines = match self.memory.call(|| pair.real.peek_lines(eol)) {
             Err(Error::OutOfMemory) => return assert!(SHORT.take()),
             lines => lines.expect("readable"),
         };
         let contents = pair.model.make_contiguous();
         let mut start = 0;
         while let Some((at, eol_len)) = naive_eol(contents, start, eol) {
-            assert_eq!(lines.next().as_deref(), Some(&contents[start..at]), "lines({eol:?})");
+            assert_eq!(lines.next().as_deref(), Some(&contents[start..at]), "peek_lines({eol:?})");
             start = at + eol_len;
             assert_eq!(lines.consumed(), start);
         }
-        assert_eq!(lines.next(), None, "lines({eol:?})");
+        assert_eq!(lines.next(), None, "peek_lines({eol:?})");
     }
 
     pub(super) fn lend_reader(&mut self, buf: usize, len: usize, take: usize, keep: bool) {
@@ -132,7 +135,7 @@ impl Machine {
             let run = reader.chunk();
             assert!(!run.is_empty() && contents[done..].starts_with(run), "chunk");
             let part = (take.min(lent) - done).min(1 + take / 3);
-            if part % 2 == 0 {
+            if part.is_multiple_of(2) {
                 let bytes = reader.copy_to_bytes(part);
                 assert!(bytes == contents[done..done + part], "copy_to_bytes");
                 self.held.push((bytes, contents[done..done + part].to_vec()));
