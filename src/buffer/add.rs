@@ -1,5 +1,6 @@
 //! Putting bytes in: by copy, by reference, from other buffers, from files; and freezing an end against it.
 
+use std::ops::{Bound, RangeBounds};
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ impl Evbuffer {
     /// Copies `data` to the end.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -43,16 +44,20 @@ impl Evbuffer {
     #[inline]
     pub fn add(&mut self, data: &[u8]) -> Result<()> {
         self.admit(self.frozen_back, data.len())?;
+        self.append(data)?;
+        stats::copied(data.len());
+        self.note_added(data.len());
+        Ok(())
+    }
+
+    /// Copies `data` to the end of the chain, without accounting for it.
+    #[inline]
+    pub(super) fn append(&mut self, data: &[u8]) -> Result<()> {
         let fits = match self.chain.back_mut() {
             Some(Node::Chunk(run)) => run.append(data),
             _ => false,
         };
-        if !fits {
-            self.add_growing(data)?;
-        }
-        stats::copied(data.len());
-        self.note_added(data.len());
-        Ok(())
+        if fits { Ok(()) } else { self.add_growing(data) }
     }
 
     /// Fills the tailroom, and puts the rest into new chunks.
@@ -146,7 +151,7 @@ impl Evbuffer {
     /// Adds somebody else's memory without copying it: a `Bytes`, a `Vec<u8>`, a `&'static [u8]`, a `String` and so on.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -169,6 +174,41 @@ impl Evbuffer {
         stats::count(|totals| &totals.referenced, count);
         self.note_added(count);
         Ok(())
+    }
+
+    /// Adds a part of somebody else's memory without copying it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when the memory has no such part, and as [`add_reference`](Self::add_reference).
+    ///
+    /// # Examples
+    /// ```
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// buf.add_reference_range(&b"only the middle"[..], 5..8)?;
+    /// assert_eq!(buf.pullup(3)?, b"the");
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    #[doc(alias = "evbuffer_add_reference_with_offset")]
+    pub fn add_reference_range(
+        &mut self,
+        data: impl Into<Bytes>,
+        range: impl RangeBounds<usize>,
+    ) -> Result<()> {
+        let bytes: Bytes = data.into();
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&start) => start.checked_add(1).ok_or(Error::OutOfRange)?,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&end) => end.checked_add(1).ok_or(Error::OutOfRange)?,
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => bytes.len(),
+        };
+        if start > end || end > bytes.len() {
+            return Err(Error::OutOfRange);
+        }
+        self.add_reference(bytes.slice(start..end))
     }
 
     /// Adds memory that `owner` holds, and calls `cleanup` with the owner once the last view of it is gone, here or in any buffer
@@ -210,7 +250,7 @@ impl Evbuffer {
     /// shorter of the two chains has.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the end of this buffer or the front of `src` is frozen, [`Error::Overflow`] or
+    /// [`Error::Frozen`] when the end of this buffer or the front of `src` is frozen, [`Error::Overflow`], [`Error::Limit`] or
     /// [`Error::OutOfMemory`]; both are then as they were. An empty `src` is never an error.
     ///
     /// # Examples
@@ -235,8 +275,7 @@ impl Evbuffer {
         self.release_reserved();
         self.chain.append(&mut src.chain)?;
         self.has_files |= src.has_files;
-        src.note_removed(count);
-        self.note_added(count);
+        Evbuffer::note_moved(src, self, count);
         Ok(())
     }
 
@@ -245,7 +284,7 @@ impl Evbuffer {
     /// Later changes to either are not seen by the other.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -317,7 +356,7 @@ impl Evbuffer {
     /// Adds part of a segment: `len` bytes from `offset` *inside the segment*, or the rest of it.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] when the segment is not that long, [`Error::Frozen`], [`Error::Overflow`] or
+    /// [`Error::OutOfRange`] when the segment is not that long, [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or
     /// [`Error::OutOfMemory`]; the buffer is then as it was.
     #[doc(alias = "evbuffer_add_file_segment")]
     pub fn add_file_segment(&mut self, segment: &FileSegment, offset: u64, len: Option<u64>) -> Result<()> {
@@ -341,7 +380,7 @@ impl Evbuffer {
     /// Copies `data` to the front.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front is frozen, [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as
+    /// [`Error::Frozen`] when the front is frozen, [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as
     /// it was.
     ///
     /// # Examples
@@ -393,7 +432,7 @@ impl Evbuffer {
     /// Moves everything in `src` to the front without copying a byte; `src` is empty afterwards.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front of either buffer is frozen, [`Error::Overflow`] or [`Error::OutOfMemory`]; both are then as they
+    /// [`Error::Frozen`] when the front of either buffer is frozen, [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; both are then as they
     /// were. An empty `src` is never an error.
     ///
     /// # Examples
@@ -419,8 +458,7 @@ impl Evbuffer {
         src.chain.append(&mut self.chain)?;
         std::mem::swap(&mut self.chain, &mut src.chain);
         self.has_files |= src.has_files;
-        src.note_removed(count);
-        self.note_added(count);
+        Evbuffer::note_moved(src, self, count);
         Ok(())
     }
 }

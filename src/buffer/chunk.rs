@@ -37,6 +37,7 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
+use super::Reservation;
 use crate::{Error, Result};
 
 /// What stands in front of the bytes of every block.
@@ -408,6 +409,22 @@ impl Run {
         if self.tail {
             assert!(self.end <= self.init() && self.init() <= self.capacity(), "INV-3: {self:?}");
         }
+    }
+}
+
+// SAFETY: `remaining_mut` is the length of `chunk_mut`, which is a plain slice that stays where it is while the reservation
+// lives, and `advance_mut` moves on by what it is told or panics. No byte of it is ever uninitialised (INV-3).
+unsafe impl bytes::BufMut for Reservation<'_> {
+    fn remaining_mut(&self) -> usize {
+        self.unwritten_len()
+    }
+
+    fn chunk_mut(&mut self) -> &mut bytes::buf::UninitSlice {
+        bytes::buf::UninitSlice::new(self.unwritten())
+    }
+
+    unsafe fn advance_mut(&mut self, count: usize) {
+        self.advance_written(count);
     }
 }
 

@@ -34,6 +34,7 @@
 //!   gives its bytes only once, so they become memory for good, whoever looks.
 //! - **An empty buffer holds nothing**: no chunk, no heap block, only itself. The pool is what makes the next byte cheap.
 //! - **Every copy is counted** in [`CopyStats`].
+//! - **Callbacks are told last.** When one is called the operation is over, and the buffer is whole and its to change.
 //!
 //! # The files
 //!
@@ -41,18 +42,26 @@
 //! |---|---|
 //! | `chunk.rs` | storage and its pool; the only pointer code |
 //! | `node.rs`, `chain.rs` | the descriptors and the ring they stand in |
-//! | `add.rs`, `remove.rs`, `space.rs` | putting bytes in, taking them out, reserving and peeking |
-//! | `position.rs`, `search.rs` | places in a buffer, and finding them |
+//! | `add.rs`, `pieces.rs`, `remove.rs` | putting bytes in, at once and in pieces, and taking them out |
+//! | `space.rs`, `extents.rs` | peeking; reserving in one piece and in several |
+//! | `callback.rs` | telling of changes; the limit |
+//! | `position.rs`, `search.rs`, `lines.rs` | places in a buffer, and finding them; lines |
 //! | `segment.rs`, `pipe.rs`, `io/` | files; bytes in kernel pipes; reading from and writing to descriptors |
-//! | `traits.rs`, `stats.rs` | the traits of std and `bytes`; the account of copies |
+//! | `reader.rs`, `traits.rs` | the front as a `bytes::Buf`; the traits of std |
+//! | `stats.rs` | the account of copies |
 
 mod add;
+mod callback;
 mod chain;
 mod chunk;
+mod extents;
 mod io;
+mod lines;
 mod node;
+mod pieces;
 mod pipe;
 mod position;
+mod reader;
 mod remove;
 mod search;
 mod segment;
@@ -61,15 +70,20 @@ mod stats;
 mod traits;
 
 use std::fmt;
+use std::sync::atomic::AtomicU32;
 
 use chain::Chain;
 
 pub use add::End;
+pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
+pub use extents::Extents;
 pub(crate) use io::ReadSpace;
 pub use io::{WriteStrategy, ZeroCopyWriter};
+pub use lines::Lines;
 pub use pipe::PipePool;
 pub use position::Position;
+pub use reader::Reader;
 pub use search::{Eol, Line};
 pub use segment::{FileSegment, FileSegmentOptions};
 pub use space::{Reservation, Runs};
@@ -102,12 +116,14 @@ use crate::{Error, Result};
 pub struct Evbuffer {
     chain: Chain,
     len: usize,
-    /// Counts the changes to the content, so that a [`Position`] knows whether it still holds.
-    edits: u32,
+    /// What the positions in the present content are stamped with; 0 while there are none.
+    stamp: AtomicU32,
     frozen_front: bool,
     frozen_back: bool,
     /// Whether the chain may hold bytes that are not in memory, in a file or a pipe; looking for one is skipped while this is false.
     has_files: bool,
+    /// Callbacks and the limit, which few buffers have.
+    watch: Option<callback::Watched>,
 }
 
 const _: () =
@@ -124,10 +140,11 @@ impl Evbuffer {
         Evbuffer {
             chain: Chain::new(),
             len: 0,
-            edits: 0,
+            stamp: AtomicU32::new(0),
             frozen_front: false,
             frozen_back: false,
             has_files: false,
+            watch: None,
         }
     }
 
@@ -165,7 +182,7 @@ impl Evbuffer {
         if count > LEN_MAX - self.len {
             return Err(Error::Overflow);
         }
-        Ok(())
+        if self.watch.is_some() { self.admit_within_limit(count) } else { Ok(()) }
     }
 
     /// Checks that the front may change.
@@ -174,16 +191,38 @@ impl Evbuffer {
         if self.frozen_front { Err(Error::Frozen) } else { Ok(()) }
     }
 
-    /// Accounts for `count` bytes that were added to the chain.
+    /// Accounts for `count` bytes that were added to the chain, and tells the callbacks. This is the last thing a call does: they may
+    /// change the buffer again.
     #[inline]
     fn note_added(&mut self, count: usize) {
+        self.account_added(count);
+        self.tell(count, 0);
+    }
+
+    /// Accounts for `count` bytes that were removed from the chain, and tells the callbacks, as the last thing a call does.
+    #[inline]
+    fn note_removed(&mut self, count: usize) {
+        self.account_removed(count);
+        self.tell(0, count);
+    }
+
+    /// Accounts for `count` bytes that went from one chain to the other. Both buffers are whole again before anybody is told.
+    #[inline]
+    fn note_moved(from: &mut Evbuffer, to: &mut Evbuffer, count: usize) {
+        from.account_removed(count);
+        to.account_added(count);
+        from.tell(0, count);
+        to.tell(count, 0);
+    }
+
+    #[inline]
+    fn account_added(&mut self, count: usize) {
         self.len += count;
         self.note_changed(count);
     }
 
-    /// Accounts for `count` bytes that were removed from the chain.
     #[inline]
-    fn note_removed(&mut self, count: usize) {
+    fn account_removed(&mut self, count: usize) {
         self.len -= count;
         if self.len == 0 {
             self.has_files = false;
@@ -194,7 +233,9 @@ impl Evbuffer {
 
     #[inline]
     fn note_changed(&mut self, count: usize) {
-        self.edits = self.edits.wrapping_add(u32::from(count > 0));
+        if count > 0 {
+            *self.stamp.get_mut() = 0;
+        }
         self.check_invariants();
     }
 
@@ -220,24 +261,21 @@ impl Evbuffer {
 
 /// For owners that keep a buffer only while it holds something.
 impl Evbuffer {
-    /// Makes a new buffer of this one, with one end frozen. `edits` is what [`end_use`](Self::end_use) of the buffer
-    /// that stood in its place returned, so that a [`Position`] in that one is stale here.
-    pub(crate) fn begin_use(&mut self, frozen: End, edits: u32) {
-        *self = Evbuffer { edits, ..Evbuffer::new() };
+    /// Makes a new buffer of this one, with one end frozen.
+    pub(crate) fn begin_use(&mut self, frozen: End) {
+        *self = Evbuffer::new();
         self.freeze(frozen);
     }
 
-    /// Drops the content.
-    pub(crate) fn end_use(&mut self) -> u32 {
-        let edits = self.edits.wrapping_add(1);
+    /// Drops the content, and what callbacks there are without telling them.
+    pub(crate) fn end_use(&mut self) {
         *self = Evbuffer::new();
-        edits
     }
 
-    /// Whether nobody could tell it from a new one with that end frozen.
+    /// Whether nobody could tell it from a new one with that end frozen: it has no callbacks and no limit either.
     pub(crate) fn is_as_new(&self, frozen: End) -> bool {
         let expected = (frozen == End::Front, frozen == End::Back);
-        self.is_empty() && (self.frozen_front, self.frozen_back) == expected
+        self.is_empty() && self.watch.is_none() && (self.frozen_front, self.frozen_back) == expected
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// Up to this many bytes are copied into a `Bytes` of their own: that costs no more than counting a reference
 /// to the chunk would, and does not keep a whole chunk alive for a few bytes.
-const BYTES_COPIED_MAX: usize = 64;
+pub(super) const BYTES_COPIED_MAX: usize = 64;
 
 /// Removing.
 impl Evbuffer {
@@ -49,6 +49,7 @@ impl Evbuffer {
             self.len -= count;
             self.chain.drop_bytes(count);
             self.note_changed(count);
+            self.tell(0, count);
         } else {
             self.note_removed(count);
         }
@@ -134,7 +135,7 @@ impl Evbuffer {
     /// A node that lies across the border is shared by the two buffers.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front of this buffer or the end of `dst` is frozen, [`Error::Overflow`] or
+    /// [`Error::Frozen`] when the front of this buffer or the end of `dst` is frozen, [`Error::Overflow`], [`Error::Limit`] or
     /// [`Error::OutOfMemory`]; both are then as they were.
     ///
     /// # Examples
@@ -165,8 +166,7 @@ impl Evbuffer {
         dst.chain.reserve(nodes)?;
         self.move_part(dst, count)?;
         dst.has_files |= self.has_files;
-        self.note_removed(count);
-        dst.note_added(count);
+        Evbuffer::note_moved(self, dst, count);
         Ok(count)
     }
 
@@ -218,6 +218,57 @@ impl Evbuffer {
         let mut front = Evbuffer::new();
         self.remove_buffer(&mut front, count)?;
         Ok(front)
+    }
+
+    /// Removes what stands behind the first `at` bytes and returns it as a buffer of its own, without copying it.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] when there are fewer, [`Error::Frozen`] when the back is frozen and there is something to remove, and
+    /// [`Error::OutOfMemory`]; nothing is removed then.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// buf.add(b"front and back")?;
+    /// let mut back = buf.split_off(5)?;
+    /// assert_eq!((buf.pullup(5)?, back.pullup(9)?), (&b"front"[..], &b" and back"[..]));
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    pub fn split_off(&mut self, at: usize) -> Result<Evbuffer> {
+        let count = self.len.checked_sub(at).ok_or(Error::OutOfRange)?;
+        let mut back = Evbuffer::new();
+        if count == 0 {
+            return Ok(back);
+        }
+        if self.frozen_back {
+            return Err(Error::Frozen);
+        }
+        back.chain.reserve(self.chain.count())?;
+        self.release_reserved();
+        self.move_back_part(&mut back, count)?;
+        back.has_files = self.has_files;
+        back.account_added(count);
+        self.note_removed(count);
+        Ok(back)
+    }
+
+    /// Moves the nodes of the last `count` bytes, and part of one, to the front of `back`, which has room for them.
+    fn move_back_part(&mut self, back: &mut Evbuffer, count: usize) -> Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let node = match self.chain.back_mut() {
+                Some(node) if left < node.len() => {
+                    // The tailroom goes with the later half.
+                    let front = node.split_front(node.len() - left);
+                    Some(std::mem::replace(node, front))
+                }
+                _ => self.chain.pop_back(),
+            };
+            let Some(node) = node else { break };
+            left -= node.len();
+            back.chain.push_front(node)?;
+        }
+        Ok(())
     }
 }
 

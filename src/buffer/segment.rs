@@ -41,6 +41,7 @@ use crate::{Error, Result, sys};
 /// (`File::try_clone`). A length "to the end" is the size of the file minus the offset, where libevent takes the whole
 /// size. `EVBUF_FS_DISABLE_LOCKING` has no counterpart: a segment has no lock.
 #[doc(alias = "evbuffer_file_segment")]
+#[doc(alias = "evbuffer_file_segment_free")]
 #[derive(Clone)]
 pub struct FileSegment(Arc<Inner>);
 
@@ -56,6 +57,7 @@ struct Inner {
 }
 
 /// How a [`FileSegment`] may reach its bytes.
+#[doc(alias = "EVBUF_FS_DISABLE_LOCKING")]
 #[derive(Default)]
 pub struct FileSegmentOptions {
     no_sendfile: bool,
@@ -71,6 +73,7 @@ impl FileSegment {
     /// end, [`Error::ShortFile`] when the file does not have `len` bytes there, [`Error::Overflow`] when the range
     /// ends beyond what a file offset can say, [`Error::Io`] when the file cannot be examined.
     #[doc(alias = "evbuffer_file_segment_new")]
+    #[doc(alias = "EVBUF_FS_CLOSE_ON_FREE")]
     pub fn new(file: impl Into<OwnedFd>, offset: u64, len: Option<u64>) -> Result<FileSegment> {
         FileSegment::options().open(file, offset, len)
     }
@@ -191,6 +194,7 @@ impl FileSegmentOptions {
 
     /// Runs `cleanup` when the last reference to the segment is gone, just before the file is closed.
     #[doc(alias = "evbuffer_file_segment_add_cleanup_cb")]
+    #[doc(alias = "evbuffer_file_segment_cleanup_cb")]
     #[must_use]
     pub fn cleanup(mut self, cleanup: impl FnOnce() + Send + Sync + 'static) -> Self {
         self.cleanup = Some(Box::new(cleanup));

@@ -15,7 +15,7 @@ impl Evbuffer {
     /// Makes sure that the next `count` bytes that are added fit without an allocation, contiguously.
     ///
     /// # Errors
-    /// [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was. A frozen end does not matter.
+    /// [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was. A frozen end does not matter.
     ///
     /// # Examples
     /// ```
@@ -39,7 +39,7 @@ impl Evbuffer {
     /// [`Reservation::commit`], and not before.
     ///
     /// # Errors
-    /// [`Error::Frozen`], [`Error::Overflow`] or [`Error::OutOfMemory`]; the buffer is then as it was.
+    /// [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -65,7 +65,8 @@ impl Evbuffer {
             self.expand(count)?;
             self.tail_mut(count);
         }
-        Ok(Reservation { buffer: self })
+        let most = self.room();
+        Ok(Reservation { buffer: self, most, written: 0 })
     }
 }
 
@@ -77,6 +78,10 @@ impl Evbuffer {
 pub struct Reservation<'a> {
     /// Its last node is a chunk that has shown its tailroom.
     buffer: &'a mut Evbuffer,
+    /// As much as the buffer's limit still allows.
+    most: usize,
+    /// How far the space was filled through [`bytes::BufMut`].
+    written: usize,
 }
 
 impl Reservation<'_> {
@@ -91,13 +96,62 @@ impl Reservation<'_> {
             return Ok(());
         }
         match self.buffer.chain.back_mut() {
-            Some(Node::Chunk(run)) if count <= run.spare_shown().len() => run.commit(count),
+            Some(Node::Chunk(run)) if count <= run.spare_shown().len().min(self.most) => run.commit(count),
             _ => return Err(Error::OutOfRange),
         }
         self.buffer.note_added(count);
         // What the drop would give up is in use now.
         std::mem::forget(self);
         Ok(())
+    }
+
+    /// Adds what was put into the space through [`bytes::BufMut`], and returns how much that was.
+    ///
+    /// A reservation is a `BufMut` of fixed size, like a `&mut [u8]`: putting more into it than is left panics, as that trait says.
+    ///
+    /// # Errors
+    /// None now; as [`commit`](Self::commit).
+    ///
+    /// # Examples
+    /// ```
+    /// use bytes::BufMut;
+    ///
+    /// let mut buf = zerovent::Evbuffer::new();
+    /// let mut space = buf.reserve(16)?;
+    /// space.put_u16(5);
+    /// space.put_slice(b"hello");
+    /// assert_eq!(space.commit_written()?, 7);
+    /// assert_eq!(buf.pullup(7)?, b"\x00\x05hello");
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    pub fn commit_written(self) -> Result<usize> {
+        let count = self.written;
+        self.commit(count)?;
+        Ok(count)
+    }
+
+    /// The space behind what was written through `BufMut`.
+    pub(super) fn unwritten(&mut self) -> &mut [u8] {
+        let written = self.written;
+        &mut self[written..]
+    }
+
+    /// How much that is.
+    pub(super) fn unwritten_len(&self) -> usize {
+        self.len() - self.written
+    }
+
+    /// Counts `count` bytes more as written.
+    ///
+    /// # Panics
+    /// When that is more than is left.
+    pub(super) fn advance_written(&mut self, count: usize) {
+        assert!(
+            count <= self.unwritten_len(),
+            "an advance of {count} in a space of {}",
+            self.unwritten_len()
+        );
+        self.written += count;
     }
 }
 
@@ -106,17 +160,20 @@ impl Deref for Reservation<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match self.buffer.chain.back() {
+        let shown = match self.buffer.chain.back() {
             Some(Node::Chunk(run)) => run.spare_shown(),
             _ => &[],
-        }
+        };
+        &shown[..shown.len().min(self.most)]
     }
 }
 
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.buffer.tail_mut(0)
+        let shown = self.buffer.tail_mut(0);
+        let len = shown.len().min(self.most);
+        &mut shown[..len]
     }
 }
 

@@ -428,7 +428,7 @@ impl Bufferevent {
         let rare = self.rare();
         let high = rare.marks.read_high;
         let room = if high == 0 { usize::MAX } else { high.saturating_sub(self.input.len()) };
-        room.min(rare.max_single_read)
+        room.min(rare.max_single_read).min(self.input.room())
     }
 
     /// Whether writing is something this bufferevent waits for; connecting is.

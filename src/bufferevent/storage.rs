@@ -20,14 +20,12 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Stored {
     buffer: Option<Box<Evbuffer>>,
-    /// Where the count of changes goes on when there is a buffer again.
-    edits: u32,
     frozen: End,
 }
 
 impl Stored {
     pub(super) const fn new(frozen: End) -> Self {
-        Stored { buffer: None, edits: 0, frozen }
+        Stored { buffer: None, frozen }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -38,12 +36,17 @@ impl Stored {
         self.len() == 0
     }
 
+    /// How many bytes may still be added.
+    pub(super) fn room(&self) -> usize {
+        self.buffer.as_ref().map_or(usize::MAX, |buffer| buffer.room())
+    }
+
     /// The buffer, taken from the stock if there was none.
     pub(super) fn get(&mut self) -> &mut Evbuffer {
-        let (frozen, edits) = (self.frozen, self.edits);
+        let frozen = self.frozen;
         self.buffer.get_or_insert_with(|| {
             let mut buffer = from_stock();
-            buffer.begin_use(frozen, edits);
+            buffer.begin_use(frozen);
             buffer
         })
     }
@@ -60,7 +63,7 @@ impl Stored {
     /// Drops the content.
     pub(super) fn clear(&mut self) {
         if let Some(mut buffer) = self.buffer.take() {
-            self.edits = buffer.end_use();
+            buffer.end_use();
             into_stock(buffer);
         }
     }

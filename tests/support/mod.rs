@@ -6,6 +6,7 @@
 )]
 
 pub mod alloc;
+pub mod cases;
 pub mod events;
 #[cfg(feature = "http")]
 pub mod http;

@@ -2,14 +2,24 @@
 //! and compares them after every step. The drivers are elsewhere: random bytes, proptest, and the fuzzer, which all
 //! feed [`run_bytes`].
 
-use std::collections::VecDeque;
+#[path = "model_more.rs"]
+mod more;
+#[path = "model_ops.rs"]
+mod ops;
+#[path = "model_pair.rs"]
+mod pair;
+
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use zerovent::buffer::{End, Eol, FileSegment, Position, Runs, WriteStrategy};
+pub use ops::Op;
+use ops::Source;
+use pair::{Logs, Pair, Refusal};
+use zerovent::buffer::{ChunkPool, End, Eol, FileSegment, Position, Runs, WriteStrategy};
 use zerovent::{Error, Evbuffer, Result};
 
 /// Buffers in play: enough for moves and shares to go in circles.
@@ -19,157 +29,30 @@ pub const LEN_MAX: usize = 24 * 1024;
 /// Bytes in the file that file nodes come from.
 pub const FILE_LEN: usize = 9000;
 
-/// One operation. Buffers are numbered, counts may be larger than what is there.
-#[derive(Debug, Clone, Copy)]
-pub enum Op {
-    Add { buf: usize, len: usize },
-    AddReference { buf: usize, len: usize },
-    AddOwned { buf: usize, len: usize },
-    AddFile { buf: usize, offset: usize, len: usize },
-    AddBuffer { dst: usize, src: usize },
-    ShareBuffer { dst: usize, src: usize },
-    Prepend { buf: usize, len: usize },
-    PrependBuffer { dst: usize, src: usize },
-    Drain { buf: usize, count: usize },
-    Remove { buf: usize, count: usize },
-    RemoveBytes { buf: usize, count: usize },
-    RemoveBuffer { dst: usize, src: usize, count: usize },
-    SplitTo { buf: usize, count: usize },
-    CopyOut { buf: usize, from: usize, count: usize },
-    Pullup { buf: usize, count: usize },
-    PullupMut { buf: usize, count: usize },
-    Expand { buf: usize, count: usize },
-    Reserve { buf: usize, count: usize, commit: usize },
-    Peek { buf: usize, from: usize, count: usize },
-    Search { buf: usize, from: usize, len: usize, start: usize, end: usize },
-    SearchEol { buf: usize, start: usize, eol: Eol },
-    ReadLine { buf: usize, eol: Eol },
-    Line { buf: usize, eol: Eol, keep: bool },
-    Freeze { buf: usize, end: End, frozen: bool },
-    Mark { buf: usize, offset: usize },
-    UseMark { count: usize },
-    Write { buf: usize, limit: usize },
-    Read { buf: usize, len: usize, max: usize },
-    Replace { buf: usize },
-    LetGo,
-    Splice { buf: usize, len: usize, max: usize },
+/// Runs a call with its `nth` allocation failing, and says whether it came to that.
+pub type Faults = fn(nth: usize, call: &mut dyn FnMut()) -> bool;
+
+thread_local! {
+    /// Whether the last guarded call may say that it ran out of memory.
+    static SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Where operations come from: bytes, and zeros when they have run out.
-struct Source<'a> {
-    bytes: &'a [u8],
+/// The memory the next call gets.
+struct Memory {
+    faults: Option<Faults>,
+    fail_at: usize,
 }
 
-impl Source<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((&first, rest)) = self.bytes.split_first() else { return 0 };
-        self.bytes = rest;
-        first
-    }
-
-    fn buffer(&mut self) -> usize {
-        usize::from(self.byte()) % BUFFERS
-    }
-
-    fn wide(&mut self) -> usize {
-        usize::from(u16::from_le_bytes([self.byte(), self.byte()]))
-    }
-
-    /// A length of data: mostly small, often next to a size class, rarely more than a chunk.
-    fn len(&mut self) -> usize {
-        const EDGES: [usize; 8] = [96, 224, 480, 992, 2016, 4096, 8192, 65536];
-        match self.byte() {
-            small @ 0..=179 => usize::from(small) % 90,
-            180..=239 => self.wide() % 3000,
-            edge @ 240..=253 => EDGES[usize::from(edge) % 7] - 1 + self.buffer(),
-            _ => EDGES[7] - 1 + self.buffer(),
-        }
-    }
-
-    /// A count that an operation is asked for: as a length, or absurd.
-    fn count(&mut self) -> usize {
-        match self.byte() {
-            0..=3 => usize::MAX - usize::from(self.byte() & 1),
-            _ => self.len(),
-        }
-    }
-
-    fn eol(&mut self) -> Eol {
-        [Eol::Any, Eol::Crlf, Eol::CrlfStrict, Eol::Lf, Eol::Nul][usize::from(self.byte()) % 5]
-    }
-
-    fn op(&mut self) -> Op {
-        let code = self.byte() % 43;
-        let buf = self.buffer();
-        let (dst, src) = (buf, (buf + 1 + usize::from(self.byte() % 2)) % BUFFERS);
-        match code {
-            0..=4 => Op::Add { buf, len: self.len() },
-            5 | 6 => Op::AddReference { buf, len: self.len() },
-            7 => Op::AddOwned { buf, len: self.len() },
-            8 | 9 => Op::AddFile { buf, offset: self.wide() % (FILE_LEN + 9), len: self.len() },
-            10 | 11 => Op::AddBuffer { dst, src },
-            12 => Op::ShareBuffer { dst, src },
-            13 | 14 => Op::Prepend { buf, len: self.len() },
-            15 => Op::PrependBuffer { dst, src },
-            16 | 17 => Op::Drain { buf, count: self.count() },
-            18 | 19 => Op::Remove { buf, count: self.len() },
-            20 => Op::RemoveBytes { buf, count: self.count() },
-            21 | 22 => Op::RemoveBuffer { dst, src, count: self.count() },
-            23 => Op::SplitTo { buf, count: self.count() },
-            24 => Op::CopyOut { buf, from: self.len(), count: self.len() },
-            25 | 26 => Op::Pullup { buf, count: self.count() },
-            27 => Op::PullupMut { buf, count: self.len() },
-            28 => Op::Expand { buf, count: self.count() },
-            29 => Op::Reserve { buf, count: self.count(), commit: self.count() },
-            30 => Op::Peek { buf, from: self.len(), count: self.count() },
-            31 => Op::Search { buf, from: self.len(), len: self.len(), start: self.len(), end: self.count() },
-            32 => Op::SearchEol { buf, start: self.len(), eol: self.eol() },
-            33 => Op::ReadLine { buf, eol: self.eol() },
-            34 => Op::Line { buf, eol: self.eol(), keep: self.byte().is_multiple_of(4) },
-            35 => {
-                let end = if self.byte().is_multiple_of(2) { End::Front } else { End::Back };
-                Op::Freeze { buf, end, frozen: self.byte().is_multiple_of(4) }
-            }
-            36 => Op::Mark { buf, offset: self.len() },
-            37 => Op::UseMark { count: self.count() },
-            38 if src == 0 => Op::Read { buf, len: self.len(), max: self.count() },
-            38 => Op::Write { buf, limit: self.count() },
-            39 if dst == 0 => Op::Replace { buf },
-            39 => Op::LetGo,
-            _ => Op::Splice { buf, len: self.len(), max: self.count() },
-        }
-    }
-}
-
-/// One buffer, and what it should hold.
-#[derive(Default)]
-struct Pair {
-    real: Evbuffer,
-    model: VecDeque<u8>,
-    frozen_front: bool,
-    frozen_back: bool,
-    edits: u64,
-}
-
-impl Pair {
-    fn contents(&mut self) -> &[u8] {
-        self.model.make_contiguous()
-    }
-
-    fn append(&mut self, data: &[u8]) {
-        self.model.extend(data);
-        self.edits += u64::from(!data.is_empty());
-    }
-
-    fn prepend(&mut self, data: &[u8]) {
-        data.iter().rev().for_each(|&byte| self.model.push_front(byte));
-        self.edits += u64::from(!data.is_empty());
-    }
-
-    fn take(&mut self, count: usize) -> Vec<u8> {
-        let count = count.min(self.model.len());
-        self.edits += u64::from(count > 0);
-        self.model.drain(..count).collect()
+impl Memory {
+    /// Makes one call, which runs out of memory if that is what the next one shall do.
+    fn call<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let nth = std::mem::take(&mut self.fail_at);
+        let Some(faults) = self.faults.filter(|_| nth > 0) else { return call() };
+        // Storage that lies in stock would have to be used up first.
+        ChunkPool::trim(0);
+        let (mut call, mut result) = (Some(call), None);
+        SHORT.set(faults(nth, &mut || result = call.take().map(|call| call())));
+        result.expect("it was called")
     }
 }
 
@@ -179,7 +62,10 @@ pub struct Machine {
     /// Bytes taken out without copying, with what they must go on saying.
     held: Vec<(Bytes, Vec<u8>)>,
     mark: Option<(usize, Position, usize, u64)>,
+    memory: Memory,
+    logs: Logs,
     segment: FileSegment,
+    segments_gone: Arc<AtomicUsize>,
     file: Vec<u8>,
     sockets: (UnixStream, UnixStream),
     state: u32,
@@ -199,7 +85,12 @@ pub fn ops(bytes: &[u8]) -> impl Iterator<Item = Op> {
 
 /// Runs the operations that `bytes` say, and panics at the first difference; returns how many there were.
 pub fn run_bytes(bytes: &[u8]) -> usize {
-    let mut machine = Machine::new();
+    run_bytes_with(bytes, None)
+}
+
+/// The same with an allocator that can be made to fail.
+pub fn run_bytes_with(bytes: &[u8], faults: Option<Faults>) -> usize {
+    let mut machine = Machine::new(faults);
     let mut count = 0;
     for op in ops(bytes) {
         machine.step(op);
@@ -210,18 +101,27 @@ pub fn run_bytes(bytes: &[u8]) -> usize {
 }
 
 impl Machine {
-    fn new() -> Machine {
+    fn new(faults: Option<Faults>) -> Machine {
         let mut state = 1;
         let file = text(&mut state, FILE_LEN);
         let mut disk = tempfile::tempfile().expect("a temporary file");
         disk.write_all(&file).expect("room for it");
         let sockets = UnixStream::pair().expect("a pair of sockets");
         sockets.0.set_nonblocking(true).expect("non-blocking");
+        let (logs, segments_gone) = (Logs::new(), Arc::new(AtomicUsize::new(0)));
+        let gone = Arc::clone(&segments_gone);
+        let note = move || {
+            gone.fetch_add(1, Ordering::Relaxed);
+        };
+        let segment = FileSegment::options().cleanup(note).open(disk, 0, None).expect("a segment");
         Machine {
-            pairs: Default::default(),
+            pairs: std::array::from_fn(|_| Pair::new(&logs)),
             held: Vec::new(),
             mark: None,
-            segment: FileSegment::new(disk, 0, None).expect("a segment"),
+            memory: Memory { faults, fail_at: 0 },
+            logs,
+            segment,
+            segments_gone,
             file,
             sockets,
             state,
@@ -242,8 +142,13 @@ impl Machine {
                 pair.take(LEN_MAX);
             }
         }
+        if self.unseen > 0 {
+            // Reading a pipe in hands its bytes to `Bytes`, whose own allocations abort when they fail.
+            self.memory.fail_at = 0;
+        }
         self.unseen = self.unseen.saturating_sub(1);
         self.apply(op);
+        self.logs.compare(op);
         for index in 0..BUFFERS {
             self.compare(index, op);
         }
@@ -262,9 +167,13 @@ impl Machine {
 
     /// Drops everything; then every owner must have been cleaned up.
     fn finish(self) {
-        let Machine { pairs, held, owners, cleanups, .. } = self;
+        let Machine { pairs, held, owners, cleanups, logs, segment, segments_gone, .. } = self;
         drop((pairs, held));
+        logs.compare("dropping, which is told to nobody");
         assert_eq!(cleanups.load(Ordering::Relaxed), owners, "every clean-up ran exactly once");
+        assert_eq!(segments_gone.load(Ordering::Relaxed), 0, "a segment that is still held was cleaned up");
+        drop(segment);
+        assert_eq!(segments_gone.load(Ordering::Relaxed), 1, "the last reference runs the clean-up");
     }
 
     fn compare(&mut self, index: usize, op: Op) {
@@ -291,12 +200,12 @@ impl Machine {
     fn data(&mut self, len: usize) -> Vec<u8> {
         text(&mut self.state, len)
     }
+}
 
-    /// Two different buffers.
-    fn two(&mut self, a: usize, b: usize) -> (&mut Pair, &mut Pair) {
-        let [first, second] = self.pairs.get_disjoint_mut([a, b]).expect("two different buffers");
-        (first, second)
-    }
+/// Two different buffers.
+fn two(pairs: &mut [Pair; BUFFERS], a: usize, b: usize) -> (&mut Pair, &mut Pair) {
+    let [first, second] = pairs.get_disjoint_mut([a, b]).expect("two different buffers");
+    (first, second)
 }
 
 /// Checks that the runs, one after the other, say `expected`.
@@ -309,14 +218,21 @@ fn assert_runs(runs: Runs<'_>, expected: &[u8], op: Op) {
     assert!(rest.is_empty(), "runs are missing after {op:?}");
 }
 
-/// Checks that a call was refused because an end is frozen exactly when it should have been.
-fn permitted<T>(result: Result<T>, frozen: bool) -> Option<T> {
-    match result {
-        Err(Error::Frozen) if frozen => None,
-        Err(error) => panic!("refused without a reason: {error}"),
-        Ok(_) if frozen => panic!("a frozen end was changed"),
-        Ok(value) => Some(value),
+/// Checks that a call was refused exactly when and why it should have been, or because memory was short.
+fn permitted<T>(result: Result<T>, refusal: Option<Refusal>) -> Option<T> {
+    let short = SHORT.take();
+    match (result, refusal) {
+        (Err(Error::Frozen), Some(Refusal::Frozen)) | (Err(Error::Limit), Some(Refusal::Limit)) => None,
+        (Err(Error::OutOfMemory), _) if short => None,
+        (Err(error), _) => panic!("refused with {error} instead of {refusal:?}"),
+        (Ok(_), Some(refusal)) => panic!("not refused: {refusal:?}"),
+        (Ok(value), None) => Some(value),
     }
+}
+
+/// The refusal of whatever takes something from a frozen front.
+fn frozen(is_frozen: bool) -> Option<Refusal> {
+    is_frozen.then_some(Refusal::Frozen)
 }
 
 /// Reproducible text of few different bytes, with all line ends in it.
@@ -341,7 +257,8 @@ impl Machine {
             Op::Prepend { buf, len } => {
                 let data = self.data(len);
                 let pair = &mut self.pairs[buf];
-                if permitted(pair.real.prepend(&data), pair.frozen_front).is_some() {
+                let result = self.memory.call(|| pair.real.prepend(&data));
+                if permitted(result, pair.refuses_front(len)).is_some() {
                     pair.prepend(&data);
                 }
             }
@@ -360,12 +277,19 @@ impl Machine {
             Op::Write { buf, limit } => self.write(buf, limit),
             Op::Read { buf, len, max } => self.read(buf, len, max),
             Op::Replace { buf } => {
-                // A position cannot tell one buffer from another, so the mark goes with its buffer.
-                self.mark = self.mark.filter(|mark| mark.0 != buf);
-                self.pairs[buf] = Pair::default();
+                let edits = self.pairs[buf].edits + 1;
+                self.pairs[buf] = Pair::new(&self.logs);
+                self.pairs[buf].edits = edits;
             }
             Op::LetGo => self.held.clear(),
+            Op::AddFmt { .. } | Op::AddIoSlices { .. } | Op::AddReferenceRange { .. } => self.add_pieces(op),
+            Op::SplitOff { buf, at } => self.split_off(buf, at),
+            Op::ReserveMany { buf, count, max, commit } => self.reserve_many(buf, count, max, commit),
+            Op::Lines { buf, eol } => self.lines(buf, eol),
+            Op::Reader { buf, len, take, keep } => self.lend_reader(buf, len, take, keep),
+            Op::FailNext { nth } => self.memory.fail_at = nth,
             Op::Splice { buf, len, max } => self.splice(buf, len, max),
+            _ => self.watch(op),
         }
     }
 
@@ -376,11 +300,17 @@ impl Machine {
         let data = self.data(len);
         let copy = data.clone();
         let pair = &mut self.pairs[buf];
+        let refusal = pair.refuses_back(len);
         let result = match op {
-            Op::Add { .. } => pair.real.add(&data),
+            Op::Add { .. } => self.memory.call(|| pair.real.add(&data)),
+            // Sharing a vector allocates inside `Bytes`, which does not survive a failure; sharing an owner does not.
+            Op::AddReference { .. } if self.memory.faults.is_some() => {
+                let owner = Bytes::from_owner(copy);
+                self.memory.call(|| pair.real.add_reference(owner))
+            }
             Op::AddReference { .. } => pair.real.add_reference(copy),
             _ => {
-                self.owners += usize::from(!pair.frozen_back);
+                self.owners += usize::from(refusal.is_none());
                 let cleanups = Arc::clone(&self.cleanups);
                 let note = move |owner: Vec<u8>| {
                     assert_eq!(owner.len(), len, "the owner comes back whole");
@@ -389,7 +319,7 @@ impl Machine {
                 pair.real.add_reference_with_cleanup(copy, note)
             }
         };
-        if permitted(result, pair.frozen_back).is_some() {
+        if permitted(result, refusal).is_some() {
             pair.append(&data);
         }
     }
@@ -397,11 +327,13 @@ impl Machine {
     fn add_file(&mut self, op: Op) {
         let Op::AddFile { buf, offset, len } = op else { unreachable!("{op:?}") };
         let pair = &mut self.pairs[buf];
-        let result = pair.real.add_file_segment(&self.segment, offset as u64, Some(len as u64));
+        let segment = &self.segment;
+        let result =
+            self.memory.call(|| pair.real.add_file_segment(segment, offset as u64, Some(len as u64)));
         match self.file.get(offset..offset.saturating_add(len)) {
             None => assert!(matches!(result, Err(Error::OutOfRange)), "{op:?}"),
             Some(part) => {
-                if permitted(result, pair.frozen_back).is_some() {
+                if permitted(result, pair.refuses_back(len)).is_some() {
                     pair.append(part);
                 }
             }
@@ -413,14 +345,20 @@ impl Machine {
         else {
             unreachable!("{op:?}")
         };
-        let (dst, src) = self.two(dst, src);
-        let some = !src.model.is_empty();
-        let (result, frozen) = match op {
-            Op::AddBuffer { .. } => (dst.real.add_buffer(&mut src.real), dst.frozen_back || src.frozen_front),
-            Op::ShareBuffer { .. } => (dst.real.add_buffer_reference(&src.real), dst.frozen_back),
-            _ => (dst.real.prepend_buffer(&mut src.real), dst.frozen_front || src.frozen_front),
-        };
-        if permitted(result, frozen && some).is_none() {
+        let (dst, src) = two(&mut self.pairs, dst, src);
+        let count = src.model.len();
+        let (result, refusal) = self.memory.call(|| match op {
+            Op::AddBuffer { .. } => {
+                let is_frozen = dst.frozen_back || src.frozen_front;
+                (dst.real.add_buffer(&mut src.real), dst.refuses(is_frozen, count))
+            }
+            Op::ShareBuffer { .. } => (dst.real.add_buffer_reference(&src.real), dst.refuses_back(count)),
+            _ => {
+                let is_frozen = dst.frozen_front || src.frozen_front;
+                (dst.real.prepend_buffer(&mut src.real), dst.refuses(is_frozen, count))
+            }
+        });
+        if permitted(result, refusal.filter(|_| count > 0)).is_none() {
             return;
         }
         match op {
@@ -431,11 +369,11 @@ impl Machine {
     }
 
     fn remove_buffer(&mut self, dst: usize, src: usize, count: usize) {
-        let (dst, src) = self.two(dst, src);
+        let (dst, src) = two(&mut self.pairs, dst, src);
         let expected = count.min(src.model.len());
-        let frozen = expected > 0 && (dst.frozen_back || src.frozen_front);
-        let result = src.real.remove_buffer(&mut dst.real, count);
-        if let Some(moved) = permitted(result, frozen) {
+        let refusal = dst.refuses(dst.frozen_back || src.frozen_front, expected).filter(|_| expected > 0);
+        let result = self.memory.call(|| src.real.remove_buffer(&mut dst.real, count));
+        if let Some(moved) = permitted(result, refusal) {
             assert_eq!(moved, expected, "moved");
             dst.append(&src.take(count));
         }
@@ -457,18 +395,18 @@ impl Machine {
             assert!(matches!(pair.real.split_to(count), Err(Error::OutOfRange)));
             return;
         }
-        let frozen = pair.frozen_front && count > 0 && there > 0;
+        let refusal = frozen(pair.frozen_front && count > 0 && there > 0);
         let taken = match op {
-            Op::Drain { .. } => permitted(pair.real.drain(count), frozen).map(|()| None),
+            Op::Drain { .. } => permitted(pair.real.drain(count), refusal).map(|()| None),
             Op::Remove { .. } => {
                 let mut target = vec![0; count];
-                permitted(pair.real.remove(&mut target), frozen).map(|count| Some(target[..count].to_vec()))
+                permitted(pair.real.remove(&mut target), refusal).map(|count| Some(target[..count].to_vec()))
             }
-            Op::RemoveBytes { .. } => permitted(pair.real.remove_bytes(count), frozen).map(|bytes| {
+            Op::RemoveBytes { .. } => permitted(pair.real.remove_bytes(count), refusal).map(|bytes| {
                 self.held.push((bytes.clone(), bytes.to_vec()));
                 Some(bytes.to_vec())
             }),
-            _ => permitted(pair.real.split_to(count), frozen)
+            _ => permitted(self.memory.call(|| pair.real.split_to(count)), refusal)
                 .map(|mut front| Some(front.pullup(front.len()).expect("its own length").to_vec())),
         };
         let Some(taken) = taken else { return };
@@ -478,22 +416,29 @@ impl Machine {
 
     fn space(&mut self, op: Op) {
         match op {
-            Op::Expand { buf, count } => match self.pairs[buf].real.expand(count) {
-                Ok(()) => assert!(count < 1 << 40),
-                Err(error) => assert!(count > 1 << 40, "{error}"),
-            },
+            Op::Expand { buf, count } => {
+                let pair = &mut self.pairs[buf];
+                let result = self.memory.call(|| pair.real.expand(count));
+                if count > 1 << 40 {
+                    assert!(matches!(result, Err(Error::Overflow)));
+                } else {
+                    permitted(result, pair.refuses(false, count));
+                }
+            }
             Op::Reserve { buf, count, commit } => self.reserve(buf, count, commit),
             Op::Pullup { buf, count } => {
                 let pair = &mut self.pairs[buf];
-                match pair.real.pullup(count) {
+                match self.memory.call(|| pair.real.pullup(count)) {
                     Ok(bytes) => assert!(bytes == &pair.model.make_contiguous()[..count], "pullup"),
+                    Err(Error::OutOfMemory) => assert!(SHORT.take()),
                     Err(error) => assert!(count > pair.model.len(), "{error}"),
                 }
             }
             Op::PullupMut { buf, count } => {
                 let pair = &mut self.pairs[buf];
                 let count = count.min(pair.model.len());
-                let bytes = pair.real.pullup_mut(count).expect("not more than there is");
+                let result = self.memory.call(|| pair.real.pullup_mut(count));
+                let Some(bytes) = permitted(result, None) else { return };
                 bytes.iter_mut().for_each(|byte| *byte = byte.rotate_left(1));
                 pair.model.iter_mut().take(count).for_each(|byte| *byte = byte.rotate_left(1));
                 pair.edits += u64::from(count > 0);
@@ -506,12 +451,14 @@ impl Machine {
         let data = self.data(commit.min(70_000));
         let pair = &mut self.pairs[buf];
         let absurd = count > 1 << 40;
-        let mut space = match pair.real.reserve(count) {
-            Ok(space) => space,
-            Err(Error::Frozen) => return assert!(pair.frozen_back),
-            Err(error) => return assert!(absurd, "{error}"),
-        };
-        assert!(!pair.frozen_back && !absurd && space.len() >= count);
+        let refusal = pair.refuses_back(if absurd { 0 } else { count });
+        let room = pair.room();
+        let result = self.memory.call(|| pair.real.reserve(count));
+        if absurd && refusal.is_none() {
+            return assert!(matches!(result, Err(Error::Overflow)));
+        }
+        let Some(mut space) = permitted(result, refusal) else { return };
+        assert!(space.len() >= count && space.len() <= room);
         let fits = commit <= space.len();
         let part = commit.min(space.len()).min(data.len());
         space[..part].copy_from_slice(&data[..part]);
@@ -575,8 +522,9 @@ impl Machine {
     fn read_line(&mut self, buf: usize, eol: Eol) {
         let pair = &mut self.pairs[buf];
         let expected = naive_eol(pair.contents(), 0, eol);
-        let result = pair.real.read_line(eol);
-        let Some(line) = permitted(result, expected.is_some() && pair.frozen_front) else { return };
+        let result = self.memory.call(|| pair.real.read_line(eol));
+        let refusal = frozen(expected.is_some() && pair.frozen_front);
+        let Some(line) = permitted(result, refusal) else { return };
         let line_expected = expected.map(|(len, eol_len)| {
             let mut line = pair.take(len + eol_len);
             line.truncate(len);
@@ -588,8 +536,9 @@ impl Machine {
     fn lend_line(&mut self, buf: usize, eol: Eol, keep: bool) {
         let pair = &mut self.pairs[buf];
         let expected = naive_eol(pair.contents(), 0, eol);
-        let frozen = expected.is_some() && pair.frozen_front;
-        let Some(line) = permitted(pair.real.line(eol), frozen) else { return };
+        let refusal = frozen(expected.is_some() && pair.frozen_front);
+        let result = self.memory.call(|| pair.real.line(eol));
+        let Some(line) = permitted(result, refusal) else { return };
         assert_eq!(line.is_some(), expected.is_some());
         let (Some(line), Some((len, eol_len))) = (line, expected) else { return };
         assert!(line[..] == pair.model.make_contiguous()[..len], "line({eol:?})");
@@ -620,6 +569,10 @@ impl Machine {
 
     fn use_mark(&mut self, count: usize) {
         let Some((buf, place, offset, edits)) = self.mark else { return };
+        for (index, other) in self.pairs.iter().enumerate().filter(|(index, _)| *index != buf) {
+            let result = other.real.advance_position(place, 0);
+            assert!(matches!(result, Err(Error::Stale)), "a position of {buf} passes for one of {index}");
+        }
         let pair = &mut self.pairs[buf];
         let moved = pair.real.advance_position(place, count);
         match moved {
@@ -637,11 +590,11 @@ impl Machine {
 
     fn write(&mut self, buf: usize, limit: usize) {
         let pair = &mut self.pairs[buf];
-        let frozen = pair.frozen_front && limit > 0 && !pair.model.is_empty();
+        let refusal = frozen(pair.frozen_front && limit > 0 && !pair.model.is_empty());
         // Every file by sendfile, some from memory, or all of them.
         let strategy = WriteStrategy::new().read_files_up_to([0, 1000, FILE_LEN][limit % 3]);
-        let result = pair.real.write_with(&self.sockets.0, limit, strategy);
-        let Some(count) = permitted(result, frozen) else { return };
+        let result = self.memory.call(|| pair.real.write_with(&self.sockets.0, limit, strategy));
+        let Some(count) = permitted(result, refusal) else { return };
         assert!(count <= limit, "the limit binds");
         assert!(count > 0 || limit == 0 || pair.model.is_empty(), "an empty socket takes something");
         let mut arrived = vec![0; count];
@@ -650,12 +603,12 @@ impl Machine {
     }
 
     fn read(&mut self, buf: usize, len: usize, max: usize) {
-        self.receive(buf, len, max, |buffer, from| buffer.read_from(from, max));
+        self.receive(buf, len, max, |memory, buffer, from| memory.call(|| buffer.read_from(from, max)));
     }
 
     fn splice(&mut self, buf: usize, len: usize, max: usize) {
         self.unseen = len as u32 % 8;
-        self.receive(buf, len, max, |buffer, from| buffer.splice_from(from, max));
+        self.receive(buf, len, max, |_, buffer, from| buffer.splice_from(from, max));
     }
 
     /// Sends up to `len` bytes to a buffer that takes up to `max` of them with one `call`.
@@ -664,14 +617,18 @@ impl Machine {
         buf: usize,
         len: usize,
         max: usize,
-        call: impl FnOnce(&mut Evbuffer, &UnixStream) -> Result<usize>,
+        call: impl FnOnce(&mut Memory, &mut Evbuffer, &UnixStream) -> Result<usize>,
     ) {
         let data = self.data(len.clamp(1, 60_000));
         let pair = &mut self.pairs[buf];
         self.sockets.1.write_all(&data).expect("room in the socket");
-        let result = call(&mut pair.real, &self.sockets.0);
-        let count = permitted(result, pair.frozen_back && max > 0).unwrap_or(0);
-        assert!(count <= max && (count > 0 || max == 0 || pair.frozen_back), "one read brings something");
+        let refusal = pair.refuses_back(1).filter(|_| max > 0);
+        let room = pair.room();
+        let result = call(&mut self.memory, &mut pair.real, &self.sockets.0);
+        let read = permitted(result, refusal);
+        assert!(read.is_none_or(|count| count > 0 || max == 0), "one read brings something");
+        let count = read.unwrap_or(0);
+        assert!(count <= max && count <= room, "and not too much");
         pair.append(&data[..count]);
         let mut rest = vec![0; data.len() - count];
         (&self.sockets.0).read_exact(&mut rest).expect("the rest is still there");
@@ -680,7 +637,7 @@ impl Machine {
 }
 
 /// The first place of `needle`, the slow and obvious way.
-fn naive_find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub fn naive_find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     (0..=haystack.len().checked_sub(needle.len())?).find(|&at| haystack[at..].starts_with(needle))
 }
 

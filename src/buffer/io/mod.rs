@@ -109,8 +109,13 @@ impl Evbuffer {
             return Ok(0);
         }
         self.admit_removal()?;
+        self.batched(|buffer| buffer.write_pass(fd, limit, strategy))
+    }
+
+    /// [`write_to_at_most`](Self::write_to_at_most) while nobody is told of what leaves.
+    fn write_pass(&mut self, fd: BorrowedFd<'_>, limit: usize, strategy: WriteStrategy) -> Result<usize> {
         let before = self.len;
-        match self.flush_with(fd, limit, strategy) {
+        match self.flush_pass(fd, limit, strategy) {
             Ok(Flushed { bytes: 0, blocked: true }) => Err(Error::Io(io::ErrorKind::WouldBlock.into())),
             Ok(flushed) => Ok(flushed.bytes),
             Err(_) if self.len < before => Ok(before - self.len),
@@ -121,16 +126,16 @@ impl Evbuffer {
     /// Sends up to `limit` bytes in one pass, files by sendfile, whatever is frozen.
     ///
     /// # Errors
-    /// As [`flush_with`](Self::flush_with).
+    /// As [`flush_pass`](Self::flush_pass).
     pub(crate) fn flush_to(&mut self, fd: BorrowedFd<'_>, limit: usize) -> Result<Flushed> {
-        self.flush_with(fd, limit, WriteStrategy::SENDFILE)
+        self.batched(|buffer| buffer.flush_pass(fd, limit, WriteStrategy::SENDFILE))
     }
 
     /// Sends up to `limit` bytes in one pass, whatever is frozen.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::ShortFile`] or [`Error::OutOfMemory`]; what was sent before has left the buffer.
-    fn flush_with(&mut self, fd: BorrowedFd<'_>, limit: usize, strategy: WriteStrategy) -> Result<Flushed> {
+    fn flush_pass(&mut self, fd: BorrowedFd<'_>, limit: usize, strategy: WriteStrategy) -> Result<Flushed> {
         let mut sink = Sink::new(fd, strategy);
         let mut bytes = 0;
         while bytes < limit && self.len > 0 {

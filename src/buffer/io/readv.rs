@@ -82,9 +82,9 @@ impl Evbuffer {
         max: usize,
         space: &mut ReadSpace,
     ) -> io::Result<Filled> {
-        let max = max.min(CHUNK_MAX);
         debug_assert!(max > 0, "a read of nothing would look like the end of the stream");
-        self.admit(false, max)?;
+        self.admit(false, 1)?;
+        let max = max.min(CHUNK_MAX).min(self.room());
         // What cannot be undone after the call is done before it.
         self.chain.reserve(1)?;
         let room = space.prepare(max)?.spare(max);
@@ -103,11 +103,12 @@ impl Evbuffer {
 
 impl Evbuffer {
     /// Reads up to `max` bytes from a descriptor of any kind with one call and adds them; returns how many, 0 at the end of the
-    /// stream. One call brings at most what is free in the last chunk and 64 KiB more.
+    /// stream. One call brings at most what is free in the last chunk and 64 KiB more, and no more than the limit allows.
     ///
     /// # Errors
-    /// [`Error::Frozen`](crate::Error::Frozen) when the back is frozen, [`Error::Io`](crate::Error::Io) for what the call answered (`WouldBlock` included),
-    /// [`Error::Overflow`](crate::Error::Overflow) or [`Error::OutOfMemory`](crate::Error::OutOfMemory); the buffer is then as it was.
+    /// [`Error::Frozen`](crate::Error::Frozen) when the back is frozen, [`Error::Limit`](crate::Error::Limit) when the buffer is full,
+    /// [`Error::Io`](crate::Error::Io) for what the call answered (`WouldBlock` included), [`Error::Overflow`](crate::Error::Overflow) or
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory); the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -130,7 +131,7 @@ impl Evbuffer {
             return Ok(0);
         }
         self.admit(self.frozen_back, 1)?;
-        let max = max.min(crate::buffer::LEN_MAX - self.len);
+        let max = max.min(self.room());
         let tail = self.tailroom().min(max);
         let mut fresh = None;
         if max > tail {

@@ -5,9 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::{Sink, Step, is_unsupported};
+use crate::buffer::Evbuffer;
 use crate::buffer::node::Node;
 use crate::buffer::pipe::{Pipe, PipeRange, Spliced};
-use crate::buffer::{Evbuffer, LEN_MAX};
 use crate::{Error, Result, sys};
 
 /// Receiving without looking.
@@ -75,7 +75,7 @@ impl Evbuffer {
     /// What the call answered, `WouldBlock` included (also [`is_refusal`]), or `OutOfMemory`; the buffer is then as it was.
     pub(crate) fn splice_into_buffer(&mut self, fd: BorrowedFd<'_>, max: usize) -> io::Result<Option<usize>> {
         self.admit(false, 1)?;
-        let max = max.min(LEN_MAX - self.len);
+        let max = max.min(self.room());
         if let Some(Node::Pipe(range)) = self.chain.back_mut() {
             match range.extend(fd, max) {
                 // Full, or nothing to take: only an empty pipe can tell.

@@ -129,13 +129,15 @@ impl ZeroCopyWriter {
             return Ok(0);
         }
         buf.admit_removal()?;
-        let before = buf.len;
-        let result = self.write_pass(buf, limit);
-        match result {
-            Ok(()) if buf.len == before => Err(Error::Io(io::ErrorKind::WouldBlock.into())),
-            Err(error) if buf.len == before => Err(error),
-            _ => Ok(before - buf.len),
-        }
+        // One change, however many calls it takes: a callback in their midst could add to what is being sent.
+        buf.batched(|buf| {
+            let before = buf.len;
+            match self.write_pass(buf, limit) {
+                Ok(()) if buf.len == before => Err(Error::Io(io::ErrorKind::WouldBlock.into())),
+                Err(error) if buf.len == before => Err(error),
+                _ => Ok(before - buf.len),
+            }
+        })
     }
 
     fn write_pass(&mut self, buf: &mut Evbuffer, limit: usize) -> Result<()> {

@@ -1,0 +1,10 @@
+//! Feeds the fuzzer's bytes to the segment cases of the tests, which also replay the corpus.
+#![no_main]
+#![allow(dead_code, reason = "each target uses its own part of the support code")]
+
+#[path = "../../tests/support/cases.rs"]
+mod cases;
+#[path = "../../tests/support/model.rs"]
+mod model;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cases::segment(bytes));
