@@ -54,7 +54,7 @@ fn random_options(base: &mut Base) -> Options {
 
 /// Small shares and low marks, on some: the rarely walked ways of the engine.
 fn make_difficult(base: &mut Base, id: BuffereventId) {
-    let (read, write, high) = (1 + random(base, 3000), 1 + random(base, 3000), 1 + random(base, 5000));
+    let (read, write, high) = (200 + random(base, 3000), 200 + random(base, 3000), 200 + random(base, 5000));
     let which = random(base, 8);
     let bufferevent = base.bufferevent(id).unwrap();
     if which & 1 != 0 {
