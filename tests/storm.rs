@@ -66,7 +66,7 @@ fn make_difficult(base: &mut Base, id: BuffereventId) {
     if which & 4 != 0 {
         bufferevent.set_watermark(Interest::READ, 0, high);
     }
-    bufferevent.set_timeouts(Some(Duration::from_secs(30)), Some(Duration::from_secs(30)));
+    bufferevent.set_timeouts(Some(Duration::from_secs(120)), Some(Duration::from_secs(120)));
 }
 
 fn serve(base: &mut Base, _: ListenerId, fd: OwnedFd, _: zerovent::util::Address) {
