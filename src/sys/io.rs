@@ -66,7 +66,14 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8], more: bool) -> io::Result<u
 
 /// Sends up to [`IOV_MAX`] runs to a socket with one call.
 pub(crate) fn sendmsg(fd: BorrowedFd<'_>, runs: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
-    let message = libc::msghdr {
+    let message = message_of(runs);
+    // SAFETY: `message` points to live slices (std guarantees that `IoSlice` has the layout of `iovec`), which sendmsg only reads.
+    retry(|| unsafe { libc::sendmsg(fd.as_raw_fd(), &message, send_flags(more)) })
+}
+
+/// The header of a message of up to [`IOV_MAX`] runs, to wherever the socket is connected. It points to the runs.
+pub(super) fn message_of(runs: &[IoSlice<'_>]) -> libc::msghdr {
+    libc::msghdr {
         msg_name: ptr::null_mut(),
         msg_namelen: 0,
         msg_iov: runs.as_ptr().cast_mut().cast(),
@@ -74,9 +81,7 @@ pub(crate) fn sendmsg(fd: BorrowedFd<'_>, runs: &[IoSlice<'_>], more: bool) -> i
         msg_control: ptr::null_mut(),
         msg_controllen: 0,
         msg_flags: 0,
-    };
-    // SAFETY: `message` points to live slices (std guarantees that `IoSlice` has the layout of `iovec`), which sendmsg only reads.
-    retry(|| unsafe { libc::sendmsg(fd.as_raw_fd(), &message, send_flags(more)) })
+    }
 }
 
 /// Writes up to [`IOV_MAX`] runs to any descriptor with one call; a closed pipe is an error and never a signal.

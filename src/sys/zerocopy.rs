@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 use super::check_len;
-use super::io::{IOV_MAX, retry};
+use super::io::{message_of, retry};
 use super::socket::{enable_option, option};
 
 /// Sends whose memory the kernel no longer uses.
@@ -40,15 +40,7 @@ pub(crate) fn enable(socket: BorrowedFd<'_>) -> io::Result<bool> {
 /// [`sendmsg`](super::io::sendmsg) that leaves the bytes where they are. They must stay what they are until the notice.
 pub(crate) fn sendmsg(fd: BorrowedFd<'_>, runs: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
     let flags = libc::MSG_ZEROCOPY | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
-    let message = libc::msghdr {
-        msg_name: ptr::null_mut(),
-        msg_namelen: 0,
-        msg_iov: runs.as_ptr().cast_mut().cast(),
-        msg_iovlen: runs.len().min(IOV_MAX) as _,
-        msg_control: ptr::null_mut(),
-        msg_controllen: 0,
-        msg_flags: 0,
-    };
+    let message = message_of(runs);
     // SAFETY: `message` points to live slices (std guarantees that `IoSlice` has the layout of `iovec`), which the kernel only
     // reads. It may read them after the call, but memory that changes or goes away then is not accessed through any
     // address of this process: the kernel holds the pages themselves.
