@@ -247,12 +247,24 @@ impl Chain {
     /// Drops every node.
     #[inline]
     pub(super) fn clear(&mut self) {
-        DropFront { chain: self, bytes: usize::MAX }.run();
+        match self.count {
+            0 => {}
+            1 => self.drop_front(),
+            _ => self.drop_many(usize::MAX),
+        }
     }
 
     /// Drops the first `bytes` bytes, or all there are.
     #[inline]
     pub(super) fn drop_bytes(&mut self, bytes: usize) {
+        match self.front_mut() {
+            Some(node) if bytes < node.len() => node.advance(bytes),
+            _ => self.drop_many(bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn drop_many(&mut self, bytes: usize) {
         DropFront { chain: self, bytes }.run();
     }
 
