@@ -5,7 +5,7 @@
 //!
 //! The socket is watched level-triggered, so a connection left in the queue is reported again. A turn therefore
 //! need not accept until the kernel says `EAGAIN`: it starts with one, and doubles its share as long as the
-//! queue outlasts it. A lone connection costs one `accept4`; a flood is taken in shares of `SHARE_MAX`, between
+//! queue outlasts it. A lone connection costs one `accept4`, or two; a flood is taken in shares of `SHARE_MAX`, between
 //! which everybody else has a turn.
 //!
 //! # When descriptors run out
@@ -277,11 +277,10 @@ impl Listener {
 
 /// Errors of accept4(2) that belong to the connection, which is gone, and not to the listener.
 fn concerns_one_connection(error: &io::Error) -> bool {
-    const THEIRS: [i32; 11] = [
+    const THEIRS: [i32; 10] = [
         libc::EINTR,
         libc::ECONNABORTED,
         libc::EPROTO,
-        libc::EPERM,
         libc::ENETDOWN,
         libc::ENOPROTOOPT,
         libc::EHOSTDOWN,

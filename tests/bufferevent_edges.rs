@@ -2,9 +2,9 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::time::{Duration, Instant};
 
@@ -523,4 +523,41 @@ fn callbacks_that_are_cleared_while_due_are_not_made() {
         base.dispatch().unwrap();
         assert_eq!(base.context()[..], ["read"]);
     }
+}
+
+#[test]
+fn what_stands_behind_the_mark_of_urgent_data_is_read_without_another_edge() {
+    let mut base = base();
+    let (id, peer) = bufferevent(&mut base, &Options::new());
+    base.bufferevent(id).unwrap().enable(Interest::READ);
+    base.set_read_callback(id, |base, id| {
+        if base.bufferevent(id).unwrap().input().len() == 11 {
+            base.loop_break();
+        }
+    })
+    .unwrap();
+    for (bytes, flags) in [(&b"before"[..], 0), (b"!", libc::MSG_OOB), (b"after", 0)] {
+        // SAFETY: the bytes are readable, and the descriptor is open for as long as `peer` lives.
+        #[allow(unsafe_code, reason = "std cannot send urgent data")]
+        let sent = unsafe { libc::send(peer.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+        assert_eq!(sent, bytes.len() as isize);
+    }
+    run(&mut base);
+}
+
+#[test]
+fn an_idle_bufferevent_over_a_file_does_not_keep_the_loop_busy() {
+    let mut base = base();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"twelve bytes").unwrap();
+    file.seek(SeekFrom::Start(0)).unwrap();
+    let id = base.new_socket(Some(OwnedFd::from(file)), &Options::new()).unwrap();
+    let turns = base.stats().turns;
+    run_for(&mut base, ms(100));
+    assert!(base.stats().turns - turns < 20, "{} turns with nothing to do", base.stats().turns - turns);
+    note_events(&mut base, id);
+    base.bufferevent(id).unwrap().enable(Interest::READ);
+    base.dispatch().unwrap();
+    assert_eq!(base.bufferevent(id).unwrap().input().len(), 12);
+    assert_eq!(base.context(), &["BevEvents(READING | EOF)"]);
 }

@@ -40,7 +40,7 @@ impl Bufferevent {
         reactor.set_source(self.slot, socket::source(&fd, reactor))?;
         reactor.add(self.slot, None)?;
         self.fd = Some(fd);
-        self.state -= State::READABLE | State::PEER_CLOSED | State::EOF | State::WRITE_SHUT;
+        self.state -= State::READABLE | State::READ_ON | State::EOF | State::WRITE_SHUT;
         self.state.set(State::CONNECTING, progress == Connect::InProgress);
         self.state.set(State::WRITABLE, progress == Connect::Done);
         if progress == Connect::Done {

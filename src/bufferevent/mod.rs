@@ -102,8 +102,9 @@ bitflags! {
         const READABLE = 1;
         /// The kernel took all of the last write, or has said since that there is room.
         const WRITABLE = 2;
-        /// The peer has shut down its side: read until the end is found, even after a short read.
-        const PEER_CLOSED = 4;
+        /// The peer has shut down its side, or has sent urgent data: a short read proves nothing any more, and
+        /// reading goes on until the kernel has nothing.
+        const READ_ON = 4;
         /// In the list of those to settle.
         const TOUCHED = 8;
         /// A connect is under way.

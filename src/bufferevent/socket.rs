@@ -10,7 +10,7 @@ use crate::reactor::{Interest, Reactor, Source, What};
 
 /// How a socket is registered: for everything, once, if the backend reports edges.
 pub(super) fn source(fd: &OwnedFd, reactor: &Reactor) -> Source {
-    let all = Interest::READ | Interest::WRITE | Interest::CLOSED;
+    let all = Interest::READ | Interest::WRITE | Interest::CLOSED | Interest::URGENT;
     let interest = if reactor.edge_triggered() { all | Interest::EDGE } else { Interest::empty() };
     Source::Fd { fd: fd.as_raw_fd(), interest }
 }
@@ -27,8 +27,8 @@ impl Engine {
         self.touch(id);
         let bufferevent = self.arena.get_mut(id.0)?;
         bufferevent.state.set(State::READABLE, bufferevent.state.contains(State::READABLE) || reads(what));
-        if what.contains(What::CLOSED) {
-            bufferevent.state |= State::PEER_CLOSED;
+        if what.intersects(What::CLOSED | What::URGENT) {
+            bufferevent.state |= State::READ_ON;
         }
         if what.contains(What::WRITE) {
             bufferevent.state |= State::WRITABLE;
@@ -77,9 +77,9 @@ impl Bufferevent {
         match self.input.get().fill_from(fd.as_fd(), room, space) {
             Ok(filled) if filled.bytes == 0 => self.reached_eof(),
             Ok(filled) => {
-                // A short read has emptied the socket: the next byte brings an edge. Only the end of the
-                // stream brings none after the one that announced it.
-                let drained = filled.drained && !self.state.contains(State::PEER_CLOSED);
+                // A short read has emptied the socket: the next byte brings an edge. But the end of the stream brings
+                // none after the one that announced it, nor does what stands behind the mark of urgent data.
+                let drained = filled.drained && !self.state.contains(State::READ_ON);
                 self.state.set(State::READABLE, !drained);
                 // Settling starts it anew: callbacks may take their time before that.
                 self.read_deadline_ns = 0;
@@ -142,7 +142,7 @@ impl Bufferevent {
 
 /// Whether a report means that reading may find something, if only the end.
 fn reads(what: What) -> bool {
-    what.intersects(What::READ | What::CLOSED)
+    what.intersects(What::READ | What::CLOSED | What::URGENT)
 }
 
 /// The deadline `timeout_ms` from now, 0 for none.

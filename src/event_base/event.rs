@@ -62,7 +62,8 @@ impl Event {
     /// its number, make another event for that: the old one, deleted and added again, may never be called.
     #[must_use]
     pub fn raw_fd(fd: RawFd, interest: Interest) -> Self {
-        let waits = interest.intersects(Interest::READ | Interest::WRITE | Interest::CLOSED);
+        let waits =
+            interest.intersects(Interest::READ | Interest::WRITE | Interest::CLOSED | Interest::URGENT);
         let source = if waits { Source::Fd { fd, interest } } else { Source::None };
         Event { source, persist: false, priority: None }
     }

@@ -54,6 +54,8 @@ pub(super) struct FdMap {
     entries: Vec<FdEntry>,
     dirty: Vec<RawFd>,
     refused: Vec<RawFd>,
+    /// Refused ones that are watched for edges: told once that they are ready.
+    refused_edges: Vec<RawFd>,
     /// How many changes were noted, and how many reached the kernel.
     pub(super) changes_asked: u64,
     pub(super) changes_applied: u64,
@@ -163,8 +165,15 @@ impl FdMap {
         (first != NOBODY).then_some(first)
     }
 
+    /// The first slot that waits for the next one that is to be told once.
+    pub(super) fn next_refused_edge(&mut self) -> Option<u32> {
+        let fd = self.refused_edges.pop()?;
+        Some(self.entries[fd as usize].first)
+    }
+
     pub(super) fn has_always_ready(&self) -> bool {
-        (0..self.refused.len()).any(|place| self.always_ready(place).is_some())
+        !self.refused_edges.is_empty()
+            || (0..self.refused.len()).any(|place| self.always_ready(place).is_some())
     }
 
     /// Whether a change could not be applied and waits for another try.
@@ -175,6 +184,7 @@ impl FdMap {
     fn accept_again(&mut self, fd: RawFd) {
         if std::mem::take(&mut self.entries[fd as usize].refused) {
             self.refused.retain(|&other| other != fd);
+            self.refused_edges.retain(|&other| other != fd);
         }
     }
 }
@@ -191,7 +201,7 @@ impl FdMap {
             entry.dirty = false;
             match self.apply_one(backend, fd, wanted) {
                 Ok(()) => {}
-                Err(e) if is_refusal(&e) => self.refuse(fd),
+                Err(e) if is_refusal(&e) => self.refuse(fd, wanted),
                 Err(e) => {
                     log::warn!("descriptor {fd} cannot be watched now, trying again: {e}");
                     self.entries[fd as usize].dirty = true;
@@ -235,10 +245,13 @@ impl FdMap {
         result.map(|()| entry.applied = wanted)
     }
 
-    fn refuse(&mut self, fd: RawFd) {
-        let entry = &mut self.entries[fd as usize];
-        entry.refused = true;
-        self.refused.push(fd);
+    fn refuse(&mut self, fd: RawFd, wanted: Interest) {
+        self.entries[fd as usize].refused = true;
+        if wanted.contains(Interest::EDGE) {
+            self.refused_edges.push(fd);
+        } else {
+            self.refused.push(fd);
+        }
     }
 
     /// Forgets what the kernel was told: there is a new backend, which knows nothing yet.

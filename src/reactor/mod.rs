@@ -63,6 +63,8 @@ bitflags! {
         /// There is room to write.
         #[doc(alias = "EV_WRITE")]
         const WRITE = 0x04;
+        /// There is urgent data: TCP's out-of-band byte, for example.
+        const URGENT = 0x10;
         /// Report changes instead of states: once each time there is something new.
         #[doc(alias = "EV_ET")]
         const EDGE = 0x20;
@@ -86,6 +88,8 @@ bitflags! {
         /// Its signal was delivered.
         #[doc(alias = "EV_SIGNAL")]
         const SIGNAL = 0x08;
+        /// There is urgent data on its descriptor.
+        const URGENT = 0x10;
         /// Its peer has shut down its side.
         const CLOSED = 0x80;
     }

@@ -88,6 +88,10 @@ impl Reactor {
     }
 
     fn activate_always_ready(&mut self) {
+        // A file has an end that nobody will announce, so it counts as closed by its peer as well.
+        while let Some(first) = self.fds.next_refused_edge() {
+            self.activate_waiting(first, What::READ | What::WRITE | What::CLOSED);
+        }
         for place in 0..self.fds.always_ready_len() {
             if let Some(first) = self.fds.always_ready(place) {
                 self.activate_waiting(first, What::READ | What::WRITE);

@@ -66,6 +66,7 @@ fn events_of(interest: Interest) -> u32 {
     let pairs = [
         (Interest::READ, libc::EPOLLIN),
         (Interest::WRITE, libc::EPOLLOUT),
+        (Interest::URGENT, libc::EPOLLPRI),
         (Interest::CLOSED, libc::EPOLLRDHUP),
         (Interest::EDGE, libc::EPOLLET),
     ];
@@ -82,6 +83,7 @@ fn what_of(events: u32) -> What {
     let broken = events & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0;
     what.set(What::READ, broken || events & libc::EPOLLIN as u32 != 0);
     what.set(What::WRITE, broken || events & libc::EPOLLOUT as u32 != 0);
+    what.set(What::URGENT, events & libc::EPOLLPRI as u32 != 0);
     what.set(What::CLOSED, broken || events & libc::EPOLLRDHUP as u32 != 0);
     what
 }
