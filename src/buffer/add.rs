@@ -130,7 +130,7 @@ impl Evbuffer {
     /// Puts a node at the back; a continuation of the last one becomes part of it.
     #[inline]
     pub(super) fn attach(&mut self, node: Node) -> Result<()> {
-        self.has_files |= node.is_file();
+        self.has_unread |= node.is_unread();
         match self.chain.back_mut() {
             Some(last) if last.continues_with(&node) => last.join(node),
             // Space that was kept at hand is given up once something stands behind it.
@@ -274,7 +274,7 @@ impl Evbuffer {
         self.admit(self.frozen_back, count)?;
         self.release_reserved();
         self.chain.append(&mut src.chain)?;
-        self.has_files |= src.has_files;
+        self.has_unread |= src.has_unread;
         Evbuffer::note_moved(src, self, count);
         Ok(())
     }
@@ -457,7 +457,7 @@ impl Evbuffer {
         src.release_reserved();
         src.chain.append(&mut self.chain)?;
         std::mem::swap(&mut self.chain, &mut src.chain);
-        self.has_files |= src.has_files;
+        self.has_unread |= src.has_unread;
         Evbuffer::note_moved(src, self, count);
         Ok(())
     }

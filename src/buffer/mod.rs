@@ -121,7 +121,7 @@ pub struct Evbuffer {
     frozen_front: bool,
     frozen_back: bool,
     /// Whether the chain may hold bytes that are not in memory, in a file or a pipe; looking for one is skipped while this is false.
-    has_files: bool,
+    has_unread: bool,
     /// Callbacks and the limit, which few buffers have.
     watch: Option<callback::Watched>,
 }
@@ -143,7 +143,7 @@ impl Evbuffer {
             stamp: AtomicU32::new(0),
             frozen_front: false,
             frozen_back: false,
-            has_files: false,
+            has_unread: false,
             watch: None,
         }
     }
@@ -225,7 +225,7 @@ impl Evbuffer {
     fn account_removed(&mut self, count: usize) {
         self.len -= count;
         if self.len == 0 {
-            self.has_files = false;
+            self.has_unread = false;
             self.chain.clear();
         }
         self.note_changed(count);
@@ -246,8 +246,8 @@ impl Evbuffer {
         #[cfg(debug_assertions)]
         {
             assert_eq!(self.chain.check_invariants(), self.len, "the length is the sum of the nodes'");
-            let files = self.chain.iter().any(node::Node::is_file);
-            assert!(self.has_files || !files, "has_files is set while the chain holds a file");
+            let unread = self.chain.iter().any(node::Node::is_unread);
+            assert!(self.has_unread || !unread, "has_unread is set while the chain holds unread bytes");
         }
     }
 

@@ -69,7 +69,7 @@ impl Node {
 
     /// True for a node whose bytes are not in memory.
     #[inline]
-    pub(super) fn is_file(&self) -> bool {
+    pub(super) fn is_unread(&self) -> bool {
         match self {
             Node::Chunk(_) | Node::Reference(_) => false,
             Node::File(_) => true,

@@ -165,7 +165,7 @@ impl Evbuffer {
         let nodes = if count < self.front_len() { 1 } else { self.nodes_covering(count) };
         dst.chain.reserve(nodes)?;
         self.move_part(dst, count)?;
-        dst.has_files |= self.has_files;
+        dst.has_unread |= self.has_unread;
         Evbuffer::note_moved(self, dst, count);
         Ok(count)
     }
@@ -246,7 +246,7 @@ impl Evbuffer {
         back.chain.reserve(self.chain.count())?;
         self.release_reserved();
         self.move_back_part(&mut back, count)?;
-        back.has_files = self.has_files;
+        back.has_unread = self.has_unread;
         back.account_added(count);
         self.note_removed(count);
         Ok(back)
@@ -339,7 +339,7 @@ impl Evbuffer {
             stats::copied(count);
             return Ok(());
         }
-        if self.has_files {
+        if self.has_unread {
             let start = target.len();
             target.resize(start + count, 0);
             return self.copy_range(from, &mut target[start..]).map(|_| ());
@@ -452,7 +452,7 @@ impl Evbuffer {
         if count > self.len {
             return Err(Error::OutOfRange);
         }
-        if self.has_files && self.map_front(count)? {
+        if self.has_unread && self.map_front(count)? {
             return Ok(());
         }
         if !self.pullup_into_tailroom(count)? {
@@ -464,7 +464,7 @@ impl Evbuffer {
 
     /// A file at the front becomes memory if that alone is enough.
     fn map_front(&mut self, count: usize) -> Result<bool> {
-        if self.chain.front().is_some_and(Node::is_file) {
+        if self.chain.front().is_some_and(Node::is_unread) {
             self.materialise(0, count)?;
         }
         Ok(count <= self.contiguous_len())

@@ -102,7 +102,7 @@ impl Evbuffer {
         if rest.is_empty() {
             return self.find_with(start, end, |run| memchr(first, run));
         }
-        if !self.has_files {
+        if !self.has_unread {
             return Ok(self.find_in_memory(needle, start, end));
         }
         self.find_among_files(needle, start, end)
@@ -130,7 +130,7 @@ impl Evbuffer {
         let mut offset = 0;
         for node in self.chain.iter() {
             let end = offset + node.len();
-            if node.is_file() && end > from {
+            if node.is_unread() && end > from {
                 return offset.max(from);
             }
             offset = end;
@@ -164,7 +164,7 @@ impl Evbuffer {
     ) -> Result<Option<usize>> {
         let mut offset = start;
         loop {
-            let until = if self.has_files { self.memory_until(offset).min(end) } else { end };
+            let until = if self.has_unread { self.memory_until(offset).min(end) } else { end };
             for run in self.runs(offset, until.saturating_sub(offset)) {
                 if let Some(found) = find(run) {
                     return Ok(Some(offset + found));

@@ -296,7 +296,7 @@ impl Evbuffer {
     /// Makes sure that `from..from + len`, as far as it exists, is memory.
     #[inline]
     pub(super) fn materialise(&mut self, from: usize, len: usize) -> Result<()> {
-        if self.has_files { self.materialise_range(from, len) } else { Ok(()) }
+        if self.has_unread { self.materialise_range(from, len) } else { Ok(()) }
     }
 
     #[cold]
@@ -306,7 +306,7 @@ impl Evbuffer {
         while start < until {
             let Some(node) = self.chain.get(index) else { break };
             let end = start + node.len();
-            if node.is_file() && end > from {
+            if node.is_unread() && end > from {
                 self.materialise_node(index)?;
                 // The node may now be shorter: what was read stands before the rest of the file.
                 start += self.chain.get(index).map_or(0, Node::len);

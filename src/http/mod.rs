@@ -22,8 +22,7 @@
 //! - *Finding*: `files` (beneath the root and nowhere else), `cache` (what stays open).
 //! - *Answering*: `response` (heads, without allocating), `site` (what all connections share), `connection`
 //!   (one connection as a state machine over two buffers, which knows no socket).
-//! - *Serving*: `server` (listener, bufferevents, one timer), `table` and `queue` (who waits for what, and
-//!   how long).
+//! - *Serving*: `server` (listener, bufferevents, one timer), `table` (who waits for what, and how long).
 //!
 //! What is strict: a request that could be read in two ways (two lengths, a folded line, a bare CR) is
 //! answered 400 and ends the connection; a path with two names has one. What is bounded: the bytes and the

@@ -152,7 +152,7 @@ impl Evbuffer {
     fn send_front(&mut self, sink: &mut Sink<'_>, limit: usize) -> Result<Step> {
         let is_at_file = |buf: &Evbuffer| matches!(buf.chain.front(), Some(Node::File(_)));
         let goes_on = sink.within_file && is_at_file(self);
-        if self.has_files && sink.strategy.reads_files() && !goes_on {
+        if self.has_unread && sink.strategy.reads_files() && !goes_on {
             self.read_small_files(sink, limit)?;
         }
         sink.within_file = is_at_file(self);

@@ -102,7 +102,7 @@ impl Evbuffer {
                     }
                     files += 1;
                 }
-                Some(node) if node.is_file() => break,
+                Some(node) if node.is_unread() => break,
                 _ => {}
             }
             start += self.chain.get(index).map_or(0, Node::len);
