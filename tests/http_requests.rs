@@ -297,8 +297,9 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_header() {
     let outside = tree();
     let timeout = 3 * SOON;
     let server = serve(&outside, ServerOptions::new().header_timeout(timeout));
-    let mut client = server.connect();
+    // Before the connection is made: the server's time runs from when it accepts.
     let began = Instant::now();
+    let mut client = server.connect();
     let mut writer = client.stream().try_clone().unwrap();
     let trickle = std::thread::spawn(move || {
         for byte in "GET /a.txt HTTP/1.1\r\nX-Endless: ".bytes().chain(std::iter::repeat(b'y')) {
