@@ -115,7 +115,6 @@ impl Rate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[doc(alias = "ev_token_bucket_cfg")]
 #[doc(alias = "ev_token_bucket_cfg_free")]
-#[doc(alias = "(rate rules)")]
 pub struct TokenBucket {
     rates: Both<Rate>,
     tick_ns: u64,
