@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read, Seek, Write};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use support::events::Random;
@@ -12,7 +13,7 @@ use support::net::{PATIENCE, pattern, run, run_for};
 use zerovent::bufferevent::{
     BevEvents, BuffereventId, Options, RATE_LIMIT_MAX, RateLimitGroupId, TokenBucket,
 };
-use zerovent::event_base::Interest;
+use zerovent::event_base::{Ended, Interest, Run};
 use zerovent::{Error, EventBase};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -206,6 +207,41 @@ fn a_suspended_direction_costs_nothing_until_its_tick() {
 }
 
 #[test]
+fn a_member_whose_own_bucket_is_empty_does_not_stand_in_its_groups_way() {
+    let mut base = EventBase::new().unwrap();
+    let group = base.new_rate_limit_group(&bucket(10_000, 10_000, HOUR)).unwrap();
+    let members = [socket(&mut base), socket(&mut base)];
+    base.set_rate_limit(members[0].0, Some(&bucket(100, 100, HOUR))).unwrap();
+    for (id, _) in &members {
+        base.add_to_rate_limit_group(*id, group).unwrap();
+        base.bufferevent(*id).unwrap().write(&[1; 20_000]).unwrap();
+    }
+    run_for(&mut base, millis(5));
+    let [first, second] = members.map(|(_, peer)| (take_all(&peer).len(), peer));
+    assert_eq!((first.0, second.0), (100, 9_900));
+    base.rate_limit_group(group).unwrap().decrement_write(-5_000);
+    run_for(&mut base, millis(5));
+    assert_eq!((take_all(&first.1).len(), take_all(&second.1).len()), (0, 5_000));
+    base.rate_limit_group(group).unwrap().decrement_write(-50_000);
+    run_for(&mut base, millis(5));
+    let before = base.stats().waits;
+    run_for(&mut base, millis(50));
+    assert!(base.stats().waits - before <= 5, "the one that waits for its own bucket keeps the loop busy");
+}
+
+#[test]
+fn a_member_that_takes_little_a_turn_goes_on_in_the_next() {
+    let mut base = EventBase::new().unwrap();
+    let group = base.new_rate_limit_group(&bucket(10_000, 10_000, HOUR)).unwrap();
+    let (id, peer) = socket(&mut base);
+    base.add_to_rate_limit_group(id, group).unwrap();
+    base.bufferevent(id).unwrap().set_max_single_write(500);
+    base.bufferevent(id).unwrap().write(&[1; 20_000]).unwrap();
+    run_for(&mut base, millis(50));
+    assert_eq!(take_all(&peer).len(), 10_000);
+}
+
+#[test]
 fn who_is_limited_and_idle_has_no_timer() {
     let mut base = EventBase::new().unwrap();
     let group = base.new_rate_limit_group(&bucket(10, 10, millis(1))).unwrap();
@@ -238,6 +274,15 @@ fn a_group_does_not_keep_the_loop_running_but_a_member_that_waits_for_it_does() 
     base.bufferevent(id).unwrap().write(&[1; 100]).unwrap();
     base.dispatch().unwrap();
     assert_eq!(take_all(&peer).len(), 100, "the loop ended before all was written");
+}
+
+#[test]
+fn a_group_whose_last_waiting_member_is_freed_does_not_keep_the_loop_running() {
+    let mut base = EventBase::new().unwrap();
+    let (_group, members) = busy_group(&mut base, 1, &bucket(10, 10, HOUR));
+    run_for(&mut base, millis(2));
+    base.free_bufferevent(members[0].0).unwrap();
+    assert_eq!(base.run(Run::NONBLOCK).unwrap(), Ended::Empty);
 }
 
 /// A base that notes what event callbacks are told.
@@ -584,6 +629,34 @@ fn the_minimum_share_is_respected_bounded_by_the_rate_and_can_be_switched_off() 
     assert_eq!(served(300), [100, 300, 300, 300], "what is left over is not lost");
     assert_eq!(served(5_000), [1_000], "one tick's rate at most");
     assert_eq!(served(0), [10; 100]);
+}
+
+#[test]
+fn the_members_of_a_freed_group_go_on_at_once() {
+    let mut base = EventBase::new().unwrap();
+    let (group, members) = busy_group(&mut base, 5, &bucket(1, 1, HOUR));
+    run_for(&mut base, millis(2));
+    base.free_rate_limit_group(group).unwrap();
+    run_for(&mut base, millis(2));
+    assert!(members.iter().all(|(_, peer)| take_all(peer).len() == 8_000));
+}
+
+#[test]
+fn a_panic_while_a_member_is_served_costs_nobody_his_turn() {
+    let mut base = EventBase::new().unwrap();
+    let (group, members) = busy_group(&mut base, 3, &bucket(1_000_000, 1_000_000, HOUR));
+    for (id, _) in &members {
+        let output = base.bufferevent(*id).unwrap().output();
+        output.add_reference_with_cleanup([4; 5_000], |_| panic!("from a clean-up")).unwrap();
+        output.add(&[5; 100]).unwrap();
+    }
+    for _ in &members {
+        let run = AssertUnwindSafe(|| run_for(&mut base, millis(2)));
+        assert!(catch_unwind(run).is_err());
+    }
+    run_for(&mut base, millis(2));
+    assert!(members.iter().all(|(_, peer)| take_all(peer).len() == 13_100));
+    base.free_rate_limit_group(group).unwrap();
 }
 
 /// Uses what remains after some of everything has been freed.
