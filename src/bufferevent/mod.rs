@@ -27,10 +27,10 @@
 //! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
 //! work left after its share of a turn goes to the back of the reactor's ready list.
 //!
-//! # One timer for three purposes
+//! # One timer for four purposes
 //!
-//! The read timeout, the write timeout and the time a closing connection may linger share the slot's one
-//! timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
+//! The read timeout, the write timeout, the time a closing connection may linger and the tick that a rate limit
+//! makes it wait for share the slot's one timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
 mod rate_group;

@@ -480,7 +480,7 @@ impl Engine {
         let Some(bufferevent) = self.arena.get_mut(id) else { return };
         self.groups.shares += 1;
         bufferevent.refill(now_ns);
-        let allowed = bufferevent.own_allowance(direction).min(share);
+        let allowed = bufferevent.max_to_move(direction, share);
         let moved = match direction {
             Direction::Read => bufferevent.read_once(&mut self.space, allowed),
             Direction::Write => bufferevent.write_once(now_ns, allowed),

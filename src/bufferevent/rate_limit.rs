@@ -26,13 +26,9 @@ impl Rates {
 
 /// How many bytes may be moved, as of the last refill.
 impl Bufferevent {
-    /// How many bytes its limits let it move on its own account: for a member of a group none, its group says when.
+    /// How many bytes a transport may move on its own account: for a member of a group none, its group says when.
     pub(super) fn allowance(&self, direction: Direction) -> usize {
-        match self.rates() {
-            None => usize::MAX,
-            Some(rates) if rates.member.is_some() => 0,
-            Some(rates) => rates.own_allowance(direction),
-        }
+        if self.is_member() { 0 } else { self.max_to_move(direction, usize::MAX) }
     }
 
     /// How many bytes its own buckets let it move, whatever its group says.
@@ -40,7 +36,7 @@ impl Bufferevent {
         self.rates().map_or(usize::MAX, |rates| rates.own_allowance(direction))
     }
 
-    /// How many bytes it would move now at most, with `share` from its group.
+    /// How many bytes a transport may move when the group has `share` for it, whatever the transport is.
     pub(super) fn max_to_move(&self, direction: Direction, share: usize) -> usize {
         let single = match direction {
             Direction::Read => self.rare().max_single_read,

@@ -71,8 +71,7 @@ impl Engine {
 }
 
 impl Bufferevent {
-    /// One read of this turn's share, of at most `allowed` bytes, if there is room and the kernel has something. Says how
-    /// many bytes it brought.
+    /// One read of at most `allowed` bytes, if there is room and the kernel has something. Says how many it brought.
     pub(super) fn read_once(&mut self, space: &mut ReadSpace, allowed: usize) -> usize {
         let room = self.read_room().min(allowed);
         if room == 0 || !self.state.contains(State::READABLE) {
@@ -117,15 +116,14 @@ impl Bufferevent {
         self.report(BevEvents::EOF | BevEvents::READING);
     }
 
-    /// One pass over the output, up to this turn's share and `allowed` bytes. Says how many have left.
+    /// One pass over the output, of at most `allowed` bytes. Says how many have left.
     pub(super) fn write_once(&mut self, now_ns: u64, allowed: usize) -> usize {
-        let limit = self.rare().max_single_write.min(allowed);
-        if limit == 0 || !self.has_work(Direction::Write) {
+        if allowed == 0 || !self.has_work(Direction::Write) {
             return 0;
         }
         let Some(fd) = self.fd.as_ref() else { return 0 };
         let before = self.output.len();
-        let result = self.output.get().flush_to(fd.as_fd(), limit);
+        let result = self.output.get().flush_to(fd.as_fd(), allowed);
         let sent = before - self.output.len();
         if sent > 0 {
             self.spend(Direction::Write, sent);
