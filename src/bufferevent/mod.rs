@@ -35,6 +35,7 @@
 mod connect;
 mod rate_group;
 mod rate_limit;
+mod rate_line;
 mod settle;
 mod socket;
 mod storage;

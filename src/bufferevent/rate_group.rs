@@ -13,23 +13,15 @@
 //!                                              the group's one timer: the next tick
 //! ```
 //!
-//! So a tick costs those who have something to move and no one else, be the group as large as it may; no interest
-//! changes, and nothing is called that the kernel would have to be asked for. A share is what is there divided by those
-//! who stand in line, and at least the minimum share; what one leaves falls to those behind it. What is
-//! moved is never more than what is in the bucket.
-//!
-//! # Rounds
-//!
-//! A line is two queues. Who comes, or comes again, joins the second, in front or at the back as a coin decides; the
-//! first is served until it is empty, then they change places. So everybody is served once before anybody is served
-//! twice, nobody starves however small the bucket is, and nobody is always first.
+//! So a tick costs those who have something to move and no one else, be the group as large as it may, and as no interest
+//! changes, the kernel is told nothing. A share is what is there divided by those who stand in line, and at least the
+//! minimum share; what one leaves falls to those behind it. What is moved is never more than what is in the bucket.
 
-use std::hash::{BuildHasher, RandomState};
-
+use super::rate_line::{Coins, Line, Member, Places};
 use super::token_bucket::{Both, Direction, Limit, TokenBucket};
 use super::{Bufferevent, BuffereventId, Due, Engine};
 use crate::error::{Error, Result};
-use crate::reactor::{Arena, Items, Links, Queue, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
+use crate::reactor::{Arena, Queue, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
 
 /// The share that a member gets at least, unless the group says otherwise, in bytes.
 const MIN_SHARE: usize = 64;
@@ -143,102 +135,6 @@ impl RateLimitGroup {
     }
 }
 
-/// Who waits for a group in one direction.
-#[derive(Debug)]
-struct Line {
-    /// One is served from, the other joined.
-    queues: [Queue; 2],
-    serving: u8,
-    len: usize,
-}
-
-impl Line {
-    const fn new() -> Self {
-        Line { queues: [Queue::new(), Queue::new()], serving: 0, len: 0 }
-    }
-
-    /// Joins, and says which queue it was.
-    fn join(&mut self, seats: &mut impl Items, member: u32, in_front: bool) -> u8 {
-        let joined = 1 - self.serving;
-        let queue = &mut self.queues[usize::from(joined)];
-        if in_front {
-            queue.push_front(seats, member)
-        } else {
-            queue.push_back(seats, member)
-        }
-        self.len += 1;
-        joined
-    }
-
-    fn leave(&mut self, seats: &mut impl Items, member: u32, queue: u8) {
-        self.queues[usize::from(queue)].remove(seats, member);
-        self.len -= 1;
-    }
-
-    /// Whose turn it is; begins a new round if this one is over.
-    fn front(&mut self) -> Option<u32> {
-        if self.queues[usize::from(self.serving)].front().is_none() {
-            self.serving = 1 - self.serving;
-        }
-        self.queues[usize::from(self.serving)].front()
-    }
-}
-
-/// A bufferevent's places in the lists of its group.
-#[derive(Debug)]
-pub(super) struct Member {
-    group: RawId,
-    links: Links,
-    seats: Both<Seat>,
-}
-
-/// A place in a line.
-#[derive(Debug)]
-struct Seat {
-    links: Links,
-    /// Of the line's two, if it is in one.
-    queue: Option<u8>,
-}
-
-impl Member {
-    fn of(group: RawId) -> Self {
-        let seat = || Seat { links: Links::UNLINKED, queue: None };
-        Member { group, links: Links::UNLINKED, seats: Both { read: seat(), write: seat() } }
-    }
-}
-
-/// The members of groups as the items of one kind of list.
-struct Places<'a> {
-    arena: &'a mut Arena<Bufferevent>,
-    /// Of a line, or else of the list of all members.
-    line: Option<Direction>,
-}
-
-impl Items for Places<'_> {
-    fn links(&mut self, index: u32) -> &mut Links {
-        let member = self.arena.at_mut(index).and_then(Bufferevent::member_mut);
-        let member = member.expect("a bufferevent leaves its group before it is freed");
-        match self.line {
-            Some(direction) => &mut member.seats[direction].links,
-            None => &mut member.links,
-        }
-    }
-}
-
-impl Bufferevent {
-    pub(super) fn is_member(&self) -> bool {
-        self.member().is_some()
-    }
-
-    fn member(&self) -> Option<&Member> {
-        self.rates()?.member.as_ref()
-    }
-
-    fn member_mut(&mut self) -> Option<&mut Member> {
-        self.rates_mut()?.member.as_mut()
-    }
-}
-
 /// All groups of one base.
 #[derive(Debug)]
 pub(super) struct Groups {
@@ -265,24 +161,6 @@ impl Groups {
             group.is_due = true;
             self.due.push(id);
         }
-    }
-}
-
-/// Chance, as far as fairness needs it.
-#[derive(Debug)]
-struct Coins(u64);
-
-impl Coins {
-    fn new() -> Self {
-        Coins(RandomState::new().hash_one(0) | 1)
-    }
-
-    /// One bit of a xorshift generator.
-    fn toss(&mut self) -> bool {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 63 == 1
     }
 }
 

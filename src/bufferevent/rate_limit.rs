@@ -5,7 +5,7 @@
 //! nothing is registered anew, and the slot's one timer wakes the bufferevent when its own buckets have something
 //! again. A member of a group moves bytes only when the group gives it its share (`rate_group`).
 
-use super::rate_group::Member;
+use super::rate_line::Member;
 use super::token_bucket::{Direction, Limit, TokenBucket};
 use super::{Bufferevent, BuffereventId, Engine, State};
 use crate::error::{Error, Result};
