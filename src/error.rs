@@ -156,6 +156,7 @@ impl From<Error> for io::Error {
         match error {
             Error::Io(source) => source,
             Error::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            Error::Resolve(_) => io::Error::other(error),
             Error::ShortFile => io::Error::new(io::ErrorKind::UnexpectedEof, error),
             other => io::Error::new(io::ErrorKind::InvalidInput, other),
         }

@@ -75,8 +75,8 @@ pub mod event_base;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod listener;
-pub mod resolve;
 pub(crate) mod reactor;
+pub mod resolve;
 pub(crate) mod sys;
 pub mod util;
 

@@ -172,3 +172,60 @@ impl<C> EventBase<C> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bufferevent::{BevEvents, Options};
+    use crate::event_base::Ended;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    /// A base whose name server is silent, and a bufferevent that waits for it.
+    fn waiting() -> (EventBase<Vec<BevEvents>>, BuffereventId) {
+        let mut base = EventBase::with_context(Vec::new()).unwrap();
+        base.resolver.stall();
+        let id = base.new_socket(None, &Options::new()).unwrap();
+        base.set_event_callback(id, |base, _, events| base.context_mut().push(events)).unwrap();
+        base.connect_hostname(id, Family::Any, "localhost", 80).unwrap();
+        (base, id)
+    }
+
+    #[test]
+    fn a_resolver_slower_than_the_timeout_is_a_timeout() {
+        let (mut base, id) = waiting();
+        base.bufferevent(id).unwrap().set_timeouts(None, Some(SOON));
+        base.loop_exit(Some(SOON * 2)).unwrap();
+        assert_eq!(base.dispatch().unwrap(), Ended::Exit, "the question is still open");
+        assert_eq!(base.context()[..], [BevEvents::TIMEOUT | BevEvents::WRITING]);
+        base.free_bufferevent(id).unwrap();
+        assert_eq!(base.resolver.unanswered(), 0, "nobody needs it any more");
+        assert_eq!(base.dispatch().unwrap(), Ended::Empty);
+    }
+
+    #[test]
+    fn what_closes_by_itself_does_not_wait_for_the_resolver() {
+        let (mut base, id) = waiting();
+        base.free_after_flush(id, SOON).unwrap();
+        assert_eq!(base.dispatch().unwrap(), Ended::Empty);
+        assert!(base.context().is_empty() && base.bufferevent(id).is_err());
+        // The answer comes in the end, and whoever has the place by then does not hear of it.
+        let next = base.new_socket(None, &Options::new()).unwrap();
+        let question = base.askers.iter().map(|(id, _)| ResolveId(id)).next().unwrap();
+        base.resolved(question, Ok(vec!["127.0.0.1:80".parse().unwrap()]));
+        assert!(base.bufferevent(next).unwrap().fd().is_none() && base.askers.len() == 0);
+    }
+
+    #[test]
+    fn a_callback_that_waits_holds_the_loop_until_it_is_taken_back() {
+        let mut base = EventBase::new().unwrap();
+        base.resolver.stall();
+        let id = base.resolve("localhost", 80, |_, _| panic!("nobody answers")).unwrap();
+        base.loop_exit(Some(SOON)).unwrap();
+        assert_eq!(base.dispatch().unwrap(), Ended::Exit);
+        base.cancel_resolve(id).unwrap();
+        assert_eq!(base.dispatch().unwrap(), Ended::Empty);
+    }
+}

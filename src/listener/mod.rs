@@ -160,19 +160,13 @@ impl Engine {
         self.insert(reactor, fd, options)
     }
 
-    fn insert(
-        &mut self,
-        reactor: &mut Reactor,
-        fd: OwnedFd,
-        options: &ListenOptions,
-    ) -> Result<ListenerId> {
+    fn insert(&mut self, reactor: &mut Reactor, fd: OwnedFd, options: &ListenOptions) -> Result<ListenerId> {
         let address = sys::socket::local_address(fd.as_fd())?;
         let source = Source::Fd { fd: fd.as_raw_fd(), interest: Interest::READ };
         let spec = SlotSpec { owner: owner::LISTENER, source, persist: true, priority: options.priority };
         let slot = reactor.insert(spec)?;
         let mode = options.mode;
-        let listener =
-            Listener { fd, address, slot, mode, enabled: false, share: Share::new(), pause: None };
+        let listener = Listener { fd, address, slot, mode, enabled: false, share: Share::new(), pause: None };
         let id = ListenerId(self.arena.insert(listener));
         reactor.set_owner(slot, owner::LISTENER | u64::from(id.0.index()))?;
         if !options.disabled

@@ -1,6 +1,6 @@
 //! Descriptors that the program was started with, beside the three that every one has.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check;
@@ -33,12 +33,7 @@ fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: it is open and was inherited (`is_open`), the environment says that it is for this process, and `TAKEN` makes
     // sure that it is taken once; so nobody else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    close_on_exec(std::os::fd::AsFd::as_fd(&fd));
-    fd
-}
-
-fn close_on_exec(fd: BorrowedFd<'_>) {
-    // It cannot fail for an open descriptor.
-    // SAFETY: `F_SETFD` takes an integer and no memory.
+    // SAFETY: `F_SETFD` takes an integer and no memory. It cannot fail for an open descriptor.
     let _ = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) };
+    fd
 }

@@ -48,5 +48,5 @@ pub fn monotonic_time() -> Duration {
 #[doc(alias = "evutil_secure_rng_init")]
 #[doc(alias = "evutil_secure_rng_add_bytes")]
 pub fn secure_random_bytes(place: &mut [u8]) -> io::Result<()> {
-    getrandom::fill(place).map_err(io::Error::other)
+    getrandom::fill(place).map_err(io::Error::from)
 }

@@ -31,7 +31,9 @@ const NO_PORT: Error = Error::Invalid("not a port from 1 to 65535");
 ///
 /// # Differences from libevent
 ///
-/// A port too large for C's `int` is an error, and not what is left of it.
+/// A port too large for C's `int` is an error, and not what is left of it. The four numbers of an IPv4 address have no signs,
+/// spaces or zeros in front, which others read in other ways, nor has the number of a zone; and an IPv6 address does not end in a
+/// single colon.
 #[doc(alias = "evutil_parse_sockaddr_port")]
 pub fn parse_sockaddr_port(text: &str) -> Result<SocketAddr> {
     if let Some(rest) = text.strip_prefix('[') {
@@ -63,7 +65,8 @@ fn v6(host: &str, port: u16) -> Result<SocketAddr> {
 }
 
 fn interface(zone: &str) -> Result<u32> {
-    let number = || if zone.is_empty() { Some(0) } else { zone.parse().ok() };
+    let is_number = zone.bytes().all(|byte| byte.is_ascii_digit());
+    let number = || if zone.is_empty() { Some(0) } else { zone.parse().ok().filter(|_| is_number) };
     sys::resolve::interface_index(zone).or_else(number).ok_or(Error::Invalid("no such interface"))
 }
 
