@@ -96,8 +96,10 @@ pub enum ResolveError {
 impl ResolveError {
     /// What a number of getaddrinfo's means; `last` is the thread's last error, to which `EAI_SYSTEM` refers.
     pub(crate) fn from_code(code: i32, last: io::Error) -> Self {
+        /// There is a host, but without addresses of this family; the `libc` crate does not name it.
+        const EAI_ADDRFAMILY: i32 = -9;
         match code {
-            libc::EAI_NONAME | libc::EAI_NODATA => ResolveError::NoName,
+            libc::EAI_NONAME | libc::EAI_NODATA | EAI_ADDRFAMILY => ResolveError::NoName,
             libc::EAI_AGAIN => ResolveError::Again,
             libc::EAI_FAIL => ResolveError::Fail,
             libc::EAI_FAMILY => ResolveError::Family,

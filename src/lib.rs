@@ -68,6 +68,7 @@
 //!
 //! Linux only: the fast paths are epoll, `sendfile` and their kin.
 
+mod address;
 pub mod buffer;
 pub mod bufferevent;
 mod error;

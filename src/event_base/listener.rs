@@ -83,7 +83,7 @@ impl<C> EventBase<C> {
     /// Takes over a socket that listens already: inherited, or made with options that [`ListenOptions`] has not. Of those
     /// options the ones about accepting apply: [`disabled`](ListenOptions::disabled),
     /// [`leave_blocking`](ListenOptions::leave_blocking) and [`priority`](ListenOptions::priority). The socket is made
-    /// non-blocking and close-on-exec.
+    /// non-blocking and close-on-exec; its other properties, which connections inherit, stay as they are.
     ///
     /// # Errors
     ///

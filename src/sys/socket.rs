@@ -12,7 +12,7 @@ use std::time::Duration;
 use libc::{c_int, sa_family_t, socklen_t};
 
 use super::check;
-use crate::util::Address;
+use crate::address::Address;
 
 /// A socket address as the kernel has it.
 ///

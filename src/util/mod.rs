@@ -1,7 +1,6 @@
 //! What the book's helper chapter asks for and std does not have. For the rest of that chapter,
 //! `docs/libevent-map.md` names the item of std.
 
-mod address;
 mod parse;
 mod socket;
 mod text;
@@ -9,7 +8,8 @@ mod text;
 use std::io;
 use std::time::Duration;
 
-pub use address::Address;
+pub use crate::address::Address;
+
 pub(crate) use parse::parse_ip;
 pub use parse::parse_sockaddr_port;
 pub use socket::{make_close_on_exec, make_nonblocking, make_reuseable, socketpair};

@@ -1,7 +1,11 @@
 //! Addresses out of text, in exactly the forms that the book's helper accepts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::str::FromStr;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -44,6 +48,22 @@ pub fn parse_sockaddr_port(text: &str) -> Result<SocketAddr> {
         Some((_, rest)) if rest.contains(':') => v6(text, 0),
         Some((host, digits)) => v4(host, port(Some(digits))?),
         None => v4(text, 0),
+    }
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    /// Reads what [`Display`](std::fmt::Display) writes, and whatever [`parse_sockaddr_port`] accepts.
+    fn from_str(text: &str) -> Result<Self> {
+        let Some(name) = text.strip_prefix("unix:") else {
+            return parse_sockaddr_port(text).map(Address::Inet);
+        };
+        let address = match name.strip_prefix('@') {
+            Some(name) => UnixAddr::from_abstract_name(name),
+            None => UnixAddr::from_pathname(name),
+        };
+        Ok(Address::Unix(address?))
     }
 }
 

@@ -6,10 +6,6 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
-use std::str::FromStr;
-
-use super::parse_sockaddr_port;
-use crate::error::{Error, Result};
 
 /// Where a stream socket listens or connects to: an IP address with a port, or a Unix socket's name.
 ///
@@ -86,22 +82,6 @@ fn name(address: &UnixAddr) -> (bool, &[u8]) {
     match (address.as_pathname(), address.as_abstract_name()) {
         (Some(path), _) => (true, path.as_os_str().as_bytes()),
         (None, abstract_name) => (false, abstract_name.unwrap_or_default()),
-    }
-}
-
-impl FromStr for Address {
-    type Err = Error;
-
-    /// Reads what [`Display`](fmt::Display) writes, and whatever [`parse_sockaddr_port`] accepts.
-    fn from_str(text: &str) -> Result<Self> {
-        let Some(name) = text.strip_prefix("unix:") else {
-            return parse_sockaddr_port(text).map(Address::Inet);
-        };
-        let address = match name.strip_prefix('@') {
-            Some(name) => UnixAddr::from_abstract_name(name),
-            None => UnixAddr::from_pathname(name),
-        };
-        Ok(Address::Unix(address?))
     }
 }
 
