@@ -15,24 +15,6 @@ use zerovent::util::{self, Address};
 
 const INPUTS: usize = 100_000;
 
-/// Whether the library is there; with `CI=true` it must be.
-fn library() -> bool {
-    if !cfg!(feature = "compare") {
-        println!("skipped: the feature `compare` is off");
-        return false;
-    }
-    match libevent::version() {
-        Ok(_) => true,
-        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            panic!("no libevent to compare with: {error}")
-        }
-        Err(error) => {
-            println!("skipped: no libevent to compare with: {error}");
-            false
-        }
-    }
-}
-
 /// A text of up to seven of the pieces, by the bytes of one input.
 fn text(input: &[u8], pieces: &[&str]) -> String {
     let count = usize::from(input[0]) % 8;
@@ -46,9 +28,7 @@ fn inputs(seed: u64) -> impl Iterator<Item = Vec<u8>> {
 
 #[test]
 fn addresses_are_read_as_libevent_reads_them() {
-    if !library() {
-        return;
-    }
+    let Some(_) = libevent::library() else { return };
     const PIECES: [&str; 32] = [
         "[",
         "]",
@@ -120,9 +100,7 @@ const LAXITIES: [fn(&str) -> bool; 4] = [
 
 #[test]
 fn the_cases_that_the_book_does_not_tell_are_libevents() {
-    if !library() {
-        return;
-    }
+    let Some(_) = libevent::library() else { return };
     let good = ["[::1]x", "[::1]", "::1", "1.2.3.4", "1.2.3.4:80", "[::1]:80", "1.2.3.4:80x", "fe80::1%"];
     let bad =
         [":80", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "[::1]:0", "[::1", "", "localhost", "[1.2.3.4]:80"];
@@ -135,9 +113,7 @@ fn the_cases_that_the_book_does_not_tell_are_libevents() {
 
 #[test]
 fn texts_compare_as_in_libevent() {
-    if !library() {
-        return;
-    }
+    let Some(_) = libevent::library() else { return };
     const PIECES: [&str; 12] = ["a", "A", "b", "Z", "z", "[", "`", "0", " ", "~", "Content", "CONTENT"];
     for (one, other) in inputs(12).zip(inputs(13)) {
         let len = usize::from(one[15]) % 9;
@@ -156,9 +132,7 @@ fn texts_compare_as_in_libevent() {
 
 #[test]
 fn text_is_cut_where_libevent_cuts_it() {
-    if !library() {
-        return;
-    }
+    let Some(_) = libevent::library() else { return };
     for input in inputs(14) {
         let number = i32::from_le_bytes([input[11], input[12], input[13], input[14]]);
         let text = text(&input, &["", "a", "hello", "%s", "0123456789"]);
@@ -180,9 +154,7 @@ fn text_is_cut_where_libevent_cuts_it() {
 
 #[test]
 fn ipv6_addresses_have_libevents_order() {
-    if !library() {
-        return;
-    }
+    let Some(_) = libevent::library() else { return };
     let address = |input: &[u8]| {
         // Few different bytes, so that many are equal.
         let segments: [u16; 8] =

@@ -135,6 +135,24 @@ pub fn version() -> Result<String, String> {
     Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
 }
 
+/// The version of the library, or `None` when this is not to run.
+pub fn library() -> Option<String> {
+    if !cfg!(feature = "compare") {
+        println!("skipped: the feature `compare` is off");
+        return None;
+    }
+    match version() {
+        Ok(version) => Some(version),
+        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+            panic!("no libevent to compare with: {error}")
+        }
+        Err(error) => {
+            println!("skipped: no libevent to compare with: {error}");
+            None
+        }
+    }
+}
+
 /// A `struct evbuffer`.
 #[derive(Debug)]
 pub struct CBuffer {
