@@ -7,8 +7,8 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use support::net::{any_port, open_descriptors, run};
-use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
+use support::net::{Told, any_port, connecting, dead, open_descriptors, run, server};
+use zerovent::bufferevent::{BevEvents, BuffereventId};
 use zerovent::event_base::{Ended, Interest};
 use zerovent::{Error, EventBase};
 
@@ -16,31 +16,6 @@ use zerovent::{Error, EventBase};
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The first thing that the event callback of a bufferevent is told; the loop is broken then.
-type Told = Option<BevEvents>;
-
-fn connecting() -> (EventBase<Told>, BuffereventId) {
-    let mut base = EventBase::with_context(None).unwrap();
-    let id = base.new_socket(None, &Options::new()).unwrap();
-    base.set_event_callback(id, |base, _, events| {
-        *base.context_mut() = Some(events);
-        base.loop_break();
-    })
-    .unwrap();
-    (base, id)
-}
-
-fn server() -> (TcpListener, SocketAddr) {
-    let server = TcpListener::bind(any_port()).unwrap();
-    let address = server.local_addr().unwrap();
-    (server, address)
-}
-
-/// An address where nobody listens.
-fn dead() -> SocketAddr {
-    server().1
 }
 
 /// A server whose queue is full: the kernel lets whoever connects wait. The streams fill the queue.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Instant;
 
-use support::net::{PATIENCE, any_port, run};
+use support::net::{PATIENCE, Told, connecting, dead, run, server};
 use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
 use zerovent::event_base::Ended;
 use zerovent::resolve::{Family, ResolveError};
@@ -16,31 +16,6 @@ use zerovent::{Error, EventBase};
 
 /// A name that is nobody's (RFC 2606).
 const NOBODY: &str = "no-such-host.invalid";
-
-/// The first thing that the event callback of a bufferevent is told; the loop is broken then.
-type Told = Option<BevEvents>;
-
-fn connecting() -> (EventBase<Told>, BuffereventId) {
-    let mut base = EventBase::with_context(None).unwrap();
-    let id = base.new_socket(None, &Options::new()).unwrap();
-    base.set_event_callback(id, |base, _, events| {
-        *base.context_mut() = Some(events);
-        base.loop_break();
-    })
-    .unwrap();
-    (base, id)
-}
-
-fn server() -> (TcpListener, SocketAddr) {
-    let server = TcpListener::bind(any_port()).unwrap();
-    let address = server.local_addr().unwrap();
-    (server, address)
-}
-
-/// An address where nobody listens.
-fn dead() -> SocketAddr {
-    server().1
-}
 
 /// Accepts the connection and sees that bytes pass both ways.
 fn assert_connected(base: &mut EventBase<Told>, id: BuffereventId, server: &TcpListener) {

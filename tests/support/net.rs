@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use zerovent::EventBase;
-use zerovent::bufferevent::{BuffereventId, Options};
+use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
 
 /// Long enough for anything a test waits for on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +33,33 @@ pub fn bufferevent<C>(base: &mut EventBase<C>, options: &Options) -> (Buffereven
     far.set_nonblocking(true).unwrap();
     let id = base.new_socket(Some(OwnedFd::from(far)), options).unwrap();
     (id, near)
+}
+
+/// The first thing that the event callback of a bufferevent is told.
+pub type Told = Option<BevEvents>;
+
+/// A bufferevent that is to be connected; what it is told breaks the loop.
+pub fn connecting() -> (EventBase<Told>, BuffereventId) {
+    let mut base = EventBase::with_context(None).unwrap();
+    let id = base.new_socket(None, &Options::new()).unwrap();
+    base.set_event_callback(id, |base, _, events| {
+        *base.context_mut() = Some(events);
+        base.loop_break();
+    })
+    .unwrap();
+    (base, id)
+}
+
+/// Somebody to connect to.
+pub fn server() -> (TcpListener, SocketAddr) {
+    let server = TcpListener::bind(any_port()).unwrap();
+    let address = server.local_addr().unwrap();
+    (server, address)
+}
+
+/// An address where nobody listens: port 1 has been reserved, and out of use, for decades.
+pub fn dead() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 1))
 }
 
 /// Runs the loop until somebody breaks it; panics when nobody does.
