@@ -27,12 +27,14 @@
 //! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
 //! work left after its share of a turn goes to the back of the reactor's ready list.
 //!
-//! # One timer for four purposes
+//! # One timer for five purposes
 //!
-//! The read timeout, the write timeout, the time a closing connection may linger and the tick that a rate limit
-//! makes it wait for share the slot's one timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
+//! The read timeout, the write timeout, the time a closing connection may linger, the stagger between the addresses
+//! of a host (`race`) and the tick that a rate limit makes it wait for share the slot's one timer, set to whichever
+//! comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
+mod race;
 mod rate_group;
 mod rate_limit;
 mod rate_line;
@@ -49,6 +51,7 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use race::Race;
 use rate_group::Groups;
 use rate_limit::Rates;
 use storage::Stored;
@@ -150,6 +153,8 @@ struct Rare {
     max_single_write: usize,
     rates: Option<Box<Rates>>,
     error: Option<Error>,
+    /// Attempts to connect to one of several addresses.
+    race: Option<Box<Race>>,
 }
 
 impl Rare {
@@ -161,6 +166,7 @@ impl Rare {
             max_single_write: MAX_SINGLE_WRITE,
             rates: None,
             error: None,
+            race: None,
         }
     }
 }
@@ -530,7 +536,8 @@ impl Engine {
     /// Frees it: unsent output is dropped and the socket closed.
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
         self.leave_group(id.0);
-        let gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        let mut gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        gone.stop_race(reactor);
         if gone.fd.is_some() {
             reactor.forget_fd(gone.slot)?;
         }

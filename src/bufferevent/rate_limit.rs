@@ -58,12 +58,12 @@ impl Bufferevent {
         self.allowance(direction) == 0 && self.has_work(direction)
     }
 
-    /// When its own buckets have something again for a direction that waits for it; 0 is never.
-    pub(super) fn refill_deadline_ns(&self) -> u64 {
-        let Some(limit) = self.rates().and_then(|rates| rates.limit.as_ref()) else { return 0 };
+    /// When its own buckets have something again for a direction that waits for it.
+    pub(super) fn refill_deadline_ns(&self) -> Option<u64> {
+        let limit = self.rates()?.limit.as_ref()?;
         let waits = |&direction: &Direction| limit.allowance(direction) == 0 && self.has_work(direction);
         let waiting = Direction::ALL.into_iter().filter(waits);
-        waiting.map(|direction| limit.next_refill_ns(direction)).min().unwrap_or(0)
+        waiting.map(|direction| limit.next_refill_ns(direction)).min()
     }
 
     /// Lets its own buckets have what the ticks have brought.

@@ -128,8 +128,9 @@ impl Bufferevent {
             self.write_deadline_ns =
                 keep_or_start(self.write_deadline_ns, wants_write, now_ns, self.write_timeout_ms);
         }
-        let deadlines = [self.read_deadline_ns, self.write_deadline_ns, self.refill_deadline_ns()];
-        deadlines.into_iter().filter(|&deadline_ns| deadline_ns != 0).min()
+        let timeouts = [self.read_deadline_ns, self.write_deadline_ns].into_iter();
+        let others = self.race_deadline_ns().into_iter().chain(self.refill_deadline_ns());
+        timeouts.filter(|&deadline_ns| deadline_ns != 0).chain(others).min()
     }
 
     /// Whether reading is wanted, and it is not for a limit that nothing is read.
@@ -172,10 +173,11 @@ impl Bufferevent {
 
     /// Whether a closing bufferevent is through; shuts the write half down when the last byte has left.
     fn has_closed(&mut self, now_ns: u64) -> bool {
-        let Some(fd) = self.fd.as_ref() else { return true };
         if self.rare().error.is_some() || is_past(self.write_deadline_ns, now_ns) {
             return true;
         }
+        // Without a socket there is only one for whom the addresses of a host are still being tried.
+        let Some(fd) = self.fd.as_ref() else { return !self.state.contains(State::CONNECTING) };
         if self.output.is_empty() && self.is_open() && !self.state.contains(State::WRITE_SHUT) {
             if sys::socket::shutdown_write(fd.as_fd()).is_err() {
                 return true;

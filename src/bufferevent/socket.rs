@@ -37,6 +37,7 @@ impl Engine {
             bufferevent.state |= State::WRITABLE;
             bufferevent.finish_connect(reactor);
         }
+        bufferevent.run_race(reactor);
         bufferevent.refill(reactor.now());
         bufferevent.read_once(&mut self.space, bufferevent.allowance(Direction::Read));
         if what.contains(What::TIMEOUT) {
