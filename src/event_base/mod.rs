@@ -10,6 +10,7 @@ mod callback;
 mod config;
 mod event;
 mod listener;
+mod rate_limit;
 mod remote;
 mod resolve;
 mod run;

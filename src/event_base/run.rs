@@ -108,6 +108,8 @@ pub struct Stats {
     pub stale_reports: u64,
     /// How often the kernel's set was replaced to be rid of such reports.
     pub rebuilds: u64,
+    /// How often a member of a rate-limit group was given its share.
+    pub group_shares: u64,
     /// Slots in use.
     pub slots: usize,
     /// Entries in the timer heap.
@@ -336,6 +338,7 @@ impl<C> EventBase<C> {
             changes_applied: counters.changes_applied,
             stale_reports: counters.stale_reports,
             rebuilds: counters.rebuilds,
+            group_shares: self.bufferevents.group_shares(),
             slots,
             timers,
         }
