@@ -27,6 +27,8 @@ pub enum Error {
     Limit,
     /// The arguments contradict each other; the text says how.
     Invalid(&'static str),
+    /// A filter answered that it cannot go on.
+    Filter,
     /// The loop is already running: a callback may not run it again.
     Reentrant,
     /// The operating system refused.
@@ -44,6 +46,7 @@ impl fmt::Display for Error {
             Error::ShortFile => f.write_str("the file is shorter than its segment promises"),
             Error::Limit => f.write_str("a limit set by the caller would be exceeded"),
             Error::Invalid(why) => write!(f, "invalid arguments: {why}"),
+            Error::Filter => f.write_str("a filter cannot go on"),
             Error::Reentrant => f.write_str("the loop is already running"),
             Error::Io(source) => source.fmt(f),
         }

@@ -18,6 +18,9 @@ impl Engine {
         address: &Address,
     ) -> Result<()> {
         let bufferevent = self.get(id)?;
+        if bufferevent.is_pair_or_filter() {
+            return Err(Error::Invalid("a pair or a filter has no socket"));
+        }
         if bufferevent.fd.is_some() {
             return Err(Error::Invalid("the bufferevent has a socket already"));
         }

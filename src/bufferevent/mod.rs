@@ -33,6 +33,10 @@
 //! timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
+mod filter;
+mod flush;
+mod link;
+mod pair;
 mod settle;
 mod socket;
 mod storage;
@@ -45,7 +49,11 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use link::Link;
 use storage::Stored;
+
+pub use filter::{Filter, FilterResult};
+pub use flush::FlushMode;
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
@@ -119,6 +127,14 @@ bitflags! {
         const EOF = 256;
         /// The slot keeps the loop alive.
         const HOLDS_LOOP = 512;
+        /// Its bytes come from another bufferevent and go to it, not to a socket.
+        const LINKED = 1024;
+        /// A filter lies above: what becomes due is told to that.
+        const COVERED = 2048;
+        /// The filter above wants nothing for now.
+        const SUSPENDED = 4096;
+        /// The filter above needs more than the high mark lets in.
+        const HUNGRY = 8192;
     }
 }
 
@@ -139,12 +155,14 @@ struct Rare {
     max_single_read: usize,
     max_single_write: usize,
     error: Option<Error>,
+    link: Option<Box<Link>>,
 }
 
 impl Rare {
     const fn usual() -> Self {
         let marks = Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
-        Rare { marks, max_single_read: MAX_SINGLE_READ, max_single_write: MAX_SINGLE_WRITE, error: None }
+        let (max_single_read, max_single_write) = (MAX_SINGLE_READ, MAX_SINGLE_WRITE);
+        Rare { marks, max_single_read, max_single_write, error: None, link: None }
     }
 }
 
@@ -164,6 +182,8 @@ const USUAL: &Rare = &Rare::usual();
 pub struct Options {
     deferred: bool,
     priority: Option<u8>,
+    close_on_free: bool,
+    eof_on_free: bool,
 }
 
 impl Options {
@@ -179,6 +199,22 @@ impl Options {
     #[must_use]
     pub fn deferred(mut self, deferred: bool) -> Self {
         self.deferred = deferred;
+        self
+    }
+
+    /// Frees what lies beneath a filter together with the filter. A socket is always closed with its bufferevent, and
+    /// the halves of a pair are always freed one by one.
+    #[doc(alias = "BEV_OPT_CLOSE_ON_FREE")]
+    #[must_use]
+    pub fn close_on_free(mut self, close_on_free: bool) -> Self {
+        self.close_on_free = close_on_free;
+        self
+    }
+
+    /// Tells the partner of half a pair the end of the stream when that half is freed; else it hears nothing.
+    #[must_use]
+    pub fn eof_on_free(mut self, eof_on_free: bool) -> Self {
+        self.eof_on_free = eof_on_free;
         self
     }
 
@@ -416,26 +452,32 @@ impl Bufferevent {
         self.rare.as_deref().unwrap_or(USUAL)
     }
 
-    /// Whether the socket is there to be read and written.
+    /// Whether the transport is there to be read and written.
     fn is_open(&self) -> bool {
-        self.fd.is_some() && !self.state.contains(State::CONNECTING)
+        self.has_transport() && !self.state.contains(State::CONNECTING)
+    }
+
+    fn has_transport(&self) -> bool {
+        self.fd.is_some() || self.state.contains(State::LINKED)
     }
 
     /// How many bytes reading may take in now; 0 while nobody wants any.
     fn read_room(&self) -> usize {
-        if !self.enabled.contains(Interest::READ) || self.state.contains(State::EOF) || !self.is_open() {
+        let ended = self.state.intersects(State::EOF | State::SUSPENDED);
+        if !self.enabled.contains(Interest::READ) || ended || !self.is_open() {
             return 0;
         }
         let rare = self.rare();
         let high = rare.marks.read_high;
-        let room = if high == 0 { usize::MAX } else { high.saturating_sub(self.input.len()) };
+        let unlimited = high == 0 || self.state.contains(State::HUNGRY);
+        let room = if unlimited { usize::MAX } else { high.saturating_sub(self.input.len()) };
         room.min(rare.max_single_read).min(self.input.room())
     }
 
     /// Whether writing is something this bufferevent waits for; connecting is.
     fn wants_write(&self) -> bool {
         let connecting = self.state.contains(State::CONNECTING);
-        let sending = self.fd.is_some() && !self.output.is_empty();
+        let sending = self.has_transport() && !self.output.is_empty();
         self.enabled.contains(Interest::WRITE) && (connecting || sending)
     }
 
@@ -498,18 +540,26 @@ impl Engine {
         }
         let id = self.arena.insert(Bufferevent::new(slot, fd, options));
         reactor.set_owner(slot, owner::BUFFEREVENT | u64::from(id.index()))?;
-        let id = BuffereventId(id);
         self.touch(id);
-        Ok(id)
+        Ok(BuffereventId(id))
     }
 
     /// Frees it: unsent output is dropped and the socket closed.
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
-        let gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        let mut gone = self.take_out(reactor, id.0)?;
+        if let Some(link) = gone.take_link() {
+            self.unlink(reactor, *link);
+        }
+        Ok(())
+    }
+
+    fn take_out(&mut self, reactor: &mut Reactor, id: RawId) -> Result<Bufferevent> {
+        let gone = self.arena.remove(id).ok_or(Error::Stale)?;
         if gone.fd.is_some() {
             reactor.forget_fd(gone.slot)?;
         }
-        reactor.remove(gone.slot)
+        reactor.remove(gone.slot)?;
+        Ok(gone)
     }
 
     /// The bufferevent, as its user reaches it: touched, and stale once it is closing.
@@ -517,13 +567,16 @@ impl Engine {
         if self.alive(id)?.state.contains(State::CLOSING) {
             return Err(Error::Stale);
         }
-        self.touch(id);
+        self.touch(id.0);
         self.alive(id)
     }
 
     /// Says which callbacks exist; what nobody listens to costs nothing.
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;
+        if bufferevent.state.contains(State::COVERED) {
+            return Err(Error::Invalid("its callbacks belong to the filter above it"));
+        }
         bufferevent.heard.set(which, exists);
         if !exists {
             bufferevent.due -= which;
@@ -556,12 +609,12 @@ impl Engine {
         self.arena.get_mut(id.0).ok_or(Error::Stale)
     }
 
-    fn touch(&mut self, id: BuffereventId) {
-        if let Some(bufferevent) = self.arena.get_mut(id.0)
+    fn touch(&mut self, id: RawId) {
+        if let Some(bufferevent) = self.arena.get_mut(id)
             && !bufferevent.state.contains(State::TOUCHED)
         {
             bufferevent.state |= State::TOUCHED;
-            self.touched.push(id.0.index());
+            self.touched.push(id.index());
         }
     }
 }
