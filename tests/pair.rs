@@ -191,7 +191,7 @@ fn a_share_a_turn_is_kept_and_the_rest_follows() {
     })
     .unwrap();
     let seen = calls(&mut base);
-    assert_eq!(seen, ["3", "6", "9", "a write", "10"].map(String::from));
+    assert_eq!(seen, ["3", "6", "9", "10", "a write"].map(String::from));
 }
 
 #[test]
