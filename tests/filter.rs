@@ -35,7 +35,11 @@ fn note(base: &mut Base, id: BuffereventId, name: &'static str) {
 }
 
 /// A filter over one half of a pair, which goes with it, and the other half. Its callbacks are noted, and it reads.
-fn filtered(base: &mut Base, input: Option<Filter>, output: Option<Filter>) -> (BuffereventId, BuffereventId) {
+fn filtered(
+    base: &mut Base,
+    input: Option<Filter>,
+    output: Option<Filter>,
+) -> (BuffereventId, BuffereventId) {
     let (near, far) = base.new_pair(&Options::new()).unwrap();
     let filter = base.new_filter(near, input, output, &Options::new().close_on_free(true)).unwrap();
     note(base, filter, "filter");
@@ -66,9 +70,12 @@ fn flush(base: &mut Base, id: BuffereventId, direction: Interest, mode: FlushMod
     base.bufferevent(id).unwrap().flush(direction, mode).unwrap();
 }
 
+/// With how many bytes, what limit and what mode a closure was called.
+type Asked = Vec<(usize, Option<usize>, FlushMode)>;
+
 /// Notes every call, and takes and adds what `act` says.
 fn spy(
-    seen: &Rc<RefCell<Vec<(usize, Option<usize>, FlushMode)>>>,
+    seen: &Rc<RefCell<Asked>>,
     mut act: impl FnMut(&mut zerovent::Evbuffer, &mut zerovent::Evbuffer) -> FilterResult + 'static,
 ) -> Option<Filter> {
     let seen = Rc::clone(seen);
@@ -364,6 +371,25 @@ fn the_end_of_the_stream_comes_behind_what_the_filter_held_back() {
 }
 
 #[test]
+fn the_end_does_not_push_a_backlog_past_the_mark() {
+    let mut base = base();
+    let (input, _) = closures(Kind::Sevens);
+    let (filter, far) = filtered(&mut base, input, None);
+    base.bufferevent(filter).unwrap().set_watermark(Interest::READ, 0, 10);
+    write(&mut base, far, &pattern(700, 4));
+    base.free_after_flush(far, QUIET).unwrap();
+    let mut received = 0;
+    while received < 700 {
+        base.dispatch().unwrap();
+        let count = taken(&mut base, filter).len();
+        assert!((1..=10).contains(&count), "{count} bytes");
+        received += count;
+    }
+    base.dispatch().unwrap();
+    assert_eq!(base.context().last().map(String::as_str), Some("filter BevEvents(READING | EOF)"));
+}
+
+#[test]
 fn timeouts_beneath_are_told_and_enabling_the_filter_takes_them_up_again() {
     let mut base = base();
     let (socket, mut peer) = bufferevent(&mut base, &Options::new());
@@ -417,6 +443,45 @@ fn a_thousand_filters_pass_bytes_flushes_and_the_end_both_ways() {
     assert_eq!(calls(&mut base), ["top BevEvents(READING | EOF)"]);
     base.free_bufferevent(top).unwrap();
     assert_eq!(base.stats().slots, 1, "each has freed the one beneath");
+}
+
+/// A turn visits so many bufferevents; what is left follows in the next.
+#[test]
+fn a_stack_that_is_too_high_for_one_turn_passes_bytes_all_the_same() {
+    let mut base = base();
+    let (near, far) = base.new_pair(&Options::new()).unwrap();
+    let mut top = near;
+    for _ in 0..20_000 {
+        top = base.new_filter(top, None, None, &Options::new().close_on_free(true)).unwrap();
+        base.bufferevent(top).unwrap().enable(Interest::READ);
+    }
+    enable(&mut base, far);
+    base.dispatch().unwrap();
+    let turns = base.stats().turns;
+    write(&mut base, top, b"down");
+    write(&mut base, far, b"up");
+    base.dispatch().unwrap();
+    assert_eq!((taken(&mut base, far), taken(&mut base, top)), (b"down".to_vec(), b"up".to_vec()));
+    assert!(base.stats().turns > turns + 1, "the loop looked at its descriptors in between");
+}
+
+#[test]
+fn closing_what_lies_beneath_takes_it_from_its_filter() {
+    let mut base = base();
+    let (socket, mut peer) = bufferevent(&mut base, &Options::new());
+    let filter = base.new_filter(socket, None, None, &Options::new()).unwrap();
+    note(&mut base, filter, "filter");
+    enable(&mut base, filter);
+    write(&mut base, socket, b"last");
+    base.free_after_flush(socket, Duration::from_secs(5)).unwrap();
+    assert_eq!(base.bufferevent(filter).unwrap().underlying(), None);
+    let client = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        peer.read_to_end(&mut all).unwrap();
+        all
+    });
+    assert_eq!(calls(&mut base), Calls::new());
+    assert_eq!(client.join().unwrap(), b"last");
 }
 
 /// Says when it is dropped.

@@ -30,7 +30,8 @@ struct Stacks {
 impl Stacks {
     fn new(seed: u64, kinds: &[Kind], sockets: bool) -> Self {
         let mut base = EventBase::with_context(None).unwrap();
-        let (near, far) = if sockets { socket_ends(&mut base) } else { base.new_pair(&Options::new()).unwrap() };
+        let (near, far) =
+            if sockets { socket_ends(&mut base) } else { base.new_pair(&Options::new()).unwrap() };
         let sender = stack(&mut base, near, kinds);
         let receiver = stack(&mut base, far, kinds);
         let top = *receiver.last().unwrap();

@@ -344,7 +344,8 @@ fn a_pair_that_plays_ping_pong_leaves_the_loop_its_descriptors() {
 #[test]
 fn either_may_be_freed_in_any_callback() {
     type Freed = fn(BuffereventId, BuffereventId) -> Vec<BuffereventId>;
-    let choices: [Freed; 4] = [|me, _| vec![me], |_, other| vec![other], |me, o| vec![me, o], |me, o| vec![o, me]];
+    let choices: [Freed; 4] =
+        [|me, _| vec![me], |_, other| vec![other], |me, o| vec![me, o], |me, o| vec![o, me]];
     for place in ["read", "write", "event"] {
         for choice in choices {
             for eof in [false, true] {

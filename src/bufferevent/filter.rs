@@ -95,7 +95,6 @@ impl Bounds {
     /// For what is forced.
     const NONE: Bounds = Bounds { mark: None, share: usize::MAX, now_ns: 0 };
 
-
     fn limit(&self, destination: &Evbuffer) -> Option<usize> {
         let capacity = destination.capacity_limit();
         let most = self.mark.into_iter().chain(capacity).min()?;
@@ -105,11 +104,22 @@ impl Bounds {
 
 impl Way {
     fn new(filter: Option<Filter>) -> Self {
-        Way { filter: filter.unwrap_or_else(|| Box::new(pass_on)), starved: None, finished: false, spent_ns: 0 }
+        Way {
+            filter: filter.unwrap_or_else(|| Box::new(pass_on)),
+            starved: None,
+            finished: false,
+            spent_ns: 0,
+        }
     }
 
     /// Calls the filter as often as it makes sense.
-    fn run(&mut self, source: &mut Stored, destination: &mut Stored, bounds: Bounds, mode: FlushMode) -> Stop {
+    fn run(
+        &mut self,
+        source: &mut Stored,
+        destination: &mut Stored,
+        bounds: Bounds,
+        mode: FlushMode,
+    ) -> Stop {
         let nothing_new = mode == FlushMode::Normal || (mode == FlushMode::Finished && self.finished);
         if source.is_empty() && nothing_new {
             return Stop::Empty;
@@ -207,10 +217,7 @@ impl Engine {
         }
         let changed = before != underlying.as_seen();
         underlying.link_mut().seen = Some(underlying.outline());
-        Step {
-            neighbour: changed.then_some(below),
-            has_more: drawn == Stop::Share || sent == Stop::Share,
-        }
+        Step { neighbour: changed.then_some(below), has_more: drawn == Stop::Share || sent == Stop::Share }
     }
 
     /// Calls the closure of one direction, whatever holds bytes back.
@@ -323,20 +330,32 @@ impl Bufferevent {
 
     /// Suspends reading beneath while nothing is wanted from there, and lifts the mark there while more is needed.
     fn adjust(&mut self, below: &mut Bufferevent) {
-        let starved = layer_of(&mut self.rare).and_then(|layer| layer.input.starved);
-        // With room left and a reader who could make more, it may be the mark here that stops the filter.
-        let reader_is_to_drain = self.input.len() >= self.rare().marks.read_low.max(1);
-        let stopped_by_mark = starved.is_some_and(|(_, limit)| limit.is_some() && reader_is_to_drain);
+        let stopped_by_mark = self.is_stopped_by_mark();
         let has_plenty = below.input.len() >= below.max_single_read();
         let suspended = self.read_room() == 0 || (stopped_by_mark && has_plenty);
-        let is_hungry = starved.is_some() && !stopped_by_mark && !below.input.is_empty();
+        let is_hungry = self.starved().is_some() && !stopped_by_mark && !below.input.is_empty();
         below.state.set(State::SUSPENDED, suspended);
         below.state.set(State::HUNGRY, is_hungry);
     }
 
+    /// Whether it may be its own mark that stops the input closure: there is a limit, and a reader who could lift it.
+    fn is_stopped_by_mark(&self) -> bool {
+        let reader_is_to_drain = self.input.len() >= self.rare().marks.read_low.max(1);
+        self.starved().is_some_and(|(_, limit)| limit.is_some() && reader_is_to_drain)
+    }
+
+    /// With what length and limit the input closure could do nothing.
+    fn starved(&self) -> Option<(usize, Option<usize>)> {
+        match &self.link()?.transport {
+            Transport::Filter(layer) => layer.input.starved,
+            _ => None,
+        }
+    }
+
     /// Ends as what lies beneath has ended, when all of that has passed.
     fn take_over_end(&mut self, below: &mut Bufferevent, now_ns: u64) {
-        if !below.state.contains(State::EOF) || self.state.contains(State::EOF) {
+        let may_pass_more = !below.input.is_empty() && self.is_stopped_by_mark();
+        if !below.state.contains(State::EOF) || self.state.contains(State::EOF) || may_pass_more {
             return;
         }
         if matches!(self.draw(below, FlushMode::Finished, now_ns), Stop::Empty | Stop::Starved) {

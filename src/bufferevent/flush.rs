@@ -62,7 +62,8 @@ impl Bufferevent {
 impl Engine {
     /// Carries out what [`Bufferevent::flush`] was asked for.
     pub(super) fn flush_asked(&mut self, id: RawId, now_ns: u64) {
-        let Some(bufferevent) = self.arena.get_mut(id).filter(|bufferevent| bufferevent.link().is_some()) else {
+        let Some(bufferevent) = self.arena.get_mut(id).filter(|bufferevent| bufferevent.link().is_some())
+        else {
             return;
         };
         let Flush { read, write } = std::mem::take(&mut bufferevent.link_mut().flush);

@@ -139,7 +139,9 @@ impl Engine {
     fn step(&mut self, id: RawId, now_ns: u64) -> Step {
         match self.arena.get(id).and_then(Bufferevent::link).map(|link| &link.transport) {
             Some(Transport::Pair(half)) => half.partner.map(|partner| self.step_pair(id, partner, now_ns)),
-            Some(Transport::Filter(layer)) => layer.underlying.map(|below| self.step_filter(id, below, now_ns)),
+            Some(Transport::Filter(layer)) => {
+                layer.underlying.map(|below| self.step_filter(id, below, now_ns))
+            }
             Some(Transport::Socket) | None => None,
         }
         .unwrap_or_default()

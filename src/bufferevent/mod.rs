@@ -27,6 +27,11 @@
 //! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
 //! work left after its share of a turn goes to the back of the reactor's ready list.
 //!
+//! # Other transports
+//!
+//! Half a pair (`pair`) and a filter (`filter`) have another bufferevent where this one has its socket (`link`). They have
+//! the same buffers, marks, timers and callbacks, and do their work in `settle`.
+//!
 //! # One timer for three purposes
 //!
 //! The read timeout, the write timeout and the time a closing connection may linger share the slot's one

@@ -86,8 +86,12 @@ impl Bufferevent {
     #[doc(alias = "bufferevent_pair_get_partner")]
     #[must_use]
     pub fn partner(&self) -> Option<BuffereventId> {
+        self.half()?.partner.map(BuffereventId)
+    }
+
+    fn half(&self) -> Option<&Half> {
         match &self.link()?.transport {
-            Transport::Pair(half) => half.partner.map(BuffereventId),
+            Transport::Pair(half) => Some(half),
             _ => None,
         }
     }
@@ -95,7 +99,7 @@ impl Bufferevent {
     /// Moves bytes to `other`, and says whether there were any.
     fn send_to(&mut self, other: &mut Bufferevent, force: Force, now_ns: u64) -> bool {
         let count = match force {
-            Force::Marks if self.spent_ns() == Some(now_ns) => 0,
+            Force::Marks if self.half().is_some_and(|half| half.spent_ns == now_ns) => 0,
             Force::Marks => self.sendable_to(other),
             Force::Nothing => self.output.len().min(other.input.room()),
         };
@@ -108,7 +112,7 @@ impl Bufferevent {
                 self.sent(now_ns);
                 other.read_deadline_ns = 0;
                 other.received();
-                self.note_spent(self.could_send_to(other), now_ns);
+                self.note_share(other, now_ns);
             }
             Err(error) => self.fail(BevEvents::WRITING, error),
         }
@@ -123,16 +127,11 @@ impl Bufferevent {
         self.output.len().min(self.max_single_write()).min(other.read_room())
     }
 
-    fn spent_ns(&self) -> Option<u64> {
-        match &self.link()?.transport {
-            Transport::Pair(half) => Some(half.spent_ns),
-            _ => None,
-        }
-    }
-
-    fn note_spent(&mut self, spent: bool, now_ns: u64) {
+    /// Remembers that this settling's share is spent, if something is left that could cross.
+    fn note_share(&mut self, other: &Bufferevent, now_ns: u64) {
+        let is_spent = self.could_send_to(other);
         if let Transport::Pair(half) = &mut self.link_mut().transport
-            && spent
+            && is_spent
         {
             half.spent_ns = now_ns;
         }
