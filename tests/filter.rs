@@ -266,6 +266,26 @@ fn the_write_high_mark_beneath_bounds_what_a_filter_puts_there() {
 }
 
 #[test]
+fn low_marks_beneath_hold_nothing_back_and_raising_a_high_one_lets_bytes_go_on() {
+    let mut base = base();
+    let (near, far) = base.new_pair(&Options::new()).unwrap();
+    let filter = base.new_filter(near, None, None, &Options::new()).unwrap();
+    base.bufferevent(near).unwrap().set_watermark(BOTH, 1000, 8);
+    base.bufferevent(near).unwrap().set_watermark(Interest::READ, 1000, 0);
+    enable(&mut base, filter);
+    base.dispatch().unwrap();
+    write(&mut base, far, b"few");
+    write(&mut base, filter, b"0123456789");
+    base.dispatch().unwrap();
+    assert_eq!(taken(&mut base, filter), b"few");
+    assert_eq!(base.bufferevent(filter).unwrap().output().len(), 2);
+    base.dispatch().unwrap();
+    base.bufferevent(near).unwrap().set_watermark(Interest::WRITE, 0, 9);
+    base.dispatch().unwrap();
+    assert_eq!(base.bufferevent(near).unwrap().output().len(), 9);
+}
+
+#[test]
 fn limits_and_modes_are_what_the_closure_is_told() {
     let mut base = base();
     let seen = Rc::new(RefCell::new(Vec::new()));
