@@ -229,8 +229,8 @@ impl Engine {
         } else {
             filter.send_down(underlying, mode, now_ns);
         }
-        self.touch(id);
-        self.touch(below);
+        self.touch(BuffereventId(id));
+        self.touch(BuffereventId(below));
     }
 }
 

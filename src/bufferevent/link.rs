@@ -122,7 +122,7 @@ impl Engine {
         self.flush_asked(id, now_ns);
         let step = self.step(id, now_ns);
         if let Some(neighbour) = step.neighbour {
-            self.touch(neighbour);
+            self.touch(BuffereventId(neighbour));
         }
         let Some(bufferevent) = self.arena.get_mut(id) else { return };
         // A socket that is closing is not covered, so this has no answer.
@@ -132,7 +132,7 @@ impl Engine {
             let _ = reactor.activate_later(bufferevent.slot, What::empty());
         }
         if let Some(above) = bufferevent.above_to_tell() {
-            self.touch(above);
+            self.touch(BuffereventId(above));
         }
     }
 
@@ -169,7 +169,7 @@ impl Engine {
             filter.cut_off();
         }
         if let Some(above) = link.above {
-            self.touch(above);
+            self.touch(BuffereventId(above));
         }
         let neighbour = match &link.transport {
             Transport::Socket => None,
@@ -188,7 +188,7 @@ impl Engine {
                 _ => other.uncover(),
             }
         }
-        self.touch(neighbour);
+        self.touch(BuffereventId(neighbour));
     }
 
     /// Lets half a pair, or a filter, hand on at once all it still has to send, and frees it. What is left to be closed is a
@@ -220,7 +220,7 @@ impl Engine {
             covered.uncover();
             filter.cut_off();
         }
-        self.touch(above);
+        self.touch(BuffereventId(above));
     }
 
     /// What would be freed with a filter, which leaves it alone from now on.

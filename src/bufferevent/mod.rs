@@ -32,16 +32,17 @@
 //! Half a pair (`pair`) and a filter (`filter`) have another bufferevent where this one has its socket (`link`). They have
 //! the same buffers, marks, timers and callbacks, and do their work in `settle`.
 //!
-//! # One timer for three purposes
+//! # One timer for four purposes
 //!
-//! The read timeout, the write timeout and the time a closing connection may linger share the slot's one
-//! timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
+//! The read timeout, the write timeout, the time a closing connection may linger and the stagger between the addresses
+//! of a host (`race`) share the slot's one timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
 mod filter;
 mod flush;
 mod link;
 mod pair;
+mod race;
 mod settle;
 mod socket;
 mod storage;
@@ -55,6 +56,7 @@ use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
 use link::Link;
+use race::Race;
 use storage::Stored;
 
 pub use filter::{Filter, FilterResult};
@@ -161,13 +163,21 @@ struct Rare {
     max_single_write: usize,
     error: Option<Error>,
     link: Option<Box<Link>>,
+    /// Attempts to connect to one of several addresses.
+    race: Option<Box<Race>>,
 }
 
 impl Rare {
     const fn usual() -> Self {
         let marks = Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
-        let (max_single_read, max_single_write) = (MAX_SINGLE_READ, MAX_SINGLE_WRITE);
-        Rare { marks, max_single_read, max_single_write, error: None, link: None }
+        Rare {
+            marks,
+            max_single_read: MAX_SINGLE_READ,
+            max_single_write: MAX_SINGLE_WRITE,
+            error: None,
+            link: None,
+            race: None,
+        }
     }
 }
 
@@ -545,8 +555,9 @@ impl Engine {
         }
         let id = self.arena.insert(Bufferevent::new(slot, fd, options));
         reactor.set_owner(slot, owner::BUFFEREVENT | u64::from(id.index()))?;
+        let id = BuffereventId(id);
         self.touch(id);
-        Ok(BuffereventId(id))
+        Ok(id)
     }
 
     /// Frees it: unsent output is dropped and the socket closed.
@@ -559,7 +570,8 @@ impl Engine {
     }
 
     fn take_out(&mut self, reactor: &mut Reactor, id: RawId) -> Result<Bufferevent> {
-        let gone = self.arena.remove(id).ok_or(Error::Stale)?;
+        let mut gone = self.arena.remove(id).ok_or(Error::Stale)?;
+        gone.stop_race(reactor);
         if gone.fd.is_some() {
             reactor.forget_fd(gone.slot)?;
         }
@@ -572,7 +584,7 @@ impl Engine {
         if self.alive(id)?.state.contains(State::CLOSING) {
             return Err(Error::Stale);
         }
-        self.touch(id.0);
+        self.touch(id);
         self.alive(id)
     }
 
@@ -614,12 +626,12 @@ impl Engine {
         self.arena.get_mut(id.0).ok_or(Error::Stale)
     }
 
-    fn touch(&mut self, id: RawId) {
-        if let Some(bufferevent) = self.arena.get_mut(id)
+    fn touch(&mut self, id: BuffereventId) {
+        if let Some(bufferevent) = self.arena.get_mut(id.0)
             && !bufferevent.state.contains(State::TOUCHED)
         {
             bufferevent.state |= State::TOUCHED;
-            self.touched.push(id.index());
+            self.touched.push(id.0.index());
         }
     }
 }

@@ -75,8 +75,8 @@ impl Engine {
 
     fn partners(&mut self, id: RawId) -> Option<(&mut Bufferevent, &mut Bufferevent)> {
         let partner = self.arena.get(id)?.partner()?;
-        self.touch(id);
-        self.touch(partner.0);
+        self.touch(BuffereventId(id));
+        self.touch(partner);
         self.arena.get_two_mut(id, partner.0)
     }
 }

@@ -24,7 +24,7 @@ impl Engine {
         what: What,
     ) -> Option<BuffereventId> {
         let id = self.id_at(index)?;
-        self.touch(id.0);
+        self.touch(id);
         let bufferevent = self.arena.get_mut(id.0)?;
         bufferevent.state.set(State::READABLE, bufferevent.state.contains(State::READABLE) || reads(what));
         if what.intersects(What::CLOSED | What::URGENT) {
@@ -34,6 +34,7 @@ impl Engine {
             bufferevent.state |= State::WRITABLE;
             bufferevent.finish_connect(reactor);
         }
+        bufferevent.run_race(reactor);
         bufferevent.read_once(&mut self.space);
         if what.contains(What::TIMEOUT) {
             bufferevent.expire(reactor.now());
