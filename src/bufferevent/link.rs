@@ -61,7 +61,7 @@ impl Bufferevent {
         self.rare.as_mut()?.link.take()
     }
 
-    /// Makes it half a pair or a filter. The turn's end of a socket has no meaning here.
+    /// Makes it half a pair or a filter: no kernel says when it can be written.
     pub(super) fn set_transport(&mut self, transport: Transport) {
         self.link_mut().transport = transport;
         self.state |= State::LINKED;
@@ -125,7 +125,7 @@ impl Engine {
             self.touch(BuffereventId(neighbour));
         }
         let Some(bufferevent) = self.arena.get_mut(id) else { return };
-        // A socket that is closing is not covered, so this has no answer.
+        // Only sockets linger until they are closed, and one that does has been taken from its filter.
         bufferevent.carry_out(reactor, now_ns);
         if step.has_more {
             // The slot lives as long as its bufferevent.

@@ -377,7 +377,7 @@ impl Bufferevent {
     ///
     /// Reading: the read callback is made once the input holds `low` bytes or more, and the transport stops
     /// reading when it holds `high` (0: never). Writing: the write callback is made when the output has sunk to
-    /// `low` or less; `high` is for filters.
+    /// `low` or less; `high` is how much a filter above lets the output hold.
     ///
     /// # Differences from libevent
     ///
