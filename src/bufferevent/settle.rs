@@ -1,5 +1,6 @@
 //! Settling: once a turn, just before the loop waits, everything that was asked of a touched bufferevent is
-//! carried out, and what has become due is queued.
+//! carried out, and what has become due is queued. Pairs and filters touch each other while that is done, so the list
+//! may grow while it is worked off; what exceeds a turn's share of that is left to the next turn.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
 use crate::sys;
 
+/// How many visits of bufferevents that others have touched one settling makes beyond those that the user touched.
+const LINK_VISITS_MAX: usize = 8192;
+
 impl Engine {
     /// Settles every bufferevent that was touched since the last time.
     pub(crate) fn settle(&mut self, reactor: &mut Reactor) {
@@ -17,15 +21,29 @@ impl Engine {
         }
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
-        // The list stays in place until all of it is done: the clean-up of a reference may panic, and the rest is
-        // then settled by the next run.
-        for place in 0..self.touched.len() {
+        // The list stays in place until all of it is done: the clean-up of a reference, or a filter, may panic, and the
+        // rest is then settled by the next run.
+        let most = self.touched.len() + LINK_VISITS_MAX;
+        let mut place = 0;
+        while place < self.touched.len().min(most) {
             if let Some(id) = self.arena.id_at(self.touched[place]) {
                 self.settle_one(reactor, id, now_ns);
             }
+            place += 1;
         }
-        self.touched.clear();
+        self.touched.drain(..place);
         self.serve_groups(reactor, now_ns);
+        self.resume_soon(reactor);
+    }
+
+    /// What is left of the list keeps the loop from waiting.
+    fn resume_soon(&self, reactor: &mut Reactor) {
+        for &index in &self.touched {
+            if let Some(bufferevent) = self.arena.id_at(index).and_then(|id| self.arena.get(id)) {
+                // The slot lives as long as its bufferevent.
+                let _ = reactor.activate_later(bufferevent.slot, What::empty());
+            }
+        }
     }
 
     fn settle_one(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
@@ -33,12 +51,12 @@ impl Engine {
         if !bufferevent.state.contains(State::TOUCHED) {
             return;
         }
-        bufferevent.refill(now_ns);
-        bufferevent.write_once(now_ns, bufferevent.allowance(Direction::Write));
-        bufferevent.input.settle();
-        bufferevent.output.settle();
-        bufferevent.state -= State::TOUCHED;
-        self.conclude(reactor, id, now_ns);
+        if bufferevent.state.intersects(State::LINKED | State::COVERED) {
+            self.settle_link(reactor, id, now_ns);
+        } else {
+            bufferevent.carry_out(now_ns);
+            self.conclude(reactor, id, now_ns);
+        }
     }
 
     /// What could be moved has been: finds out what comes next, and when.
@@ -50,8 +68,12 @@ impl Engine {
             return;
         }
         bufferevent.schedule(reactor, now_ns);
+        let above = bufferevent.above_to_tell();
         if bufferevent.is_member() {
             self.line_up(id);
+        }
+        if let Some(above) = above {
+            self.touch(BuffereventId(above));
         }
     }
 
@@ -64,6 +86,8 @@ impl Engine {
         within: Duration,
     ) -> Result<()> {
         let now_ns = reactor.refresh_now();
+        self.get(id)?;
+        let Some(id) = self.hand_on_rest(reactor, id, now_ns)? else { return Ok(()) };
         let bufferevent = self.get(id)?;
         let within_ns = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
         bufferevent.state |= State::CLOSING;
@@ -83,10 +107,19 @@ impl Engine {
 }
 
 impl Bufferevent {
+    /// Does what it has to do by itself.
+    pub(super) fn carry_out(&mut self, now_ns: u64) {
+        self.refill(now_ns);
+        self.write_once(now_ns, self.allowance(Direction::Write));
+        self.input.settle();
+        self.output.settle();
+        self.state -= State::TOUCHED;
+    }
+
     /// Queues what is left to do and sets the timer. The slot lives as long as its bufferevent, so none of the
     /// reactor's verbs can find it stale.
     fn schedule(&mut self, reactor: &mut Reactor, now_ns: u64) {
-        if !self.due.is_empty() {
+        if !self.due.is_empty() && !self.state.contains(State::COVERED) {
             let _ = reactor.activate(self.slot, What::empty());
         }
         let rest = self.work_left();

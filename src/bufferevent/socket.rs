@@ -49,7 +49,8 @@ impl Engine {
     /// Immediate callbacks are made at once; deferred ones go to the back of the queue, once.
     fn due_now(&mut self, reactor: &mut Reactor, id: BuffereventId, what: What) -> Option<BuffereventId> {
         let bufferevent = self.arena.get(id.0)?;
-        if bufferevent.due.is_empty() {
+        // What lies under a filter is heard by that, when they settle.
+        if bufferevent.due.is_empty() || bufferevent.state.contains(State::COVERED) {
             return None;
         }
         if bufferevent.state.contains(State::DEFERRED) && !what.is_empty() {
@@ -101,7 +102,8 @@ impl Bufferevent {
         0
     }
 
-    fn received(&mut self) {
+    /// More has come into the input.
+    pub(super) fn received(&mut self) {
         if self.state.contains(State::CLOSING) {
             // Nobody will look at it; reading on only lets the peer's last bytes pass without a reset.
             self.input.clear();
@@ -110,7 +112,7 @@ impl Bufferevent {
         }
     }
 
-    fn reached_eof(&mut self) {
+    pub(super) fn reached_eof(&mut self) {
         self.state -= State::READABLE;
         self.state |= State::EOF;
         self.enabled -= Interest::READ;
@@ -128,16 +130,21 @@ impl Bufferevent {
         let sent = before - self.output.len();
         if sent > 0 {
             self.spend(Direction::Write, sent);
-            self.write_deadline_ns = self.write_deadline_after_progress(now_ns);
-            if self.output.len() <= self.rare().marks.write_low {
-                self.owe(Due::WRITE);
-            }
+            self.sent(now_ns);
         }
         match result {
             Ok(flushed) => self.state.set(State::WRITABLE, !flushed.blocked),
             Err(error) => self.fail(BevEvents::WRITING, error),
         }
         sent
+    }
+
+    /// Some of the output has left.
+    pub(super) fn sent(&mut self, now_ns: u64) {
+        self.write_deadline_ns = self.write_deadline_after_progress(now_ns);
+        if self.output.len() <= self.rare().marks.write_low {
+            self.owe(Due::WRITE);
+        }
     }
 
     /// A closing bufferevent has all its time from the start; an open one has its timeout anew.

@@ -9,6 +9,7 @@ mod bufferevent;
 mod callback;
 mod config;
 mod event;
+mod link;
 mod listener;
 mod rate_limit;
 mod remote;
