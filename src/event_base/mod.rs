@@ -12,6 +12,7 @@ mod event;
 mod link;
 mod listener;
 mod rate_limit;
+mod relay;
 mod remote;
 mod resolve;
 mod run;
@@ -63,6 +64,7 @@ pub struct EventBase<C = ()> {
     events: Arena<event::Entry<C>>,
     bufferevent_callbacks: Vec<bufferevent::Callbacks<C>>,
     listener_callbacks: Vec<listener::Callbacks<C>>,
+    relay_callbacks: Vec<Option<relay::Callback<C>>>,
     resolver: crate::resolve::Resolver,
     askers: resolve::Askers<C>,
     mailbox: Arc<remote::Mailbox<C>>,
@@ -114,6 +116,7 @@ impl<C> EventBase<C> {
             events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
+            relay_callbacks: Vec::new(),
             resolver,
             askers: Arena::with_capacity(0),
             control: run::Control::new(exit_timer),
