@@ -42,9 +42,11 @@ fn goals(row: Row) -> Vec<Goal> {
     let warm = |most| Goal { of: 1, most };
     let default = |most| Goal { of: 2, most };
     match row {
-        Row::Append => vec![warm(0.55), default(0.20)],
+        Row::Append => vec![warm(0.55)],
+        Row::AppendMany => vec![warm(0.55), default(0.20)],
         Row::PingPong | Row::ReferenceStatic | Row::Prepend => vec![warm(0.40)],
-        Row::Large => vec![warm(1.0), default(0.05), Goal { of: 3, most: 1.1 }],
+        Row::Large => vec![warm(1.0), Goal { of: 3, most: 1.1 }],
+        Row::LargeMany => vec![warm(1.0), default(0.05), Goal { of: 3, most: 1.1 }],
         Row::ReferenceCounted | Row::Peek => vec![warm(0.75)],
         Row::MoveOne | Row::MoveHundred | Row::MoveBehind | Row::LineOwned => vec![warm(0.50)],
         Row::LineBorrowed | Row::Reserve => vec![warm(0.25)],

@@ -9,8 +9,10 @@ pub(crate) type Work = Box<dyn FnMut(u64) -> Duration>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Row {
     Append,
+    AppendMany,
     PingPong,
     Large,
+    LargeMany,
     ReferenceStatic,
     ReferenceCounted,
     MoveOne,
@@ -28,10 +30,12 @@ pub(crate) enum Row {
     Peek,
 }
 
-pub(crate) const ROWS: [(Row, &str); 18] = [
+pub(crate) const ROWS: [(Row, &str); 20] = [
     (Row::Append, "64 B x 1000 added, then drained"),
+    (Row::AppendMany, "64 B x 8192 added, then drained"),
     (Row::PingPong, "64 B add, drain ping-pong"),
     (Row::Large, "16 KiB add, drain"),
+    (Row::LargeMany, "16 KiB x 16 added, then drained"),
     (Row::ReferenceStatic, "add_reference of 1 MiB, static"),
     (Row::ReferenceCounted, "add_reference of 1 MiB, counted"),
     (Row::MoveOne, "add_buffer of 1 chunk"),
@@ -48,6 +52,11 @@ pub(crate) const ROWS: [(Row, &str); 18] = [
     (Row::Reserve, "reserve and commit 64 B"),
     (Row::Peek, "peek of 16 vectors"),
 ];
+
+/// How often something is added before all of it is drained. The longer ones need more heap than malloc keeps when it is given back.
+pub(crate) const APPENDED: u64 = 1000;
+pub(crate) const APPENDED_MANY: u64 = 8192;
+pub(crate) const LARGE_MANY: u64 = 16;
 
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +121,18 @@ pub(crate) fn each(mut operation: impl FnMut() + 'static) -> Work {
     })
 }
 
-/// Work that is cleared every so often, inside the time: what grows has to go.
+/// [`each_cleared_after`] the usual number of operations.
 pub(crate) fn each_cleared<T: 'static>(
+    state: T,
+    operation: impl FnMut(&mut T) + 'static,
+    clear: impl FnMut(&mut T) + 'static,
+) -> Work {
+    each_cleared_after(CLEAR_EVERY, state, operation, clear)
+}
+
+/// Work that is cleared after so many operations, inside the time: what grows has to go.
+pub(crate) fn each_cleared_after<T: 'static>(
+    count: u64,
     mut state: T,
     mut operation: impl FnMut(&mut T) + 'static,
     mut clear: impl FnMut(&mut T) + 'static,
@@ -122,7 +141,7 @@ pub(crate) fn each_cleared<T: 'static>(
     each(move || {
         operation(&mut state);
         round += 1;
-        if round == CLEAR_EVERY {
+        if round == count {
             round = 0;
             clear(&mut state);
         }

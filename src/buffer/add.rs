@@ -43,6 +43,17 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_add")]
     #[inline]
     pub fn add(&mut self, data: &[u8]) -> Result<()> {
+        // Mostly there is room for it, and nobody to be asked or told: so much is worth being part of the caller.
+        if self.is_free(self.frozen_back, data.len()) && self.chain.back_run().is_some_and(|run| run.append(data)) {
+            stats::copied(data.len());
+            self.account_added(data.len());
+            return Ok(());
+        }
+        self.add_slowly(data)
+    }
+
+    #[inline(never)]
+    fn add_slowly(&mut self, data: &[u8]) -> Result<()> {
         self.admit(self.frozen_back, data.len())?;
         self.append(data)?;
         stats::copied(data.len());
@@ -53,15 +64,10 @@ impl Evbuffer {
     /// Copies `data` to the end of the chain, without accounting for it.
     #[inline]
     pub(super) fn append(&mut self, data: &[u8]) -> Result<()> {
-        let fits = match self.chain.back_mut() {
-            Some(Node::Chunk(run)) => run.append(data),
-            _ => false,
-        };
-        if fits { Ok(()) } else { self.add_growing(data) }
+        if self.chain.back_run().is_some_and(|run| run.append(data)) { Ok(()) } else { self.add_growing(data) }
     }
 
     /// Fills the tailroom, and puts the rest into new chunks.
-    #[inline(never)]
     fn add_growing(&mut self, data: &[u8]) -> Result<()> {
         if self.chain.is_empty() && data.len() <= CHUNK_MAX {
             if data.is_empty() {
@@ -80,7 +86,11 @@ impl Evbuffer {
 
     /// [`add_growing`](Self::add_growing) when there is something in front.
     fn add_behind(&mut self, data: &[u8]) -> Result<()> {
-        let room = self.tailroom().min(data.len());
+        let room = match self.chain.back() {
+            // Space at hand that is too small for all of it is given up, so that the data stays in one piece.
+            Some(Node::Chunk(run)) if run.len() > 0 => run.tailroom().min(data.len()),
+            _ => 0,
+        };
         let (head, rest) = data.split_at(room);
         if rest.is_empty() {
             return Ok(());
@@ -106,7 +116,7 @@ impl Evbuffer {
 
     /// Copies `head` into the tailroom, which holds it.
     fn fill_tail(&mut self, head: &[u8]) {
-        if let Some(Node::Chunk(run)) = self.chain.back_mut() {
+        if let Some(run) = self.chain.back_run() {
             let fitted = run.append(head);
             debug_assert!(fitted || head.is_empty());
         }
@@ -164,6 +174,21 @@ impl Evbuffer {
     #[inline]
     pub fn add_reference(&mut self, data: impl Into<Bytes>) -> Result<()> {
         let bytes: Bytes = data.into();
+        let count = bytes.len();
+        if self.is_free(self.frozen_back, count)
+            && count > 0
+            && let Some(place) = self.chain.free_place()
+        {
+            place.fill(Node::Reference(bytes));
+            stats::count(|totals| &totals.referenced, count);
+            self.account_added(count);
+            return Ok(());
+        }
+        self.add_reference_slowly(bytes)
+    }
+
+    #[inline(never)]
+    fn add_reference_slowly(&mut self, bytes: Bytes) -> Result<()> {
         let count = bytes.len();
         self.admit(self.frozen_back, count)?;
         if count > 0 {
@@ -318,7 +343,7 @@ impl Evbuffer {
     /// Gives up an empty node at the back, which `expand` or an unfinished reservation left.
     #[inline]
     pub(super) fn release_reserved(&mut self) {
-        if self.chain.back().is_some_and(|node| node.len() == 0) {
+        if matches!(self.chain.back(), Some(Node::Chunk(run)) if run.len() == 0) {
             self.chain.pop_back();
         }
     }
@@ -394,12 +419,19 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_prepend")]
     #[inline]
     pub fn prepend(&mut self, data: &[u8]) -> Result<()> {
+        let freely = self.is_free(self.frozen_front, data.len());
+        if freely && self.chain.front_run().is_some_and(|run| run.prepend(data)) {
+            stats::copied(data.len());
+            self.account_added(data.len());
+            return Ok(());
+        }
+        self.prepend_slowly(data)
+    }
+
+    #[inline(never)]
+    fn prepend_slowly(&mut self, data: &[u8]) -> Result<()> {
         self.admit(self.frozen_front, data.len())?;
-        let fits = match self.chain.front_mut() {
-            Some(Node::Chunk(run)) => run.prepend(data),
-            _ => false,
-        };
-        if !fits {
+        if !self.chain.front_run().is_some_and(|run| run.prepend(data)) {
             self.prepend_growing(data)?;
         }
         stats::copied(data.len());
@@ -407,7 +439,6 @@ impl Evbuffer {
         Ok(())
     }
 
-    #[inline(never)]
     fn prepend_growing(&mut self, data: &[u8]) -> Result<()> {
         let mut fresh = Chain::new();
         for (index, piece) in data.rchunks(CHUNK_MAX).enumerate() {

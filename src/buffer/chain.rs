@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::mem;
 
+use super::chunk::Run;
 use super::node::Node;
 use crate::{Error, Result};
 
@@ -56,10 +57,28 @@ impl Chain {
     }
 
     #[inline(always)]
-    fn slot(&mut self, place: u32) -> &mut Slot {
-        let slots = self.slots_mut();
-        let mask = slots.len() - 1;
-        &mut slots[place as usize & mask]
+    fn slot(&self, place: u32) -> &Slot {
+        match &self.ring {
+            None => &self.inline[place as usize % INLINE],
+            Some(ring) => &ring[place as usize & (ring.len() - 1)],
+        }
+    }
+
+    #[inline(always)]
+    fn slot_mut(&mut self, place: u32) -> &mut Slot {
+        match &mut self.ring {
+            None => &mut self.inline[place as usize % INLINE],
+            Some(ring) => {
+                let mask = ring.len() - 1;
+                &mut ring[place as usize & mask]
+            }
+        }
+    }
+
+    /// Where the last node stands. In an empty chain that slot is empty, like all others.
+    #[inline(always)]
+    fn last_place(&self) -> u32 {
+        self.head.wrapping_add(self.count).wrapping_sub(1)
     }
 
     #[inline]
@@ -67,8 +86,7 @@ impl Chain {
         if index >= self.count() {
             return None;
         }
-        let slots = self.slots();
-        slots[(self.head as usize).wrapping_add(index) & (slots.len() - 1)].as_ref()
+        self.slot(self.head.wrapping_add(index as u32)).as_ref()
     }
 
     #[inline]
@@ -76,27 +94,45 @@ impl Chain {
         if index >= self.count() {
             return None;
         }
-        self.slot(self.head.wrapping_add(index as u32)).as_mut()
+        self.slot_mut(self.head.wrapping_add(index as u32)).as_mut()
     }
 
     #[inline]
     pub(super) fn front(&self) -> Option<&Node> {
-        self.get(0)
+        self.slot(self.head).as_ref()
     }
 
     #[inline]
     pub(super) fn front_mut(&mut self) -> Option<&mut Node> {
-        self.get_mut(0)
+        self.slot_mut(self.head).as_mut()
     }
 
     #[inline]
     pub(super) fn back(&self) -> Option<&Node> {
-        self.get(self.count().wrapping_sub(1))
+        self.slot(self.last_place()).as_ref()
     }
 
     #[inline]
     pub(super) fn back_mut(&mut self) -> Option<&mut Node> {
-        self.get_mut(self.count().wrapping_sub(1))
+        self.slot_mut(self.last_place()).as_mut()
+    }
+
+    /// The first node, if it is a chunk.
+    #[inline]
+    pub(super) fn front_run(&mut self) -> Option<&mut Run> {
+        match self.front_mut() {
+            Some(Node::Chunk(run)) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The last node, if it is a chunk.
+    #[inline]
+    pub(super) fn back_run(&mut self) -> Option<&mut Run> {
+        match self.back_mut() {
+            Some(Node::Chunk(run)) => Some(run),
+            _ => None,
+        }
     }
 
     /// The nodes from first to last.
@@ -160,10 +196,30 @@ impl Chain {
     #[inline(always)]
     pub(super) fn push_back_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
         self.reserve(1)?;
-        let slot = self.slot(self.head.wrapping_add(self.count));
-        fill(slot, make()?);
-        self.count += 1;
+        let place = self.place_behind();
+        place.fill(make()?);
         Ok(())
+    }
+
+    /// The place behind the last node, unless the slots are all taken or the last node is an empty one, which nothing may stand behind.
+    #[inline(always)]
+    pub(super) fn free_place(&mut self) -> Option<Place<'_>> {
+        let full = self.count() == self.slots().len();
+        let reserved = matches!(self.back(), Some(Node::Chunk(run)) if run.len() == 0);
+        if full || reserved { None } else { Some(self.place_behind()) }
+    }
+
+    #[inline(always)]
+    fn place_behind(&mut self) -> Place<'_> {
+        let place = self.head.wrapping_add(self.count);
+        let slot = match &mut self.ring {
+            None => &mut self.inline[place as usize % INLINE],
+            Some(ring) => {
+                let mask = ring.len() - 1;
+                &mut ring[place as usize & mask]
+            }
+        };
+        Place { slot, count: &mut self.count }
     }
 
     /// [`push_back_with`](Chain::push_back_with) for an empty chain, which has no ring: its place is known.
@@ -179,7 +235,7 @@ impl Chain {
     pub(super) fn push_front(&mut self, node: Node) -> Result<()> {
         self.reserve(1)?;
         self.head = self.head.wrapping_sub(1);
-        fill(self.slot(self.head), node);
+        fill(self.slot_mut(self.head), node);
         self.count += 1;
         Ok(())
     }
@@ -192,7 +248,7 @@ impl Chain {
         if self.count > 1 {
             self.head = first.wrapping_add(1);
             self.count -= 1;
-            *self.slot(first) = None;
+            *self.slot_mut(first) = None;
             return;
         }
         (self.head, self.count) = (0, 0);
@@ -210,7 +266,7 @@ impl Chain {
         if self.count == 0 {
             return None;
         }
-        let node = self.slot(self.head).take();
+        let node = self.slot_mut(self.head).take();
         self.head = self.head.wrapping_add(1);
         self.count -= 1;
         self.settle();
@@ -223,7 +279,7 @@ impl Chain {
             return None;
         }
         self.count -= 1;
-        let node = self.slot(self.head.wrapping_add(self.count)).take();
+        let node = self.slot_mut(self.head.wrapping_add(self.count)).take();
         self.settle();
         node
     }
@@ -244,9 +300,17 @@ impl Chain {
         }
     }
 
-    /// Drops every node.
-    #[inline]
+    /// Drops every node, except that a small chunk which is the only one, and which nobody else sees, stays as space at hand.
+    #[inline(always)]
     pub(super) fn clear(&mut self) {
+        let kept = self.count == 1 && self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
+        if !kept {
+            self.drop_all();
+        }
+    }
+
+    #[inline(never)]
+    fn drop_all(&mut self) {
         match self.count {
             0 => {}
             1 => self.drop_front(),
@@ -255,11 +319,11 @@ impl Chain {
     }
 
     /// Drops the first `bytes` bytes, or all there are.
-    #[inline]
+    #[inline(always)]
     pub(super) fn drop_bytes(&mut self, bytes: usize) {
-        match self.front_mut() {
-            Some(node) if bytes < node.len() => node.advance(bytes),
-            _ => self.drop_many(bytes),
+        let within = self.front_mut().is_some_and(|node| node.advance_within(bytes));
+        if !within {
+            self.drop_many(bytes);
         }
     }
 
@@ -277,7 +341,7 @@ impl Chain {
         let mut ring = take_ring(wanted.next_power_of_two().max(RING_MIN))?;
         let count = self.count;
         for index in 0..count {
-            relocate(self.slot(self.head.wrapping_add(index)), &mut ring[index as usize]);
+            relocate(self.slot_mut(self.head.wrapping_add(index)), &mut ring[index as usize]);
         }
         self.head = 0;
         if let Some(old) = self.ring.replace(ring) {
@@ -296,15 +360,12 @@ struct DropFront<'a> {
 impl DropFront<'_> {
     #[inline]
     fn run(&mut self) {
-        while self.bytes > 0 {
-            match self.chain.front_mut() {
-                Some(node) if self.bytes < node.len() => {
-                    node.advance(mem::take(&mut self.bytes));
-                    return;
-                }
-                Some(node) => self.bytes -= node.len(),
-                None => return,
+        while let Some(node) = self.chain.front_mut().filter(|_| self.bytes > 0) {
+            if node.advance_within(self.bytes) {
+                self.bytes = 0;
+                return;
             }
+            self.bytes -= node.len();
             self.chain.drop_front();
         }
     }
@@ -314,6 +375,21 @@ impl Drop for DropFront<'_> {
     #[inline]
     fn drop(&mut self) {
         self.run();
+    }
+}
+
+/// The empty slot behind the last node.
+pub(super) struct Place<'a> {
+    slot: &'a mut Slot,
+    count: &'a mut u32,
+}
+
+impl Place<'_> {
+    /// Puts `node` there. It cannot fail, nor panic, so nobody has to be ready to drop the node: that would keep it out of registers.
+    #[inline(always)]
+    pub(super) fn fill(self, node: Node) {
+        fill(self.slot, node);
+        *self.count += 1;
     }
 }
 
@@ -369,7 +445,7 @@ impl Chain {
             self.reserve(other.count())?;
             for index in 0..other.count {
                 let end = self.head.wrapping_add(self.count);
-                relocate(other.slot(other.head.wrapping_add(index)), self.slot(end));
+                relocate(other.slot_mut(other.head.wrapping_add(index)), self.slot_mut(end));
                 self.count += 1;
             }
             (other.head, other.count) = (0, 0);
@@ -379,7 +455,7 @@ impl Chain {
             while self.count > 0 {
                 self.count -= 1;
                 other.head = other.head.wrapping_sub(1);
-                relocate(self.slot(self.head.wrapping_add(self.count)), other.slot(other.head));
+                relocate(self.slot_mut(self.head.wrapping_add(self.count)), other.slot_mut(other.head));
                 other.count += 1;
             }
             self.settle();
@@ -394,8 +470,8 @@ impl Chain {
         (self.head, self.count) = (other.head, other.count);
         if other.ring.is_none() {
             // An empty chain has no ring either, so the places are the same.
-            for (slot, other) in self.inline.iter_mut().zip(&mut other.inline) {
-                relocate(other, slot);
+            for place in (0..other.count).map(|index| other.head.wrapping_add(index) as usize % INLINE) {
+                relocate(&mut other.inline[place], &mut self.inline[place]);
             }
         } else {
             mem::swap(&mut self.ring, &mut other.ring);

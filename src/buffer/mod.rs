@@ -173,7 +173,14 @@ impl Evbuffer {
         self.chain.front().and_then(|node| node.memory()).map_or(0, <[u8]>::len)
     }
 
-    /// Checks that `count` bytes may be added at the back.
+    /// Whether `count` bytes may be added at an end without anybody being asked before or told afterwards: what [`admit`](Self::admit) and
+    /// [`tell`](Self::tell) do is nothing then, and the usual case need not look twice.
+    #[inline(always)]
+    fn is_free(&self, frozen: bool, count: usize) -> bool {
+        !frozen && self.watch.is_none() && count <= LEN_MAX - self.len
+    }
+
+    /// Checks that `count` bytes may be added at an end.
     #[inline]
     fn admit(&self, frozen: bool, count: usize) -> Result<()> {
         if frozen {
@@ -221,7 +228,7 @@ impl Evbuffer {
         self.note_changed(count);
     }
 
-    #[inline]
+    #[inline(always)]
     fn account_removed(&mut self, count: usize) {
         self.len -= count;
         if self.len == 0 {

@@ -42,7 +42,7 @@ impl Evbuffer {
 
     /// Drops the first `count` bytes, which are there. They are accounted for before they go: a clean-up of the user's
     /// that panics leaves a buffer that is right.
-    #[inline]
+    #[inline(always)]
     pub(super) fn discard(&mut self, count: usize) {
         debug_assert!(count <= self.len);
         if count < self.len {

@@ -56,17 +56,20 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_reserve_space")]
     #[inline]
     pub fn reserve(&mut self, count: usize) -> Result<Reservation<'_>> {
-        self.admit(self.frozen_back, count)?;
-        if let Some(Node::Chunk(run)) = self.chain.back_mut()
-            && run.tailroom() >= count
-        {
-            run.spare(count);
-        } else {
+        if !self.is_free(self.frozen_back, count) || !self.shows(count) {
+            self.admit(self.frozen_back, count)?;
             self.expand(count)?;
             self.tail_mut(count);
         }
         let most = self.room();
         Ok(Reservation { buffer: self, most, written: 0 })
+    }
+
+    /// Shows `count` bytes of tailroom, if there are so many.
+    #[inline(always)]
+    fn shows(&mut self, count: usize) -> bool {
+        let run = self.chain.back_run().filter(|run| run.tailroom() >= count);
+        run.map(|run| run.spare(count)).is_some()
     }
 }
 
@@ -95,8 +98,8 @@ impl Reservation<'_> {
         if count == 0 {
             return Ok(());
         }
-        match self.buffer.chain.back_mut() {
-            Some(Node::Chunk(run)) if count <= run.spare_shown().len().min(self.most) => run.commit(count),
+        match self.buffer.chain.back_run() {
+            Some(run) if count <= run.spare_shown().len().min(self.most) => run.commit(count),
             _ => return Err(Error::OutOfRange),
         }
         self.buffer.note_added(count);
@@ -188,10 +191,7 @@ impl Evbuffer {
     /// The tailroom as bytes, at least `wanted` of them when they are there.
     #[inline]
     pub(super) fn tail_mut(&mut self, wanted: usize) -> &mut [u8] {
-        match self.chain.back_mut() {
-            Some(Node::Chunk(run)) => run.spare(wanted),
-            _ => &mut [],
-        }
+        self.chain.back_run().map_or(&mut [], |run| run.spare(wanted))
     }
 }
 
@@ -247,6 +247,7 @@ impl Evbuffer {
     ///
     /// # Errors
     /// As [`peek`](Self::peek).
+    #[inline]
     pub fn peek_io_slices<'a>(&'a mut self, len: usize, out: &mut [IoSlice<'a>]) -> Result<usize> {
         let mut filled = 0;
         for (slot, run) in out.iter_mut().zip(self.peek(len)?) {
