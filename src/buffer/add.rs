@@ -64,28 +64,28 @@ impl Evbuffer {
     /// Copies `data` to the end of the chain, without accounting for it.
     #[inline]
     pub(super) fn append(&mut self, data: &[u8]) -> Result<()> {
+        if self.chain.is_empty() && data.len() <= FIRST {
+            return self.add_first(data);
+        }
         if self.chain.back_run().is_some_and(|run| run.append(data)) { Ok(()) } else { self.add_growing(data) }
     }
 
-    /// Fills the tailroom, and puts the rest into new chunks.
-    fn add_growing(&mut self, data: &[u8]) -> Result<()> {
-        if self.chain.is_empty() && data.len() <= CHUNK_MAX {
-            if data.is_empty() {
-                return Ok(());
-            }
-            return self.chain.push_first_with(|| {
-                // Two calls, so that the usual one knows its size class when it is compiled.
-                let small = data.len() <= FIRST;
-                let mut run = if small { Run::with_capacity(FIRST) } else { Run::with_capacity(data.len()) }?;
-                run.append(data);
-                Ok(Node::Chunk(run))
-            });
+    /// Puts a little into an empty chain: the size class of its chunk is known when this is compiled.
+    #[inline(always)]
+    fn add_first(&mut self, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
         }
-        self.add_behind(data)
+        self.chain.push_first_with(|| {
+            let mut run = Run::with_capacity(FIRST)?;
+            run.append(data);
+            Ok(Node::Chunk(run))
+        })
     }
 
-    /// [`add_growing`](Self::add_growing) when there is something in front.
-    fn add_behind(&mut self, data: &[u8]) -> Result<()> {
+    /// Fills the tailroom, and puts the rest into new chunks.
+    #[inline(never)]
+    fn add_growing(&mut self, data: &[u8]) -> Result<()> {
         let room = match self.chain.back() {
             // Space at hand that is too small for all of it is given up, so that the data stays in one piece.
             Some(Node::Chunk(run)) if run.len() > 0 => run.tailroom().min(data.len()),
@@ -340,10 +340,10 @@ impl Evbuffer {
         Ok(())
     }
 
-    /// Gives up an empty node at the back, which `expand` or an unfinished reservation left.
-    #[inline]
+    /// Gives up an empty node at the back, which `expand`, an unfinished reservation or a drained buffer's last byte left.
+    #[inline(always)]
     pub(super) fn release_reserved(&mut self) {
-        if matches!(self.chain.back(), Some(Node::Chunk(run)) if run.len() == 0) {
+        if self.chain.ends_in_space() {
             self.chain.pop_back();
         }
     }

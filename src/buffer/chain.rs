@@ -7,6 +7,8 @@
 use std::cell::RefCell;
 use std::mem;
 
+use bytes::Buf;
+
 use super::chunk::Run;
 use super::node::Node;
 use crate::{Error, Result};
@@ -205,8 +207,13 @@ impl Chain {
     #[inline(always)]
     pub(super) fn free_place(&mut self) -> Option<Place<'_>> {
         let full = self.count() == self.slots().len();
-        let reserved = matches!(self.back(), Some(Node::Chunk(run)) if run.len() == 0);
-        if full || reserved { None } else { Some(self.place_behind()) }
+        if full || self.ends_in_space() { None } else { Some(self.place_behind()) }
+    }
+
+    /// Whether the last node is an empty chunk.
+    #[inline(always)]
+    pub(super) fn ends_in_space(&self) -> bool {
+        matches!(self.back(), Some(Node::Chunk(run)) if run.len() == 0)
     }
 
     #[inline(always)]
@@ -273,7 +280,7 @@ impl Chain {
         node
     }
 
-    #[inline]
+    #[inline(never)]
     pub(super) fn pop_back(&mut self) -> Option<Node> {
         if self.count == 0 {
             return None;
@@ -301,29 +308,33 @@ impl Chain {
     }
 
     /// Drops every node, except that a small chunk which is the only one, and which nobody else sees, stays as space at hand.
-    #[inline(always)]
+    #[inline]
     pub(super) fn clear(&mut self) {
-        let kept = self.count == 1 && self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
-        if !kept {
-            self.drop_all();
+        if self.count > 1 || self.ring.is_some() {
+            self.drop_many(usize::MAX);
+        } else if self.count == 1 {
+            let kept = self.front_run().is_some_and(Run::reset_small);
+            if !kept {
+                self.drop_single();
+            }
         }
     }
 
+    /// Drops the only node, which is an inline one.
     #[inline(never)]
-    fn drop_all(&mut self) {
-        match self.count {
-            0 => {}
-            1 => self.drop_front(),
-            _ => self.drop_many(usize::MAX),
-        }
+    fn drop_single(&mut self) {
+        let place = mem::take(&mut self.head) as usize % INLINE;
+        self.count = 0;
+        self.inline[place] = None;
     }
 
     /// Drops the first `bytes` bytes, or all there are.
-    #[inline(always)]
+    #[inline]
     pub(super) fn drop_bytes(&mut self, bytes: usize) {
-        let within = self.front_mut().is_some_and(|node| node.advance_within(bytes));
-        if !within {
-            self.drop_many(bytes);
+        match self.front_mut() {
+            Some(Node::Chunk(run)) if bytes < run.len() => run.advance(bytes),
+            Some(Node::Reference(data)) if bytes < data.len() => data.advance(bytes),
+            _ => self.drop_many(bytes),
         }
     }
 
@@ -360,12 +371,15 @@ struct DropFront<'a> {
 impl DropFront<'_> {
     #[inline]
     fn run(&mut self) {
-        while let Some(node) = self.chain.front_mut().filter(|_| self.bytes > 0) {
-            if node.advance_within(self.bytes) {
-                self.bytes = 0;
-                return;
+        while self.bytes > 0 {
+            match self.chain.front_mut() {
+                Some(node) if self.bytes < node.len() => {
+                    node.advance(mem::take(&mut self.bytes));
+                    return;
+                }
+                Some(node) => self.bytes -= node.len(),
+                None => return,
             }
-            self.bytes -= node.len();
             self.chain.drop_front();
         }
     }
@@ -437,6 +451,9 @@ impl Chain {
     /// As [`Chain::reserve`]; both chains are then as they were.
     #[inline]
     pub(super) fn append(&mut self, other: &mut Chain) -> Result<()> {
+        if other.count == 1 && other.ring.is_none() {
+            return self.append_single(other);
+        }
         if self.is_empty() {
             self.take(other);
             return Ok(());
@@ -461,6 +478,17 @@ impl Chain {
             self.settle();
             mem::swap(self, other);
         }
+        Ok(())
+    }
+
+    /// [`append`](Chain::append) of one inline node.
+    #[inline]
+    fn append_single(&mut self, other: &mut Chain) -> Result<()> {
+        self.reserve(1)?;
+        let place = self.place_behind();
+        relocate(&mut other.inline[other.head as usize % INLINE], place.slot);
+        *place.count += 1;
+        (other.head, other.count) = (0, 0);
         Ok(())
     }
 

@@ -116,18 +116,6 @@ impl Node {
         }
     }
 
-    /// [`advance`](Node::advance) by less than there is; says whether `count` is that.
-    #[inline(always)]
-    pub(super) fn advance_within(&mut self, count: usize) -> bool {
-        match self {
-            Node::Chunk(run) if count < run.len() => run.advance(count),
-            Node::Reference(bytes) if count < bytes.len() => bytes::Buf::advance(bytes, count),
-            Node::File(_) | Node::Pipe(_) if count < self.kernel_len() => self.kernel_advance(count),
-            _ => return false,
-        }
-        true
-    }
-
     /// Cuts off the first `count` bytes without copying them; a chunk's tailroom stays with the rest.
     #[inline]
     pub(super) fn split_front(&mut self, count: usize) -> Node {
