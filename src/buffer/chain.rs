@@ -5,6 +5,7 @@
 //! because a connection that answers pipelined requests needs one for a moment each time.
 
 use std::cell::RefCell;
+use std::io::IoSlice;
 use std::mem;
 
 use bytes::Buf;
@@ -119,6 +120,42 @@ impl Chain {
         self.slot_mut(self.last_place()).as_mut()
     }
 
+    /// The bytes of the first node, as far as they are in memory.
+    #[inline]
+    pub(super) fn front_memory(&self) -> &[u8] {
+        memory_in(self.slot(self.head))
+    }
+
+    /// The first nodes' bytes, run by run, as long as they are in memory and `out` has a place; says how many places were filled.
+    /// `most` bytes are shown at most.
+    pub(super) fn fill_slices<'a>(&'a self, most: usize, out: &mut [IoSlice<'a>]) -> usize {
+        let (ahead, wrapped) = self.as_slices();
+        let (mut left, mut filled) = (most, 0);
+        for part in [ahead, wrapped] {
+            for (slot, out) in part.iter().zip(&mut out[filled..]) {
+                let run = memory_in(slot);
+                let run = &run[..run.len().min(left)];
+                if run.is_empty() {
+                    return filled;
+                }
+                *out = IoSlice::new(run);
+                left -= run.len();
+                filled += 1;
+            }
+        }
+        filled
+    }
+
+    /// The part of the ring from the first node to its end, and the part that wrapped round.
+    #[inline]
+    fn as_slices(&self) -> (&[Slot], &[Slot]) {
+        let slots = self.slots();
+        let head = self.head as usize & (slots.len() - 1);
+        let first = self.count().min(slots.len() - head);
+        let (wrapped, rest) = slots.split_at(head);
+        (&rest[..first], &wrapped[..self.count() - first])
+    }
+
     /// The first node, if it is a chunk.
     #[inline]
     pub(super) fn front_run(&mut self) -> Option<&mut Run> {
@@ -140,11 +177,8 @@ impl Chain {
     /// The nodes from first to last.
     #[inline]
     pub(super) fn iter(&self) -> Nodes<'_> {
-        let slots = self.slots();
-        let head = self.head as usize & (slots.len() - 1);
-        let first = self.count().min(slots.len() - head);
-        let (wrapped, rest) = slots.split_at(head);
-        Nodes { ahead: rest[..first].iter(), wrapped: wrapped[..self.count() - first].iter() }
+        let (ahead, wrapped) = self.as_slices();
+        Nodes { ahead: ahead.iter(), wrapped: wrapped.iter() }
     }
 }
 
@@ -390,6 +424,22 @@ impl Drop for DropFront<'_> {
     fn drop(&mut self) {
         self.run();
     }
+}
+
+/// The bytes of the node in a slot, as far as there is one and they are in memory. [`Node::memory`] with the usual kinds told apart by two
+/// comparisons, empty slots included.
+#[inline(always)]
+fn memory_in(slot: &Slot) -> &[u8] {
+    match slot {
+        Some(Node::Chunk(run)) => run.as_slice(),
+        Some(Node::Reference(bytes)) => bytes,
+        other => rare_memory_in(other),
+    }
+}
+
+#[cold]
+fn rare_memory_in(slot: &Slot) -> &[u8] {
+    slot.as_ref().and_then(Node::memory).unwrap_or_default()
 }
 
 /// The empty slot behind the last node.

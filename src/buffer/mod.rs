@@ -170,7 +170,7 @@ impl Evbuffer {
     #[must_use]
     #[inline]
     pub fn contiguous_len(&self) -> usize {
-        self.chain.front().and_then(|node| node.memory()).map_or(0, <[u8]>::len)
+        self.chain.front_memory().len()
     }
 
     /// Whether `count` bytes may be added at an end without anybody being asked before or told afterwards: what [`admit`](Self::admit) and

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use super::chain::Nodes;
 use super::chunk::{CHUNK_MAX, Run};
 use super::node::Node;
-use super::{Evbuffer, Position, stats};
+use super::{Evbuffer, LEN_MAX, Position, stats};
 use crate::{Error, Result};
 
 /// Space in the buffer.
@@ -56,20 +56,24 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_reserve_space")]
     #[inline]
     pub fn reserve(&mut self, count: usize) -> Result<Reservation<'_>> {
-        if !self.is_free(self.frozen_back, count) || !self.shows(count) {
-            self.admit(self.frozen_back, count)?;
-            self.expand(count)?;
-            self.tail_mut(count);
-        }
-        let most = self.room();
-        Ok(Reservation { buffer: self, most, written: 0 })
+        let len = if self.is_free(self.frozen_back, count)
+            && let Some(run) = self.chain.back_run()
+            && run.tailroom() >= count
+        {
+            run.spare(count).len().min(LEN_MAX - self.len)
+        } else {
+            self.make_space(count)?
+        };
+        Ok(Reservation { buffer: self, len, written: 0 })
     }
 
-    /// Shows `count` bytes of tailroom, if there are so many.
-    #[inline(always)]
-    fn shows(&mut self, count: usize) -> bool {
-        let run = self.chain.back_run().filter(|run| run.tailroom() >= count);
-        run.map(|run| run.spare(count)).is_some()
+    /// Shows at least `count` bytes of tailroom, and says how many may be committed.
+    #[inline(never)]
+    fn make_space(&mut self, count: usize) -> Result<usize> {
+        self.admit(self.frozen_back, count)?;
+        self.expand(count)?;
+        let room = self.room();
+        Ok(self.tail_mut(count).len().min(room))
     }
 }
 
@@ -81,8 +85,8 @@ impl Evbuffer {
 pub struct Reservation<'a> {
     /// Its last node is a chunk that has shown its tailroom.
     buffer: &'a mut Evbuffer,
-    /// As much as the buffer's limit still allows.
-    most: usize,
+    /// Bytes of the space: what was shown, or as much as the buffer's limit still allows.
+    len: usize,
     /// How far the space was filled through [`bytes::BufMut`].
     written: usize,
 }
@@ -99,7 +103,7 @@ impl Reservation<'_> {
             return Ok(());
         }
         match self.buffer.chain.back_run() {
-            Some(run) if count <= run.spare_shown().len().min(self.most) => run.commit(count),
+            Some(run) if count <= self.len => run.commit(count),
             _ => return Err(Error::OutOfRange),
         }
         self.buffer.note_added(count);
@@ -141,7 +145,7 @@ impl Reservation<'_> {
 
     /// How much that is.
     pub(super) fn unwritten_len(&self) -> usize {
-        self.len() - self.written
+        self.len - self.written
     }
 
     /// Counts `count` bytes more as written.
@@ -167,16 +171,14 @@ impl Deref for Reservation<'_> {
             Some(Node::Chunk(run)) => run.spare_shown(),
             _ => &[],
         };
-        &shown[..shown.len().min(self.most)]
+        &shown[..self.len]
     }
 }
 
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let shown = self.buffer.tail_mut(0);
-        let len = shown.len().min(self.most);
-        &mut shown[..len]
+        &mut self.buffer.tail_mut(0)[..self.len]
     }
 }
 
@@ -249,12 +251,8 @@ impl Evbuffer {
     /// As [`peek`](Self::peek).
     #[inline]
     pub fn peek_io_slices<'a>(&'a mut self, len: usize, out: &mut [IoSlice<'a>]) -> Result<usize> {
-        let mut filled = 0;
-        for (slot, run) in out.iter_mut().zip(self.peek(len)?) {
-            *slot = IoSlice::new(run);
-            filled += 1;
-        }
-        Ok(filled)
+        self.materialise(0, len)?;
+        Ok(self.chain.fill_slices(len, out))
     }
 }
 
