@@ -34,7 +34,7 @@ pub(crate) fn work(row: Row) -> Work {
         Row::ReferenceStatic => {
             let mut buf = Evbuffer::new();
             each(move || {
-                buf.add_reference(Bytes::from_static(black_box(&MIB))).expect(ADDED);
+                buf.add_reference(Bytes::from_static(black_box::<&'static [u8; 1 << 20]>(&MIB))).expect(ADDED);
                 buf.drain(usize::MAX).expect(ADDED);
             })
         }

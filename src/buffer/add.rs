@@ -295,6 +295,20 @@ impl Evbuffer {
         if count == 0 {
             return Ok(());
         }
+        let freely = src.is_free(src.frozen_front, 0) && self.is_free(self.frozen_back, count);
+        if freely && self.chain.append_single(&mut src.chain) {
+            self.has_unread |= std::mem::take(&mut src.has_unread);
+            src.len = 0;
+            src.note_changed(count);
+            self.account_added(count);
+            return Ok(());
+        }
+        self.add_buffer_slowly(src)
+    }
+
+    #[inline(never)]
+    fn add_buffer_slowly(&mut self, src: &mut Evbuffer) -> Result<()> {
+        let count = src.len;
         src.admit_removal()?;
         self.admit(self.frozen_back, count)?;
         self.release_reserved();

@@ -232,36 +232,34 @@ impl Chain {
     #[inline(always)]
     pub(super) fn push_back_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
         self.reserve(1)?;
-        let place = self.place_behind();
-        place.fill(make()?);
+        let slot = self.slot_mut(self.head.wrapping_add(self.count));
+        fill(slot, make()?);
+        self.count += 1;
         Ok(())
     }
 
     /// The place behind the last node, unless the slots are all taken or the last node is an empty one, which nothing may stand behind.
     #[inline(always)]
     pub(super) fn free_place(&mut self) -> Option<Place<'_>> {
-        let full = self.count() == self.slots().len();
-        if full || self.ends_in_space() { None } else { Some(self.place_behind()) }
+        let slots = match &mut self.ring {
+            None => &mut self.inline[..],
+            Some(ring) => ring,
+        };
+        let mask = slots.len() - 1;
+        let next = self.head.wrapping_add(self.count) as usize & mask;
+        let last = next.wrapping_sub(1) & mask;
+        if self.count as usize == slots.len() || is_space(&slots[last]) {
+            return None;
+        }
+        Some(Place { slot: &mut slots[next], count: &mut self.count })
     }
 
     /// Whether the last node is an empty chunk.
     #[inline(always)]
     pub(super) fn ends_in_space(&self) -> bool {
-        matches!(self.back(), Some(Node::Chunk(run)) if run.len() == 0)
+        is_space(self.slot(self.last_place()))
     }
 
-    #[inline(always)]
-    fn place_behind(&mut self) -> Place<'_> {
-        let place = self.head.wrapping_add(self.count);
-        let slot = match &mut self.ring {
-            None => &mut self.inline[place as usize % INLINE],
-            Some(ring) => {
-                let mask = ring.len() - 1;
-                &mut ring[place as usize & mask]
-            }
-        };
-        Place { slot, count: &mut self.count }
-    }
 
     /// [`push_back_with`](Chain::push_back_with) for an empty chain, which has no ring: its place is known.
     #[inline(always)]
@@ -283,20 +281,27 @@ impl Chain {
 
     /// Drops the first node where it stands, which is cheaper than moving it out. It has left the chain before: a node
     /// may run a clean-up of the user's, and that may panic.
-    #[inline]
-    pub(super) fn drop_front(&mut self) {
+    #[inline(always)]
+    fn drop_front(&mut self) {
         let first = self.head;
         if self.count > 1 {
             self.head = first.wrapping_add(1);
             self.count -= 1;
             *self.slot_mut(first) = None;
-            return;
+        } else {
+            self.drop_last();
         }
-        (self.head, self.count) = (0, 0);
+    }
+
+    /// Drops the only node there is, and the ring with it.
+    #[inline(never)]
+    fn drop_last(&mut self) {
+        let place = mem::take(&mut self.head) as usize;
+        self.count = 0;
         match self.ring.take() {
-            None => self.inline[first as usize & (INLINE - 1)] = None,
+            None => self.inline[place % INLINE] = None,
             Some(mut ring) => {
-                ring[first as usize & (ring.len() - 1)] = None;
+                ring[place & (ring.len() - 1)] = None;
                 keep_ring(ring);
             }
         }
@@ -344,19 +349,24 @@ impl Chain {
     /// Drops every node, except that a small chunk which is the only one, and which nobody else sees, stays as space at hand.
     #[inline]
     pub(super) fn clear(&mut self) {
-        if self.count > 1 || self.ring.is_some() {
-            self.drop_many(usize::MAX);
-        } else if self.count == 1 {
-            let kept = self.front_run().is_some_and(Run::reset_small);
-            if !kept {
-                self.drop_single();
+        match self.count {
+            0 => {}
+            1 => {
+                let kept = self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
+                if !kept {
+                    self.drop_single();
+                }
             }
+            _ => self.drop_many(usize::MAX),
         }
     }
 
-    /// Drops the only node, which is an inline one.
+    /// Drops the only node, mostly an inline one.
     #[inline(never)]
     fn drop_single(&mut self) {
+        if self.ring.is_some() {
+            return self.drop_last();
+        }
         let place = mem::take(&mut self.head) as usize % INLINE;
         self.count = 0;
         self.inline[place] = None;
@@ -424,6 +434,12 @@ impl Drop for DropFront<'_> {
     fn drop(&mut self) {
         self.run();
     }
+}
+
+/// Whether a slot holds an empty chunk.
+#[inline(always)]
+fn is_space(slot: &Slot) -> bool {
+    matches!(slot, Some(Node::Chunk(run)) if run.len() == 0)
 }
 
 /// The bytes of the node in a slot, as far as there is one and they are in memory. [`Node::memory`] with the usual kinds told apart by two
@@ -501,9 +517,6 @@ impl Chain {
     /// As [`Chain::reserve`]; both chains are then as they were.
     #[inline]
     pub(super) fn append(&mut self, other: &mut Chain) -> Result<()> {
-        if other.count == 1 && other.ring.is_none() {
-            return self.append_single(other);
-        }
         if self.is_empty() {
             self.take(other);
             return Ok(());
@@ -531,15 +544,17 @@ impl Chain {
         Ok(())
     }
 
-    /// [`append`](Chain::append) of one inline node.
-    #[inline]
-    fn append_single(&mut self, other: &mut Chain) -> Result<()> {
-        self.reserve(1)?;
-        let place = self.place_behind();
+    /// [`append`](Chain::append) when that is one inline node and there is a place for it at once; says whether it was done.
+    #[inline(always)]
+    pub(super) fn append_single(&mut self, other: &mut Chain) -> bool {
+        if other.count != 1 || other.ring.is_some() {
+            return false;
+        }
+        let Some(place) = self.free_place() else { return false };
         relocate(&mut other.inline[other.head as usize % INLINE], place.slot);
         *place.count += 1;
         (other.head, other.count) = (0, 0);
-        Ok(())
+        true
     }
 
     /// [`append`](Chain::append) to an empty chain: the heap ring changes hands, or the few inline nodes do.
