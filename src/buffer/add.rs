@@ -64,20 +64,22 @@ impl Evbuffer {
     /// Copies `data` to the end of the chain, without accounting for it.
     #[inline]
     pub(super) fn append(&mut self, data: &[u8]) -> Result<()> {
-        if self.chain.is_empty() && data.len() <= FIRST {
+        if self.chain.is_empty() && data.len() <= CHUNK_MAX {
             return self.add_first(data);
         }
         if self.chain.back_run().is_some_and(|run| run.append(data)) { Ok(()) } else { self.add_growing(data) }
     }
 
-    /// Puts a little into an empty chain: the size class of its chunk is known when this is compiled.
+    /// Puts what fits one chunk into an empty chain.
     #[inline(always)]
     fn add_first(&mut self, data: &[u8]) -> Result<()> {
         if data.is_empty() {
             return Ok(());
         }
         self.chain.push_first_with(|| {
-            let mut run = Run::with_capacity(FIRST)?;
+            // Two calls, so that the usual one knows its size class when it is compiled.
+            let small = data.len() <= FIRST;
+            let mut run = if small { Run::with_capacity(FIRST) } else { Run::with_capacity(data.len()) }?;
             run.append(data);
             Ok(Node::Chunk(run))
         })
@@ -176,7 +178,6 @@ impl Evbuffer {
         let bytes: Bytes = data.into();
         let count = bytes.len();
         if self.is_free(self.frozen_back, count)
-            && count > 0
             && let Some(place) = self.chain.free_place()
         {
             place.fill(Node::Reference(bytes));
@@ -295,8 +296,8 @@ impl Evbuffer {
         if count == 0 {
             return Ok(());
         }
-        let freely = src.is_free(src.frozen_front, 0) && self.is_free(self.frozen_back, count);
-        if freely && self.chain.append_single(&mut src.chain) {
+        let told = src.frozen_front || src.watch.is_some();
+        if !told && self.is_free(self.frozen_back, count) && self.chain.append_at_once(&mut src.chain) {
             self.has_unread |= std::mem::take(&mut src.has_unread);
             src.len = 0;
             src.note_changed(count);

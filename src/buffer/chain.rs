@@ -190,10 +190,13 @@ pub(super) struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    /// The node that comes next.
-    #[inline]
-    pub(super) fn first(&self) -> Option<&'a Node> {
-        self.clone().next()
+    /// The memory of the node that comes next, which is then behind; empty when there is none, or it is not in memory.
+    #[inline(always)]
+    pub(super) fn next_memory(&mut self) -> &'a [u8] {
+        if self.ahead.len() == 0 {
+            self.ahead = mem::take(&mut self.wrapped);
+        }
+        self.ahead.next().map_or(&[], memory_in)
     }
 }
 
@@ -544,9 +547,13 @@ impl Chain {
         Ok(())
     }
 
-    /// [`append`](Chain::append) when that is one inline node and there is a place for it at once; says whether it was done.
+    /// [`append`](Chain::append) when that is easy: to an empty chain, or of one inline node for which there is a place; says whether it was done.
     #[inline(always)]
-    pub(super) fn append_single(&mut self, other: &mut Chain) -> bool {
+    pub(super) fn append_at_once(&mut self, other: &mut Chain) -> bool {
+        if self.is_empty() {
+            self.take(other);
+            return true;
+        }
         if other.count != 1 || other.ring.is_some() {
             return false;
         }
@@ -561,13 +568,15 @@ impl Chain {
     #[inline]
     fn take(&mut self, other: &mut Chain) {
         (self.head, self.count) = (other.head, other.count);
-        if other.ring.is_none() {
-            // An empty chain has no ring either, so the places are the same.
-            for place in (0..other.count).map(|index| other.head.wrapping_add(index) as usize % INLINE) {
-                relocate(&mut other.inline[place], &mut self.inline[place]);
-            }
-        } else {
+        if other.ring.is_some() {
             mem::swap(&mut self.ring, &mut other.ring);
+        } else {
+            // An empty chain has no ring either, so the places are the same.
+            let first = other.head as usize % INLINE;
+            relocate(&mut other.inline[first], &mut self.inline[first]);
+            if other.count > 1 {
+                relocate(&mut other.inline[first ^ 1], &mut self.inline[first ^ 1]);
+            }
         }
         (other.head, other.count) = (0, 0);
     }

@@ -173,11 +173,11 @@ impl Evbuffer {
         self.chain.front_memory().len()
     }
 
-    /// Whether `count` bytes may be added at an end without anybody being asked before or told afterwards: what [`admit`](Self::admit) and
-    /// [`tell`](Self::tell) do is nothing then, and the usual case need not look twice.
+    /// Whether `count` bytes, which are some, may be added at an end without anybody being asked before or told afterwards: what
+    /// [`admit`](Self::admit) and [`tell`](Self::tell) do is nothing then, and the usual case need not look twice.
     #[inline(always)]
     fn is_free(&self, frozen: bool, count: usize) -> bool {
-        !frozen && self.watch.is_none() && count <= LEN_MAX - self.len
+        !frozen && self.watch.is_none() && count > 0 && count <= LEN_MAX - self.len
     }
 
     /// Checks that `count` bytes may be added at an end.

@@ -234,15 +234,17 @@ impl Evbuffer {
     /// The memory runs of `from..from + len`, which holds no file node.
     #[inline]
     pub(super) fn runs(&self, from: usize, len: usize) -> Runs<'_> {
-        let mut runs = Runs { nodes: self.chain.iter(), skip: from, left: len };
-        while runs.skip > 0 {
-            match runs.nodes.first() {
-                Some(node) if node.len() <= runs.skip => runs.skip -= node.len(),
-                _ => break,
+        let mut nodes = self.chain.iter();
+        let mut skip = from;
+        let first = loop {
+            match nodes.next() {
+                Some(node) if node.len() <= skip => skip -= node.len(),
+                node => break node.and_then(Node::memory).unwrap_or_default(),
             }
-            runs.nodes.next();
-        }
-        runs
+        };
+        let first = &first[skip.min(first.len())..];
+        let first = &first[..first.len().min(len)];
+        Runs { next: first, nodes, left: len - first.len() }
     }
 
     /// Fills `out` with the first runs, for a vectored write, and says how many were filled.
@@ -259,9 +261,10 @@ impl Evbuffer {
 /// The readable runs of a buffer, in order: what [`Evbuffer::peek`] returns.
 #[derive(Clone)]
 pub struct Runs<'a> {
+    /// What comes next; empty at the end.
+    next: &'a [u8],
     nodes: Nodes<'a>,
-    /// Bytes of the next node that lie before the range.
-    skip: usize,
+    /// Bytes behind `next`.
     left: usize,
 }
 
@@ -270,23 +273,19 @@ impl<'a> Iterator for Runs<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        if self.left == 0 {
+        if self.next.is_empty() {
             return None;
         }
-        let run = self.nodes.next()?.memory()?;
-        let run = &run[self.skip.min(run.len())..];
-        self.skip = 0;
-        if run.len() > self.left {
-            return Some(&run[..std::mem::take(&mut self.left)]);
-        }
-        self.left -= run.len();
-        Some(run)
+        let behind = self.nodes.next_memory();
+        let behind = &behind[..behind.len().min(self.left)];
+        self.left -= behind.len();
+        Some(std::mem::replace(&mut self.next, behind))
     }
 }
 
 impl std::fmt::Debug for Runs<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Runs({} bytes)", self.left)
+        write!(f, "Runs({} bytes)", self.next.len() + self.left)
     }
 }
 
