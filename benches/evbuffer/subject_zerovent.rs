@@ -1,6 +1,7 @@
 //! The rows for zerovent's buffer.
 
 use std::hint::black_box;
+use std::io::IoSlice;
 
 use bytes::Bytes;
 use zerovent::Evbuffer;
@@ -33,7 +34,8 @@ pub(crate) fn work(row: Row) -> Work {
         Row::ReferenceStatic => {
             let mut buf = Evbuffer::new();
             each(move || {
-                buf.add_reference(Bytes::from_static(black_box::<&'static [u8; 1 << 20]>(&MIB))).expect(ADDED);
+                buf.add_reference(Bytes::from_static(black_box::<&'static [u8; 1 << 20]>(&MIB)))
+                    .expect(ADDED);
                 buf.drain(usize::MAX).expect(ADDED);
             })
         }
@@ -126,11 +128,9 @@ fn reading(row: Row) -> Work {
 
 fn peeking() -> Work {
     let mut buf = nodes(16, 100);
-    let mut out = [(std::ptr::null(), 0); 16];
     each(move || {
-        for (slot, run) in out.iter_mut().zip(buf.peek(usize::MAX).expect(ADDED)) {
-            *slot = (run.as_ptr(), run.len());
-        }
+        let mut out = [IoSlice::new(&[]); 16];
+        black_box(buf.peek_io_slices(usize::MAX, &mut out).expect(ADDED));
         black_box(&mut out);
     })
 }

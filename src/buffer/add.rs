@@ -44,7 +44,9 @@ impl Evbuffer {
     #[inline]
     pub fn add(&mut self, data: &[u8]) -> Result<()> {
         // Mostly there is room for it, and nobody to be asked or told: so much is worth being part of the caller.
-        if self.is_free(self.frozen_back, data.len()) && self.chain.back_run().is_some_and(|run| run.append(data)) {
+        if self.is_free(self.frozen_back, data.len())
+            && self.chain.back_run().is_some_and(|run| run.append(data))
+        {
             stats::copied(data.len());
             self.account_added(data.len());
             return Ok(());
@@ -67,7 +69,11 @@ impl Evbuffer {
         if self.chain.is_empty() && data.len() <= CHUNK_MAX {
             return self.add_first(data);
         }
-        if self.chain.back_run().is_some_and(|run| run.append(data)) { Ok(()) } else { self.add_growing(data) }
+        if self.chain.back_run().is_some_and(|run| run.append(data)) {
+            Ok(())
+        } else {
+            self.add_growing(data)
+        }
     }
 
     /// Puts what fits one chunk into an empty chain.

@@ -126,21 +126,20 @@ impl Chain {
         memory_in(self.slot(self.head))
     }
 
-    /// The first nodes' bytes, run by run, as long as they are in memory and `out` has a place; says how many places were filled.
-    /// `most` bytes are shown at most.
+    /// The first `most` bytes, which are some and in memory, as far as `out` has places for the runs they lie in; says how many were filled.
     pub(super) fn fill_slices<'a>(&'a self, most: usize, out: &mut [IoSlice<'a>]) -> usize {
+        let (mut shown, mut filled) = (0, 0);
         let (ahead, wrapped) = self.as_slices();
-        let (mut left, mut filled) = (most, 0);
         for part in [ahead, wrapped] {
-            for (slot, out) in part.iter().zip(&mut out[filled..]) {
+            for (slot, place) in part.iter().zip(&mut out[filled..]) {
                 let run = memory_in(slot);
-                let run = &run[..run.len().min(left)];
-                if run.is_empty() {
+                shown += run.len();
+                filled += 1;
+                if shown >= most {
+                    *place = IoSlice::new(&run[..run.len() - (shown - most)]);
                     return filled;
                 }
-                *out = IoSlice::new(run);
-                left -= run.len();
-                filled += 1;
+                *place = IoSlice::new(run);
             }
         }
         filled
@@ -262,7 +261,6 @@ impl Chain {
     pub(super) fn ends_in_space(&self) -> bool {
         is_space(self.slot(self.last_place()))
     }
-
 
     /// [`push_back_with`](Chain::push_back_with) for an empty chain, which has no ring: its place is known.
     #[inline(always)]

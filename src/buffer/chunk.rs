@@ -18,8 +18,8 @@
 //! - **INV-1** `block` comes from [`allocate`] and stays allocated while at least one run refers to it.
 //! - **INV-2** `refs` is the number of runs over the block. Whoever reads 1 while holding a run is alone: nobody
 //!   else has a run to copy from, so the count cannot grow behind its back.
-//! - **INV-3** `start <= end <= capacity` for every run. The bytes of every run, and the first `init` of the block, have been
-//!   written at least once since it was allocated (a pooled block keeps its `init`).
+//! - **INV-3** `start <= end <= capacity` for every run. The bytes of every run, those in front of the run that owns the tailroom, and
+//!   the first `init` of the block have been written at least once since it was allocated (a pooled block keeps its `init`).
 //! - **INV-4** At most one run over a block owns the tailroom: its `limit` is the block's `capacity`, that of all others is 0. No
 //!   other run reaches beyond that run's `end`, so the bytes from there to `capacity` belong to it alone, and it alone touches `init`.
 //! - **INV-5** Bytes inside any run are written only by a run that is alone (INV-2). A run that is alone may also use
@@ -127,8 +127,8 @@ impl Run {
     /// As [`Run::with_capacity`].
     pub(super) fn with_headroom(wanted: usize) -> Result<Run> {
         let mut run = Run::with_capacity(wanted)?;
-        // INV-3: there is no byte in it yet, and those that come in front will have been written.
-        (run.start, run.end) = (run.limit, run.limit);
+        // INV-3: there is no byte in it yet, those that come in front will have been written, and it gives up the tailroom.
+        (run.start, run.end, run.limit) = (run.limit, run.limit, 0);
         Ok(run)
     }
 
@@ -255,11 +255,30 @@ impl Run {
         if self.end < until && self.init() < until {
             self.initialise(until);
         }
+        self.shown_mut()
+    }
+
+    /// What [`Run::spare`] has shown, to be written.
+    #[inline]
+    pub(super) fn shown_mut(&mut self) -> &mut [u8] {
         let len = self.shown_len();
         let first = self.at(self.end);
         // SAFETY: INV-3 and INV-4, `end..init` is initialised and reachable by this run alone, which is borrowed
         // mutably for as long as the slice lives.
         unsafe { std::slice::from_raw_parts_mut(first, len) }
+    }
+
+    /// [`Run::spare`] for who looks at the bytes later: how many there are, if that is at least `wanted`, and not nothing.
+    #[inline]
+    pub(super) fn show(&mut self, wanted: usize) -> Option<usize> {
+        if wanted == 0 || wanted > self.tailroom() {
+            return None;
+        }
+        let until = self.end + wanted;
+        if self.init() < until {
+            self.initialise(until);
+        }
+        Some(self.init() - self.end)
     }
 
     /// What [`Run::spare`] has shown and [`Run::commit`] would take.
@@ -296,7 +315,8 @@ impl Run {
     /// When `count` is more than [`Run::spare`] showed, which no caller passes.
     #[inline]
     pub(super) fn commit(&mut self, count: usize) {
-        assert!(count <= self.shown_len(), "a commit is no longer than the space that was shown");
+        let shown = count == 0 || (count <= self.tailroom() && self.end + count <= self.init());
+        assert!(shown, "a commit is no longer than the space that was shown");
         self.end += count;
     }
 

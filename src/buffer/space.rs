@@ -57,10 +57,9 @@ impl Evbuffer {
     #[inline]
     pub fn reserve(&mut self, count: usize) -> Result<Reservation<'_>> {
         let len = if self.is_free(self.frozen_back, count)
-            && let Some(run) = self.chain.back_run()
-            && run.tailroom() >= count
+            && let Some(shown) = self.chain.back_run().and_then(|run| run.show(count))
         {
-            run.spare(count).len().min(LEN_MAX - self.len)
+            shown.min(LEN_MAX - self.len)
         } else {
             self.make_space(count)?
         };
@@ -178,7 +177,7 @@ impl Deref for Reservation<'_> {
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer.tail_mut(0)[..self.len]
+        &mut self.buffer.chain.back_run().map_or(&mut [][..], Run::shown_mut)[..self.len]
     }
 }
 
@@ -254,7 +253,9 @@ impl Evbuffer {
     #[inline]
     pub fn peek_io_slices<'a>(&'a mut self, len: usize, out: &mut [IoSlice<'a>]) -> Result<usize> {
         self.materialise(0, len)?;
-        Ok(self.chain.fill_slices(len, out))
+        self.materialise(0, len)?;
+        let most = len.min(self.len);
+        Ok(if most > 0 { self.chain.fill_slices(most, out) } else { 0 })
     }
 }
 
