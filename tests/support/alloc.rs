@@ -44,42 +44,46 @@ pub fn failing<T>(nth: usize, call: impl FnOnce() -> T) -> (T, bool) {
     (result, FAIL_IN.replace(0) == 0)
 }
 
-/// Counts an allocation of `grown` bytes; false when it is to fail.
-fn admit(grown: isize) -> bool {
+/// Whether the next allocation is to be made, and not to fail.
+fn admit() -> bool {
     let left = FAIL_IN.get();
     FAIL_IN.set(left.saturating_sub(1));
-    if left == 1 {
-        return false;
+    left != 1
+}
+
+/// Counts an allocation of `grown` bytes, if the system made it.
+fn counted(memory: *mut u8, grown: isize) -> *mut u8 {
+    if !memory.is_null() {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE_BYTES.set(LIVE_BYTES.get() + grown);
     }
-    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-    LIVE_BYTES.set(LIVE_BYTES.get() + grown);
-    true
+    memory
 }
 
 // SAFETY: every call goes to the system's allocator with the arguments it came with, or is refused with null.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !admit(layout.size() as isize) {
+        if !admit() {
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's obligations are the same.
-        unsafe { System.alloc(layout) }
+        counted(unsafe { System.alloc(layout) }, layout.size() as isize)
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if !admit(layout.size() as isize) {
+        if !admit() {
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's obligations are the same.
-        unsafe { System.alloc_zeroed(layout) }
+        counted(unsafe { System.alloc_zeroed(layout) }, layout.size() as isize)
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !admit(size as isize - layout.size() as isize) {
+        if !admit() {
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's obligations are the same.
-        unsafe { System.realloc(memory, layout, size) }
+        counted(unsafe { System.realloc(memory, layout, size) }, size as isize - layout.size() as isize)
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
