@@ -232,7 +232,8 @@ impl Evbuffer {
     /// ```
     ///
     /// # Differences from libevent
-    /// A buffer knows no event base. Whoever runs the loop looks for [`callbacks_due`](Self::callbacks_due) and calls `run_deferred`.
+    /// A buffer knows no event base. The loop sees to the buffers of its bufferevents at the end of each turn; for a buffer that stands
+    /// alone its owner looks for [`callbacks_due`](Self::callbacks_due) and calls `run_deferred`.
     #[doc(alias = "evbuffer_defer_callbacks")]
     pub fn defer_callbacks(&mut self, deferred: bool) -> Result<()> {
         if deferred {

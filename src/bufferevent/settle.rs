@@ -33,6 +33,7 @@ impl Engine {
             return;
         }
         bufferevent.write_once(now_ns);
+        // After writing, so that what has left is told too. What the callbacks add is sent in the next turn.
         bufferevent.input.settle();
         bufferevent.output.settle();
         bufferevent.state -= State::TOUCHED;
@@ -79,7 +80,7 @@ impl Bufferevent {
             let _ = reactor.activate(self.slot, What::empty());
         }
         let rest = self.work_left();
-        if !rest.is_empty() {
+        if !rest.is_empty() || self.input.callbacks_due() || self.output.callbacks_due() {
             let _ = reactor.activate_later(self.slot, rest);
         }
         if self.fd.is_some() && !reactor.edge_triggered() {
