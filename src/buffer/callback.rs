@@ -340,11 +340,13 @@ impl Evbuffer {
         }
     }
 
-    /// Tells the callbacks of a change that has just been accounted for.
+    /// Tells the callbacks of a change that has just been accounted for; of nothing, when nothing has changed.
     #[inline]
     pub(super) fn tell(&mut self, added: usize, removed: usize) {
-        self.write_down(added, removed);
-        self.call_callbacks();
+        if self.watch.is_some() && added + removed > 0 {
+            self.write_down(added, removed);
+            self.call_callbacks();
+        }
     }
 
     /// Writes a change that has just been accounted for down, for every callback that is to hear of it. Whoever does it sees to
@@ -362,9 +364,6 @@ impl Evbuffer {
     fn write_down_change(&mut self, added: usize, removed: usize) {
         let change = Change { orig_len: self.len + removed - added, added, removed };
         let Some(watch) = self.watch_mut() else { return };
-        if change.is_nothing() {
-            return;
-        }
         for entry in watch.callbacks.iter_mut().filter(|entry| entry.enabled) {
             entry.untold.join(change);
         }
