@@ -148,7 +148,7 @@ impl Evbuffer {
     ///
     /// # Differences from libevent
     /// A callback that changes the buffer is not called from inside itself. One call makes one call of each callback: libevent makes two
-    /// for a line (the line and its end) and sometimes two for `evbuffer_remove_buffer`.
+    /// for a line (the line and its end), and one for each vector of `evbuffer_add_iovec`.
     #[doc(alias = "evbuffer_add_cb")]
     #[doc(alias = "evbuffer_cb_func")]
     pub fn add_callback<F>(&mut self, callback: F) -> Result<CallbackId>
