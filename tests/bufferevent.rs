@@ -636,3 +636,44 @@ fn what_a_deferred_callback_changes_is_carried_out_and_told_in_the_next_turn() {
     assert_eq!(told.iter().map(|change| change.1).sum::<usize>(), 17);
     assert_eq!(told.iter().map(|change| change.2).sum::<usize>(), 17);
 }
+
+/// An output drains to a socket; a file in it is looked at like everything else, and arrives all the same.
+#[test]
+fn a_file_in_the_output_can_be_looked_at_and_still_arrives() {
+    let bytes = pattern(100_000, 3);
+    let looks: [fn(&mut zerovent::Evbuffer, &[u8]); 5] = [
+        |output, all| assert!(output.pullup(all.len()).unwrap() == all),
+        |output, all| assert!(output.peek(usize::MAX).unwrap().flatten().eq(all)),
+        |output, all| {
+            let place = output.search(&all[70_000..70_020], None).unwrap().expect("it is there");
+            assert_eq!(place.offset(), 70_000);
+        },
+        |output, all| {
+            let mut copy = vec![0; all.len()];
+            assert_eq!(output.copy_out(&mut copy).unwrap(), all.len());
+            assert!(copy == all);
+        },
+        |output, all| {
+            let mut share = zerovent::Evbuffer::new();
+            share.add_buffer_reference(output).unwrap();
+            assert!(share.remove_bytes(all.len()).unwrap() == all);
+            assert!(matches!(output.remove_bytes(1), Err(Error::Frozen)));
+        },
+    ];
+    for look in looks {
+        let mut base = base();
+        let (id, mut peer) = bufferevent(&mut base, &Options::new());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let output = base.bufferevent(id).unwrap().output();
+        output.add(b"head").unwrap();
+        output.add_file(file, 0, None).unwrap();
+        output.add(b"tail").unwrap();
+        let all = [b"head", &bytes[..], b"tail"].concat();
+        look(output, &all);
+        let len = all.len();
+        let reader = std::thread::spawn(move || read_exact(&mut peer, len));
+        run_while(&mut base, |_| !reader.is_finished());
+        assert!(reader.join().unwrap() == all);
+    }
+}

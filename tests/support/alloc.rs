@@ -18,6 +18,7 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
     static FREES: Cell<usize> = const { Cell::new(0) };
     static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
+    static PEAK_BYTES: Cell<isize> = const { Cell::new(0) };
     /// Allocations until one fails; 0 means never.
     static FAIL_IN: Cell<usize> = const { Cell::new(0) };
 }
@@ -35,6 +36,14 @@ pub fn frees() -> usize {
 /// Bytes this thread has allocated less those it has freed.
 pub fn live_bytes() -> isize {
     LIVE_BYTES.get()
+}
+
+/// Runs `call`; returns its result, and by how many bytes this thread held more at some time in it than before.
+pub fn peak<T>(call: impl FnOnce() -> T) -> (T, isize) {
+    let before = live_bytes();
+    PEAK_BYTES.set(before);
+    let result = call();
+    (result, PEAK_BYTES.get() - before)
 }
 
 /// Runs `call` with the `nth` allocation in it failing (1 is the first); returns its result, and whether one did fail.
@@ -56,6 +65,7 @@ fn counted(memory: *mut u8, grown: isize) -> *mut u8 {
     if !memory.is_null() {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         LIVE_BYTES.set(LIVE_BYTES.get() + grown);
+        PEAK_BYTES.set(PEAK_BYTES.get().max(LIVE_BYTES.get()));
     }
     memory
 }
