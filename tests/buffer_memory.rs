@@ -263,7 +263,7 @@ fn the_pool_stays_within_its_limit_and_gives_back() {
 type Mutation = fn(&mut Evbuffer, &mut Evbuffer) -> zerovent::Result<()>;
 
 /// Mutations whose every allocation is the buffer's own. (`Bytes` allocates by itself, and then aborts.)
-const MUTATIONS: [(&str, Mutation); 15] = [
+const MUTATIONS: [(&str, Mutation); 28] = [
     ("add", |buf, _| buf.add(&[1; 300])),
     ("add, many chunks", |buf, _| buf.add(&[1; 200_000])),
     ("prepend", |buf, _| buf.prepend(&[2; 300])),
@@ -279,6 +279,19 @@ const MUTATIONS: [(&str, Mutation); 15] = [
     ("read_line", |buf, _| buf.read_line(Eol::Lf).map(drop)),
     ("search in a file", |buf, _| buf.search(b"not there", None).map(drop)),
     ("peek", |buf, _| buf.peek(usize::MAX).map(drop)),
+    ("split_to", |buf, other| Ok(*other = buf.split_to(buf.len() / 2)?)),
+    ("split_off", |buf, other| Ok(*other = buf.split_off(buf.len() / 2)?)),
+    ("add_buffer_reference", |buf, other| buf.add_buffer_reference(other)),
+    ("reserve_vectored", |buf, _| buf.reserve_vectored(200_000, 9)?.commit(&[1, 0, 65_536]).map(drop)),
+    ("add_fmt", |buf, _| buf.add_fmt(format_args!("{:60000}", 7)).map(drop)),
+    ("add_io_slices", |buf, _| buf.add_io_slices(&[std::io::IoSlice::new(&[3; 70_000]); 3]).map(drop)),
+    ("read_line_into", |buf, _| buf.read_line_into(Eol::Lf, &mut Vec::new()).map(drop)),
+    ("line", |buf, _| buf.line(Eol::Nul).map(drop)),
+    ("peek_lines", |buf, _| buf.peek_lines(Eol::Nul).map(drop)),
+    ("reader", |buf, _| buf.reader(usize::MAX).map(zerovent::buffer::Reader::keep)),
+    ("add_callback", |buf, _| buf.add_callback(|_, _| {}).map(drop)),
+    ("defer_callbacks", |buf, _| buf.defer_callbacks(true)),
+    ("set_capacity_limit", |buf, _| buf.set_capacity_limit(Some(1 << 30))),
 ];
 
 /// Several nodes of every kind, and one fewer than the ring has places for.
