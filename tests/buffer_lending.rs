@@ -7,7 +7,7 @@ use std::io::{BufRead, IoSlice, IoSliceMut, Read, Write};
 
 use bytes::{Buf, BufMut, Bytes};
 use support::alloc::{self, Counting};
-use zerovent::buffer::{CopyStats, End, Eol, FileSegment};
+use zerovent::buffer::{CopyStats, End, Eol, Extents, FileSegment};
 use zerovent::{Error, Evbuffer};
 
 #[global_allocator]
@@ -203,10 +203,13 @@ fn extents_are_as_many_as_allowed_and_only_one_when_it_must_be() {
     assert_eq!(buf.len(), 200);
 }
 
+/// What becomes of extents, by its name.
+type Outcome = (&'static str, fn(Extents<'_>));
+
 /// Extents that are given up, forgotten or committed empty leave a buffer that was empty as good as new.
 #[test]
 fn an_empty_buffer_survives_extents_that_come_to_nothing() {
-    let ways: [(&str, fn(zerovent::buffer::Extents<'_>)); 4] = [
+    let ways: [Outcome; 4] = [
         ("dropped", |space| drop(space)),
         ("forgotten", |space| std::mem::forget(space)),
         ("committed empty", |space| assert_eq!(space.commit(&[0, 0, 0]).unwrap(), 0)),
