@@ -27,15 +27,21 @@
 //! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
 //! work left after its share of a turn goes to the back of the reactor's ready list.
 //!
-//! # One timer for three purposes
+//! # One timer for five purposes
 //!
-//! The read timeout, the write timeout and the time a closing connection may linger share the slot's one
-//! timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
+//! The read timeout, the write timeout, the time a closing connection may linger, the stagger between the addresses
+//! of a host (`race`) and the tick that a rate limit makes it wait for share the slot's one timer, set to whichever
+//! comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
+mod race;
+mod rate_group;
+mod rate_limit;
+mod rate_line;
 mod settle;
 mod socket;
 mod storage;
+mod token_bucket;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -45,7 +51,14 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use race::Race;
+use rate_group::Groups;
+use rate_limit::Rates;
 use storage::Stored;
+
+pub use rate_group::{RateLimitGroup, RateLimitGroupId};
+pub(crate) use token_bucket::Direction;
+pub use token_bucket::{RATE_LIMIT_MAX, TokenBucket};
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
@@ -138,13 +151,23 @@ struct Rare {
     marks: Marks,
     max_single_read: usize,
     max_single_write: usize,
+    rates: Option<Box<Rates>>,
     error: Option<Error>,
+    /// Attempts to connect to one of several addresses.
+    race: Option<Box<Race>>,
 }
 
 impl Rare {
     const fn usual() -> Self {
         let marks = Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
-        Rare { marks, max_single_read: MAX_SINGLE_READ, max_single_write: MAX_SINGLE_WRITE, error: None }
+        Rare {
+            marks,
+            max_single_read: MAX_SINGLE_READ,
+            max_single_write: MAX_SINGLE_WRITE,
+            rates: None,
+            error: None,
+            race: None,
+        }
     }
 }
 
@@ -357,8 +380,9 @@ impl Bufferevent {
     /// Sets how long reading and writing may make no progress, each `None` or zero for no limit.
     ///
     /// A timeout counts only while its direction is wanted: reading while it is enabled and not suspended by the
-    /// high mark, writing while it is enabled and there is output (or a connect under way). When it passes, that
-    /// direction is disabled and the event callback gets [`BevEvents::TIMEOUT`]. Whole milliseconds, rounded up;
+    /// high mark, writing while it is enabled and there is output (or a connect under way). Nor does it count while there
+    /// is something to read, or room to write, and a rate limit suspends the direction: it is the peer's time that is
+    /// measured. When it passes, that direction is disabled and the event callback gets [`BevEvents::TIMEOUT`]. Whole milliseconds, rounded up;
     /// the longest is 49 days.
     #[doc(alias = "bufferevent_set_timeouts")]
     #[doc(alias = "bufferevent_settimeout")]
@@ -473,12 +497,18 @@ pub(crate) struct Engine {
     /// The places of those to settle before the next wait. One that was freed meanwhile, and one whose place
     /// is listed twice because of that, is known by its `State::TOUCHED`.
     touched: Vec<u32>,
+    groups: Groups,
     space: ReadSpace,
 }
 
 impl Engine {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Engine { arena: Arena::with_capacity(capacity), touched: Vec::new(), space: ReadSpace::new() }
+        Engine {
+            arena: Arena::with_capacity(capacity),
+            touched: Vec::new(),
+            groups: Groups::new(),
+            space: ReadSpace::new(),
+        }
     }
 
     /// Makes a bufferevent over `fd`, a connected socket, or over none yet.
@@ -505,7 +535,9 @@ impl Engine {
 
     /// Frees it: unsent output is dropped and the socket closed.
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
-        let gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        self.leave_group(id.0);
+        let mut gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        gone.stop_race(reactor);
         if gone.fd.is_some() {
             reactor.forget_fd(gone.slot)?;
         }

@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, Rare, State, socket::later};
+use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, Rare, State, socket::later};
 use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
 use crate::sys;
@@ -12,7 +12,7 @@ use crate::sys;
 impl Engine {
     /// Settles every bufferevent that was touched since the last time.
     pub(crate) fn settle(&mut self, reactor: &mut Reactor) {
-        if self.touched.is_empty() {
+        if self.touched.is_empty() && self.groups.are_quiet() {
             return;
         }
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
@@ -25,6 +25,7 @@ impl Engine {
             }
         }
         self.touched.clear();
+        self.serve_groups(reactor, now_ns);
     }
 
     fn settle_one(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
@@ -32,17 +33,27 @@ impl Engine {
         if !bufferevent.state.contains(State::TOUCHED) {
             return;
         }
-        bufferevent.write_once(now_ns);
+        bufferevent.refill(now_ns);
+        bufferevent.write_once(now_ns, bufferevent.allowance(Direction::Write));
         // After writing, so that what has left is told too. What the callbacks add is sent in the next turn.
         bufferevent.input.settle();
         bufferevent.output.settle();
         bufferevent.state -= State::TOUCHED;
+        self.conclude(reactor, id, now_ns);
+    }
+
+    /// What could be moved has been: finds out what comes next, and when.
+    pub(super) fn conclude(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
+        let Some(bufferevent) = self.arena.get_mut(id) else { return };
         if bufferevent.state.contains(State::CLOSING) && bufferevent.has_closed(now_ns) {
             // It was found a moment ago, so it is there to be removed.
             let _ = self.remove(reactor, BuffereventId(id));
             return;
         }
         bufferevent.schedule(reactor, now_ns);
+        if bufferevent.is_member() {
+            self.line_up(id);
+        }
     }
 
     /// Takes a bufferevent from its user: what it still has to send is sent, then its write half is shut down,
@@ -93,15 +104,16 @@ impl Bufferevent {
     /// What this turn's share did not suffice for.
     fn work_left(&self) -> What {
         let mut rest = What::empty();
-        rest.set(What::READ, self.state.contains(State::READABLE) && self.read_room() > 0);
-        rest.set(What::WRITE, self.state.contains(State::WRITABLE) && self.is_open() && self.wants_write());
+        for (direction, what) in [(Direction::Read, What::READ), (Direction::Write, What::WRITE)] {
+            rest.set(what, self.has_work(direction) && self.allowance(direction) > 0);
+        }
         rest
     }
 
     /// What a backend without edges has to watch for.
     fn waits_for(&self) -> Interest {
         let mut interest = Interest::empty();
-        interest.set(Interest::READ, self.read_room() > 0);
+        interest.set(Interest::READ, self.waits_to_read());
         let writing = self.wants_write() || self.state.contains(State::CONNECTING);
         interest.set(Interest::WRITE, writing && !self.state.contains(State::WRITABLE));
         interest
@@ -110,14 +122,26 @@ impl Bufferevent {
     /// Starts the clock of a direction that has come to be wanted and stops that of one that no longer is.
     fn next_deadline(&mut self, now_ns: u64) -> Option<u64> {
         if !self.state.contains(State::CLOSING) {
-            let wants_read = self.read_room() > 0;
+            let wants_read = self.waits_to_read();
             self.read_deadline_ns =
                 keep_or_start(self.read_deadline_ns, wants_read, now_ns, self.read_timeout_ms);
-            let wants_write = self.wants_write();
+            let wants_write = self.waits_to_write();
             self.write_deadline_ns =
                 keep_or_start(self.write_deadline_ns, wants_write, now_ns, self.write_timeout_ms);
         }
-        [self.read_deadline_ns, self.write_deadline_ns].into_iter().filter(|&deadline| deadline != 0).min()
+        let timeouts = [self.read_deadline_ns, self.write_deadline_ns].into_iter();
+        let others = self.race_deadline_ns().into_iter().chain(self.refill_deadline_ns());
+        timeouts.filter(|&deadline_ns| deadline_ns != 0).chain(others).min()
+    }
+
+    /// Whether reading is wanted, and it is not for a limit that nothing is read.
+    fn waits_to_read(&self) -> bool {
+        self.read_room() > 0 && !self.is_suspended(Direction::Read)
+    }
+
+    /// Whether writing is wanted, and it is not for a limit that nothing is written.
+    fn waits_to_write(&self) -> bool {
+        self.wants_write() && !self.is_suspended(Direction::Write)
     }
 
     /// A bufferevent keeps the loop running only while it waits for something.
@@ -136,12 +160,12 @@ impl Bufferevent {
         if self.state.contains(State::CLOSING) {
             return;
         }
-        if is_past(self.read_deadline_ns, now_ns) && self.read_room() > 0 {
+        if is_past(self.read_deadline_ns, now_ns) && self.waits_to_read() {
             self.read_deadline_ns = 0;
             self.enabled -= Interest::READ;
             self.report(BevEvents::TIMEOUT | BevEvents::READING);
         }
-        if is_past(self.write_deadline_ns, now_ns) && self.wants_write() {
+        if is_past(self.write_deadline_ns, now_ns) && self.waits_to_write() {
             self.write_deadline_ns = 0;
             self.enabled -= Interest::WRITE;
             self.report(BevEvents::TIMEOUT | BevEvents::WRITING);
@@ -150,10 +174,11 @@ impl Bufferevent {
 
     /// Whether a closing bufferevent is through; shuts the write half down when the last byte has left.
     fn has_closed(&mut self, now_ns: u64) -> bool {
-        let Some(fd) = self.fd.as_ref() else { return true };
         if self.rare().error.is_some() || is_past(self.write_deadline_ns, now_ns) {
             return true;
         }
+        // Without a socket there is only one for whom the addresses of a host are still being tried.
+        let Some(fd) = self.fd.as_ref() else { return !self.state.contains(State::CONNECTING) };
         if self.output.is_empty() && self.is_open() && !self.state.contains(State::WRITE_SHUT) {
             if sys::socket::shutdown_write(fd.as_fd()).is_err() {
                 return true;

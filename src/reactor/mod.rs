@@ -41,9 +41,7 @@ use bitflags::bitflags;
 
 pub(crate) use arena::{Arena, RawId, extend_to};
 pub(crate) use notify::Notifier;
-#[cfg(feature = "http")]
-pub(crate) use queue::Queue;
-pub(crate) use queue::{Items, Links};
+pub(crate) use queue::{Items, Links, Queue};
 
 use crate::error::{Error, Result};
 use crate::sys::clock;
@@ -338,6 +336,11 @@ impl Reactor {
     pub(crate) fn set_holds_loop(&mut self, id: SlotId, holds: bool) -> Result<()> {
         let change = if holds { (State::empty(), State::IDLE) } else { (State::IDLE, State::empty()) };
         self.mark(id, change.0, change.1)
+    }
+
+    /// The priority of a slot.
+    pub(crate) fn priority(&self, id: SlotId) -> Result<u8> {
+        self.slots.get(id.0).map(|slot| slot.priority).ok_or(Error::Stale)
     }
 
     /// Sets the priority of a slot that is not active.
