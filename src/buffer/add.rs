@@ -426,8 +426,8 @@ impl Evbuffer {
     /// Copies `data` to the front.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front is frozen, [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as
-    /// it was.
+    /// [`Error::Frozen`] when the front is frozen and there is something to prepend, [`Error::Overflow`], [`Error::Limit`] or
+    /// [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -451,6 +451,9 @@ impl Evbuffer {
 
     #[inline(never)]
     fn prepend_slowly(&mut self, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.admit(self.frozen_front, data.len())?;
         if !self.chain.front_run().is_some_and(|run| run.prepend(data)) {
             self.prepend_growing(data)?;
