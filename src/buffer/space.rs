@@ -253,7 +253,6 @@ impl Evbuffer {
     #[inline]
     pub fn peek_io_slices<'a>(&'a mut self, len: usize, out: &mut [IoSlice<'a>]) -> Result<usize> {
         self.materialise(0, len)?;
-        self.materialise(0, len)?;
         let most = len.min(self.len);
         Ok(if most > 0 { self.chain.fill_slices(most, out) } else { 0 })
     }
