@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io;
 
+use crate::features::Features;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -29,6 +31,9 @@ pub enum Error {
     Invalid(&'static str),
     /// The loop is already running: a callback may not run it again.
     Reentrant,
+    /// No backend that may be used has all the features that are required. These are missing from the one that comes
+    /// nearest; none are if no backend may be used at all.
+    NoBackend(Features),
     /// The operating system refused.
     Io(io::Error),
 }
@@ -45,6 +50,11 @@ impl fmt::Display for Error {
             Error::Limit => f.write_str("a limit set by the caller would be exceeded"),
             Error::Invalid(why) => write!(f, "invalid arguments: {why}"),
             Error::Reentrant => f.write_str("the loop is already running"),
+            Error::NoBackend(missing) if missing.is_empty() => f.write_str("no backend is left to be used"),
+            Error::NoBackend(missing) => {
+                f.write_str("no backend that may be used has all of the features required; missing: ")?;
+                bitflags::parser::to_writer(missing, f)
+            }
             Error::Io(source) => source.fmt(f),
         }
     }

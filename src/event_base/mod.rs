@@ -10,21 +10,24 @@ mod callback;
 mod config;
 mod event;
 mod listener;
+mod method;
 mod remote;
 mod run;
 
 use std::fmt;
 use std::sync::Arc;
 
-pub use config::Config;
+pub use config::{Config, PRIORITIES_MAX};
 pub use event::{Event, EventId, Pending};
+pub use method::{supported_methods, version};
 pub use remote::Remote;
 pub use run::{Ended, Run, Stats};
 
+pub use crate::features::Features;
 pub use crate::reactor::{Interest, What};
 
 use crate::error::Result;
-use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, owner};
+use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, open_backend, owner};
 
 /// A loop that watches descriptors, timers and signals and calls closures, one at a time.
 ///
@@ -89,15 +92,19 @@ impl<C> EventBase<C> {
         EventBase::with_config(&Config::new(), context)
     }
 
-    /// A base made as `config` says.
+    /// A base made as `config` says, on the fastest backend that it, the environment and the kernel allow.
     ///
     /// # Errors
     ///
-    /// As [`EventBase::new`].
+    /// As [`EventBase::new`]; [`Error::NoBackend`](crate::Error::NoBackend) if no backend that may be used has the
+    /// features required.
     #[doc(alias = "event_base_new_with_config")]
+    #[doc(alias = "EVENT_NOKQUEUE (EVENT_NO<METHOD>)")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
         // One more: the loop's own timer.
-        let mut reactor = Reactor::new(config.capacity + 1, config.priorities)?;
+        let backend = open_backend(&config.methods(), config.required)?;
+        let mut reactor = Reactor::new(backend, config.capacity + 1, config.priorities)?;
+        reactor.set_caches_time(config.caches_time);
         let exit_timer = make_exit_timer(&mut reactor)?;
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
@@ -108,7 +115,7 @@ impl<C> EventBase<C> {
             events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
-            control: run::Control::new(exit_timer),
+            control: run::Control::new(exit_timer, config.limit),
             context,
         })
     }

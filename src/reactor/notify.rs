@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::sys::eventfd;
+use crate::sys::{descriptor, eventfd};
 
 /// An eventfd that the loop waits for, with a note of whether it has been written to already: however many
 /// messages arrive while the loop is on its way, one of them pays for the system call.
@@ -26,6 +26,13 @@ impl Notifier {
             return Ok(());
         }
         eventfd::add(self.fd.as_fd())
+    }
+
+    /// Exchanges the counter for a new one under the same number: the old one is shared with a parent process. A wake that
+    /// has not been noticed yet is in the new one too.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        descriptor::replace(self.fd.as_fd(), eventfd::create()?)?;
+        if self.is_pending() { eventfd::add(self.fd.as_fd()) } else { Ok(()) }
     }
 
     /// Whether there has been a wake that the loop has not noticed yet.
