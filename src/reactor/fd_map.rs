@@ -98,9 +98,8 @@ impl FdMap {
             let last = last_peer(slots, entry.first, edge)?;
             peer(slots, last).next_peer = id.index();
         }
-        if edge || self.entries[fd as usize].bound != Some(id) {
-            self.doubt(fd);
-        }
+        let is_same = self.entries[fd as usize].bound == Some(id);
+        self.doubt(fd, edge || !is_same);
         self.changed(fd);
         Ok(())
     }
@@ -116,13 +115,13 @@ impl FdMap {
         Ok(&mut self.entries[index])
     }
 
-    /// What the kernel was told may be about another file than the one that is meant now.
-    fn doubt(&mut self, fd: RawFd) {
-        let known = self.entries[fd as usize].known;
-        match known {
-            Known::Told(_) => self.entries[fd as usize].known = Known::Doubtful,
+    /// A slot comes. What the kernel was told stands if `is_news` is false; what it refused is always asked again, because
+    /// the number may have been closed, or the wrong one, and its owner has mended that.
+    fn doubt(&mut self, fd: RawFd, is_news: bool) {
+        match self.entries[fd as usize].known {
+            Known::Told(_) if is_news => self.entries[fd as usize].known = Known::Doubtful,
             Known::Refused => self.accept_again(fd, Known::Nothing),
-            Known::Nothing | Known::Doubtful | Known::Closed => {}
+            _ => {}
         }
     }
 

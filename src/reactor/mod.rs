@@ -67,10 +67,12 @@ bitflags! {
         const WRITE = 0x04;
         /// There is urgent data: TCP's out-of-band byte, for example.
         const URGENT = 0x10;
-        /// Report changes instead of states: once each time there is something new.
+        /// Report changes instead of states: once each time there is something new. A backend without
+        /// [`Features::EDGE`] reports states all the same.
         #[doc(alias = "EV_ET")]
         const EDGE = 0x20;
-        /// The peer has shut down its side.
+        /// The peer has shut down its side. A backend without [`Features::EARLY_CLOSE`] never reports it: there, reading
+        /// finds the end.
         #[doc(alias = "EV_CLOSED")]
         const CLOSED = 0x80;
     }

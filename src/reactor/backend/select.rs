@@ -101,7 +101,9 @@ impl Backend for Select {
     }
 
     fn add(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
-        let number = usize::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+        // The kernel does not look at numbers beyond its table of open files, not even to say that they are not open.
+        let number = usize::try_from(fd).ok().filter(|_| descriptor::is_open(fd));
+        let number = number.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
         if self.token(fd).is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
