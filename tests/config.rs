@@ -8,9 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use support::events::*;
-use zerovent::event_base::{
-    Config, Ended, Event, Features, PRIORITIES_MAX, Run, supported_methods, version,
-};
+use zerovent::event_base::{Config, Ended, Event, Features, PRIORITIES_MAX, Run, supported_methods, version};
 use zerovent::{Error, EventBase};
 
 fn make(config: &Config) -> Result<EventBase, Error> {
@@ -62,7 +60,8 @@ fn method_under(variables: &[&str]) -> String {
     }
     let output = command.envs(variables.iter().map(|name| (name, ""))).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let line = text.lines().find_map(|line| line.split_once("it runs on ")).unwrap_or_else(|| panic!("{text}"));
+    let line =
+        text.lines().find_map(|line| line.split_once("it runs on ")).unwrap_or_else(|| panic!("{text}"));
     line.1.to_owned()
 }
 
@@ -157,7 +156,11 @@ fn a_limit_on_calls_lets_what_is_more_important_in_between() {
     assert_eq!(bulk_before_urgent(&mut inverted(Config::new(), 20, never)), 20);
     assert_eq!(bulk_before_urgent(&mut inverted(limit(Some(5), 1), 20, never)), 5, "the book's example");
     assert_eq!(bulk_before_urgent(&mut inverted(limit(Some(5), 0), 20, never)), 5);
-    assert_eq!(bulk_before_urgent(&mut inverted(limit(Some(5), 2), 20, never)), 20, "less important ones alone");
+    assert_eq!(
+        bulk_before_urgent(&mut inverted(limit(Some(5), 2), 20, never)),
+        20,
+        "less important ones alone"
+    );
     assert_eq!(bulk_before_urgent(&mut inverted(limit(Some(0), 1), 20, never)), 1, "one at least");
     assert_eq!(bulk_before_urgent(&mut inverted(limit(None, 0), 20, never)), 20);
 }

@@ -56,6 +56,7 @@ use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, open_backend, own
 /// A base belongs to one thread at a time and has no locks; other threads talk to it through [`Remote`]. What belongs
 /// to it is reached through ids, which turn stale instead of dangling.
 #[doc(alias = "event_base")]
+#[doc(alias = "event_base_free")]
 pub struct EventBase<C = ()> {
     reactor: Reactor,
     bufferevents: crate::bufferevent::Engine,

@@ -21,6 +21,8 @@ struct FileId {
 struct Table {
     open: HashMap<RawFd, FileId>,
     registered: HashMap<(FileId, RawFd), (Interest, u64)>,
+    /// What the kernel says of files that cannot be waited for; 0 is `EPERM`.
+    refusal: i32,
     /// Fail the next so many calls for lack of memory.
     short_of_memory: u32,
     reports: Vec<Ready>,
@@ -42,7 +44,7 @@ impl Table {
         }
         let file = *self.open.get(&fd).ok_or(libc::EBADF)?;
         if !file.waitable {
-            return Err(libc::EPERM);
+            return Err(if self.refusal == 0 { libc::EPERM } else { self.refusal });
         }
         if self.registered.contains_key(&(file, fd)) != exists {
             return Err(if exists { libc::ENOENT } else { libc::EEXIST });
@@ -336,6 +338,29 @@ fn what_cannot_be_registered_for_lack_of_memory_is_tried_again_soon() {
     assert_eq!(wait.timeout_ns, None);
     reactor.complete(wait);
     assert!(kernel.table().registered.contains_key(&(file, 5)));
+}
+
+#[test]
+fn an_error_that_never_gets_better_is_told_to_the_owner_and_not_tried_again() {
+    for refusal in [libc::EPERM, libc::ELOOP, libc::EINVAL, libc::EIO] {
+        let kernel = Kernel::default();
+        let mut reactor = reactor_on(&kernel);
+        kernel.table().open.insert(5, FileId { number: 1, waitable: false });
+        kernel.table().refusal = refusal;
+        let id = slot(&mut reactor, reading(5), true);
+        reactor.add(id, None).unwrap();
+        for _ in 0..3 {
+            let wait = reactor.prepare(false);
+            assert_eq!(wait.timeout_ns, Some(0), "{refusal}");
+            reactor.complete(wait);
+            assert_eq!(reactor.next_active(0).unwrap().what, What::READ, "its next read tells");
+        }
+        assert_eq!(kernel.table().calls, 1, "asked once");
+        reactor.del(id).unwrap();
+        let wait = reactor.prepare(false);
+        assert_eq!(wait.timeout_ns, None);
+        reactor.complete(wait);
+    }
 }
 
 #[test]

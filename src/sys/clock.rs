@@ -14,8 +14,5 @@ pub(crate) fn now_ns() -> u64 {
 
 /// A span of time as the kernel takes it.
 pub(super) fn timespec(ns: u64) -> libc::timespec {
-    libc::timespec {
-        tv_sec: (ns / NS_A_SECOND) as libc::time_t,
-        tv_nsec: (ns % NS_A_SECOND) as libc::c_long,
-    }
+    libc::timespec { tv_sec: (ns / NS_A_SECOND) as libc::time_t, tv_nsec: (ns % NS_A_SECOND) as libc::c_long }
 }

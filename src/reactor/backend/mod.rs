@@ -107,7 +107,11 @@ mod tests {
         assert_eq!(name(&METHODS, Features::empty()), "epoll");
         assert_eq!(name(&METHODS[1..], Features::empty()), "poll");
         assert_eq!(name(&[&select::METHOD, &poll::METHOD], Features::EARLY_CLOSE), "poll");
-        assert_eq!(name(&[&GONE, &select::METHOD], Features::empty()), "select", "as far as the kernel has it");
+        assert_eq!(
+            name(&[&GONE, &select::METHOD], Features::empty()),
+            "select",
+            "as far as the kernel has it"
+        );
     }
 
     #[test]

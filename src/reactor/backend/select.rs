@@ -58,7 +58,8 @@ impl Select {
                 let bit = left & left.wrapping_neg();
                 left ^= bit;
                 let number = place * WORD_BITS + bit.trailing_zeros() as usize;
-                let found = [read, write, urgent].into_iter().zip(KINDS).filter(|(word, _)| **word & bit != 0);
+                let found =
+                    [read, write, urgent].into_iter().zip(KINDS).filter(|(word, _)| **word & bit != 0);
                 let what = found.fold(What::empty(), |all, (_, (_, what))| all | what);
                 ready.extend(self.tokens[number].map(|token| Ready { token, what }));
             }
