@@ -6,13 +6,12 @@
 //! ([`Known`]), and that a doubt costs one question:
 //!
 //! ```text
-//!             add                     another slot comes, or an edge-triggered one
-//!   Nothing ──────► Told(interest) ──────────────────────────────────────► Doubtful
-//!      ▲  │           │      ▲  modify, or add if the kernel knows nothing      │
-//!      │  │ refused   │      └──────────────────────────────────────────────────┘
-//!      │  ▼           │ nobody wants anything: remove           the owner closes it
-//!      ├─ Refused     ▼                                          (from any of them)
-//!      └──────────────┴───────────────────────────────────────────── Closed ◄───────
+//!             something is wanted      a slot comes      nothing is wanted    its owner closes it
+//!  Nothing    add: Told, or Refused    -                 -                    -
+//!  Told       modify if it differs     Doubtful          remove: Nothing      Closed
+//!  Doubtful   modify, or add: Told     -                 remove: Nothing      Closed
+//!  Refused    -                        Nothing           Nothing              Closed
+//!  Closed     as Nothing               -                 Nothing              -
 //! ```
 //!
 //! - A slot is bound to its open file. When the only slot of a descriptor leaves and the *same* slot comes back, the file

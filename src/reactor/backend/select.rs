@@ -47,6 +47,8 @@ impl Select {
         while self.wanted.iter().all(|set| set.last() == Some(&0)) {
             self.wanted.iter_mut().for_each(|set| set.truncate(set.len() - 1));
         }
+        // So that waiting allocates nothing.
+        self.found.iter_mut().for_each(|set| extend_to(set, self.wanted[0].len(), || 0));
     }
 
     /// What is ready, bit by bit, of the sets that the wait left behind.
