@@ -100,7 +100,7 @@ impl<C> EventBase<C> {
     /// As [`EventBase::new`]; [`Error::NoBackend`](crate::Error::NoBackend) if no backend that may be used has the
     /// features required.
     #[doc(alias = "event_base_new_with_config")]
-    #[doc(alias = "EVENT_NOKQUEUE (EVENT_NO<METHOD>)")]
+    #[doc(alias = "EVENT_NOKQUEUE")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
         // One more: the loop's own timer.
         let backend = open_backend(&config.methods(), config.required)?;

@@ -119,7 +119,7 @@ impl FdMap {
     fn doubt(&mut self, fd: RawFd, is_news: bool) {
         match self.entries[fd as usize].known {
             Known::Told(_) if is_news => self.entries[fd as usize].known = Known::Doubtful,
-            Known::Refused => self.accept_again(fd, Known::Nothing),
+            Known::Refused => self.set_known(fd, Known::Nothing),
             _ => {}
         }
     }
@@ -170,7 +170,7 @@ impl FdMap {
         if let Some(entry) = self.entries.get(fd as usize)
             && entry.known != Known::Nothing
         {
-            self.accept_again(fd, Known::Closed);
+            self.set_known(fd, Known::Closed);
             self.list(fd);
         }
     }
@@ -250,7 +250,7 @@ impl FdMap {
             }
             (Known::Told(interest), false) if interest != wanted => self.tell(backend, fd, wanted)?,
             (Known::Nothing | Known::Doubtful, false) => self.tell(backend, fd, wanted)?,
-            (Known::Refused, true) => self.accept_again(fd, Known::Nothing),
+            (Known::Refused, true) => self.set_known(fd, Known::Nothing),
             // Nothing is wanted that the kernel has not been told, or nothing that it would hear of.
             _ => {}
         }
@@ -283,8 +283,8 @@ impl FdMap {
         }
     }
 
-    /// Takes a descriptor from the lists of those that are always ready, if it is on one.
-    fn accept_again(&mut self, fd: RawFd, known: Known) {
+    /// What the kernel knows is something else now; what it no longer refuses is not always ready any more.
+    fn set_known(&mut self, fd: RawFd, known: Known) {
         let before = std::mem::replace(&mut self.entries[fd as usize].known, known);
         if before == Known::Refused {
             self.refused.retain(|&other| other != fd);
