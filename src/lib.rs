@@ -9,7 +9,8 @@
 //! - [`EventBase`] is the loop: it watches descriptors, timers and signals, and calls your closures, one at a time,
 //!   with `&mut` access to itself and to a context of yours.
 //! - [`bufferevent`]s join the two: a connection with an input and an output buffer, marks, timeouts and budgets.
-//! - [`listener`]s accept connections.
+//! - [`listener`]s accept connections, and [`resolve`] finds hosts by name without blocking the loop.
+//! - [`util`] has what the book's helpers do and std does not.
 //! - [`http`] (feature `http`, on by default) serves a directory over HTTP/1.1 with all of them.
 //!
 //! # An echo server
@@ -67,6 +68,7 @@
 //!
 //! Linux only: the fast paths are epoll, `sendfile` and their kin.
 
+mod address;
 pub mod buffer;
 pub mod bufferevent;
 mod error;
@@ -76,6 +78,7 @@ mod features;
 pub mod http;
 pub mod listener;
 pub(crate) mod reactor;
+pub mod resolve;
 pub(crate) mod sys;
 pub mod util;
 

@@ -12,6 +12,7 @@ mod event;
 mod listener;
 mod method;
 mod remote;
+mod resolve;
 mod run;
 
 use std::fmt;
@@ -64,6 +65,8 @@ pub struct EventBase<C = ()> {
     events: Arena<event::Entry<C>>,
     bufferevent_callbacks: Vec<bufferevent::Callbacks<C>>,
     listener_callbacks: Vec<listener::Callbacks<C>>,
+    resolver: crate::resolve::Resolver,
+    askers: resolve::Askers<C>,
     mailbox: Arc<remote::Mailbox<C>>,
     /// Messages that have been taken from the mailbox and are being carried out.
     inbox: remote::Queue<C>,
@@ -107,6 +110,7 @@ impl<C> EventBase<C> {
         let mut reactor = Reactor::new(backend, config.capacity + 1, config.priorities)?;
         reactor.set_caches_time(config.caches_time);
         let exit_timer = make_exit_timer(&mut reactor)?;
+        let resolver = crate::resolve::Resolver::new(Arc::clone(reactor.notifier()));
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
             inbox: remote::Queue::new(),
@@ -116,6 +120,8 @@ impl<C> EventBase<C> {
             events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
+            resolver,
+            askers: Arena::with_capacity(0),
             control: run::Control::new(exit_timer, config.limit),
             context,
         })

@@ -8,15 +8,17 @@ use std::time::Duration;
 use super::{EventBase, EventId, What};
 use crate::error::{Error, Result};
 use crate::reactor::Notifier;
+use crate::resolve::{Answer, ResolveId};
 
 type Task<C> = Box<dyn FnOnce(&mut EventBase<C>) + Send>;
 
-/// One thing that is asked of a base.
+/// One thing that is asked of a base, or the answer to what it has asked.
 pub(super) enum Message<C> {
     Activate(EventId, What),
     Exit(Option<Duration>),
     Break,
     Run(Task<C>),
+    Resolved(ResolveId, Answer),
 }
 
 /// Messages in the order in which they were sent.
@@ -156,6 +158,8 @@ impl<C> EventBase<C> {
         self.empty_inbox();
         if self.reactor.take_notified() {
             self.mailbox.exchange(&mut self.inbox);
+            let answers = self.resolver.answers().into_iter();
+            self.inbox.extend(answers.map(|(id, answer)| Message::Resolved(id, answer)));
             self.empty_inbox();
         }
     }
@@ -173,6 +177,7 @@ impl<C> EventBase<C> {
             Message::Exit(after) => drop(self.loop_exit(after)),
             Message::Break => self.loop_break(),
             Message::Run(task) => task(self),
+            Message::Resolved(id, answer) => self.resolved(id, answer),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! 5. Prepare: tell the kernel what has changed, and find out how long to wait.
 //! 6. Wait.
 //! 7. Complete: readiness, signals, due timers and the ready list become active.
-//! 8. Take the messages of other threads.
+//! 8. Take the messages of other threads, and the addresses of hosts.
 //! 9. Call what is active, of the most important priority that has anything.
 //!
 //! Less important priorities have their turn when a turn brings nothing more important.
@@ -271,8 +271,8 @@ impl<C> EventBase<C> {
     }
 
     fn why_empty(&self, how: Run) -> Option<Ended> {
-        let empty = !how.contains(Run::NO_EXIT_ON_EMPTY) && !self.reactor.has_work() && self.inbox.is_empty();
-        empty.then_some(Ended::Empty)
+        let has_work = self.reactor.has_work() || !self.inbox.is_empty() || self.awaits_answers();
+        (!how.contains(Run::NO_EXIT_ON_EMPTY) && !has_work).then_some(Ended::Empty)
     }
 
     /// Whether the calls of this turn that are left are to wait.
