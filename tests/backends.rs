@@ -46,6 +46,7 @@ on_every_backend!(
     files_are_always_ready,
     thousands_of_descriptors_are_watched,
     another_thread_wakes_the_loop,
+    wakes_from_many_threads_are_never_lost,
     a_signal_wakes_the_loop,
     a_bufferevent_echoes_without_a_wait_too_many,
     a_bufferevent_that_nobody_reads_waits_in_peace,
@@ -350,6 +351,25 @@ fn another_thread_wakes_the_loop(method: &str) {
     thread.join().unwrap();
     assert_eq!(*base.context(), 100);
     assert!(idle_waits(&mut base) < 4, "the wake has been taken notice of");
+}
+
+/// Waking and taking notice race all the time here; where one is lost, the loop sleeps for ever.
+fn wakes_from_many_threads_are_never_lost(method: &str) {
+    const THREADS: usize = 4;
+    const CALLS: usize = 20_000;
+    let mut base = only(method, 0);
+    let threads = [(); THREADS].map(|()| {
+        let remote = base.remote();
+        let count = |base: &mut EventBase<usize>| {
+            *base.context_mut() += 1;
+            if *base.context() == THREADS * CALLS {
+                base.loop_break();
+            }
+        };
+        std::thread::spawn(move || (0..CALLS).for_each(|_| remote.run(count).unwrap()))
+    });
+    run(&mut base);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 fn a_signal_wakes_the_loop(method: &str) {

@@ -43,11 +43,13 @@ impl Notifier {
 
     /// The loop has woken: from here on a message needs a wake of its own. Called before the messages are looked at.
     pub(crate) fn woken(&self, drain: bool) {
-        // AcqRel: sees what was queued by whoever found the flag set, and hands the next one a clear flag.
-        self.pending.swap(false, Ordering::AcqRel);
+        // Before the flag: a wake between the two would have its count taken and leave its flag set, and with that no wake
+        // would ever be written again. This way round its message is found by the loop, which looks after this.
         if drain && let Err(error) = eventfd::reset(self.fd.as_fd()) {
             log::warn!("the wake-up counter cannot be read: {error}");
         }
+        // AcqRel: sees what was queued by whoever found the flag set, and hands the next one a clear flag.
+        self.pending.swap(false, Ordering::AcqRel);
     }
 }
 
