@@ -7,6 +7,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use support::events::*;
@@ -356,17 +358,28 @@ fn another_thread_wakes_the_loop(method: &str) {
 /// Waking and taking notice race all the time here; where one is lost, the loop sleeps for ever.
 fn wakes_from_many_threads_are_never_lost(method: &str) {
     const THREADS: usize = 4;
-    const CALLS: usize = 20_000;
+    const CALLS: usize = 3000;
     let mut base = only(method, 0);
     let threads = [(); THREADS].map(|()| {
         let remote = base.remote();
-        let count = |base: &mut EventBase<usize>| {
-            *base.context_mut() += 1;
-            if *base.context() == THREADS * CALLS {
-                base.loop_break();
+        let done = Arc::new(AtomicUsize::new(0));
+        std::thread::spawn(move || {
+            for call in 0..CALLS {
+                // One at a time, so that the loop goes to sleep in between.
+                while done.load(Ordering::Relaxed) < call {
+                    std::thread::yield_now();
+                }
+                let done = Arc::clone(&done);
+                let count = move |base: &mut EventBase<usize>| {
+                    done.fetch_add(1, Ordering::Relaxed);
+                    *base.context_mut() += 1;
+                    if *base.context() == THREADS * CALLS {
+                        base.loop_break();
+                    }
+                };
+                remote.run(count).unwrap();
             }
-        };
-        std::thread::spawn(move || (0..CALLS).for_each(|_| remote.run(count).unwrap()))
+        })
     });
     run(&mut base);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
