@@ -29,6 +29,8 @@ pub enum Error {
     Limit,
     /// The arguments contradict each other; the text says how.
     Invalid(&'static str),
+    /// A filter answered that it cannot go on.
+    Filter,
     /// The loop is already running: a callback may not run it again.
     Reentrant,
     /// No backend that may be used has all the features that are required. These are missing from the one that comes
@@ -51,6 +53,7 @@ impl fmt::Display for Error {
             Error::ShortFile => f.write_str("the file is shorter than its segment promises"),
             Error::Limit => f.write_str("a limit set by the caller would be exceeded"),
             Error::Invalid(why) => write!(f, "invalid arguments: {why}"),
+            Error::Filter => f.write_str("a filter cannot go on"),
             Error::Reentrant => f.write_str("the loop is already running"),
             Error::NoBackend(missing) if missing.is_empty() => f.write_str("no backend is left to be used"),
             Error::NoBackend(missing) => {

@@ -111,6 +111,8 @@ pub struct Stats {
     pub stale_events: u64,
     /// How often the kernel's set was replaced to be rid of such reports.
     pub rebuilds: u64,
+    /// How often a member of a rate-limit group was given its share.
+    pub group_shares: u64,
     /// Slots in use.
     pub slots: usize,
     /// Entries in the timer heap.
@@ -350,6 +352,7 @@ impl<C> EventBase<C> {
             changes_applied: counters.changes_applied,
             stale_events: counters.stale_events,
             rebuilds: counters.rebuilds,
+            group_shares: self.bufferevents.group_shares(),
             slots,
             timers,
         }

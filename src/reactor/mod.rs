@@ -42,9 +42,7 @@ use bitflags::bitflags;
 pub(crate) use arena::{Arena, RawId, extend_to};
 pub(crate) use backend::{Backend, METHODS, Method, open as open_backend};
 pub(crate) use notify::Notifier;
-#[cfg(feature = "http")]
-pub(crate) use queue::Queue;
-pub(crate) use queue::{Items, Links};
+pub(crate) use queue::{Items, Links, Queue};
 
 use crate::error::{Error, Result};
 use crate::features::Features;

@@ -58,3 +58,36 @@ impl AsFd for Notifier {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::sys::poll;
+
+    /// However a wake falls into the taking notice of another, the next wait ends for it.
+    #[test]
+    fn a_wake_during_the_draining_is_not_lost() {
+        const ENOUGH: Duration = Duration::from_millis(200);
+        const PATIENCE_NS: u64 = 1_000_000_000;
+        let notifier = Notifier::new().unwrap();
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let waker = scope.spawn(|| {
+                while begun.elapsed() < ENOUGH {
+                    notifier.wake().unwrap();
+                }
+            });
+            let mut list = [libc::pollfd { fd: notifier.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            while !waker.is_finished() || notifier.is_pending() {
+                if poll::wait(&mut list, Some(PATIENCE_NS)).unwrap() > 0 {
+                    notifier.woken(true);
+                }
+                let was_lost = list[0].revents == 0 && waker.is_finished() && notifier.is_pending();
+                assert!(!was_lost, "the flag is set and nothing was written");
+            }
+        });
+    }
+}
