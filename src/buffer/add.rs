@@ -380,8 +380,8 @@ impl Evbuffer {
     /// Copies `data` to the front.
     ///
     /// # Errors
-    /// [`Error::Frozen`] when the front is frozen, [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the buffer is then as
-    /// it was.
+    /// [`Error::Frozen`] when the front is frozen and there is something to prepend, [`Error::Overflow`], [`Error::Limit`] or
+    /// [`Error::OutOfMemory`]; the buffer is then as it was.
     ///
     /// # Examples
     /// ```
@@ -394,6 +394,9 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_prepend")]
     #[inline]
     pub fn prepend(&mut self, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
         self.admit(self.frozen_front, data.len())?;
         let fits = match self.chain.front_mut() {
             Some(Node::Chunk(run)) => run.prepend(data),

@@ -211,8 +211,10 @@ impl Evbuffer {
     fn note_moved(from: &mut Evbuffer, to: &mut Evbuffer, count: usize) {
         from.account_removed(count);
         to.account_added(count);
-        from.tell(0, count);
-        to.tell(count, 0);
+        from.write_down(0, count);
+        to.write_down(count, 0);
+        from.call_callbacks();
+        to.call_callbacks();
     }
 
     #[inline]

@@ -40,19 +40,22 @@ impl Evbuffer {
         Ok(())
     }
 
-    /// Drops the first `count` bytes, which are there. They are accounted for before they go: a clean-up of the user's
-    /// that panics leaves a buffer that is right.
+    /// Drops the first `count` bytes, which are there. Everything is accounted for before they go: a clean-up
+    /// of the user's that panics leaves a buffer that is right, outdated positions, and callbacks that hear of it later.
     #[inline]
     pub(super) fn discard(&mut self, count: usize) {
         debug_assert!(count <= self.len);
-        if count < self.len {
-            self.len -= count;
+        self.len -= count;
+        *self.stamp.get_mut() = 0;
+        self.write_down(0, count);
+        if self.len > 0 {
             self.chain.drop_bytes(count);
-            self.note_changed(count);
-            self.tell(0, count);
         } else {
-            self.note_removed(count);
+            self.has_unread = false;
+            self.chain.clear();
         }
+        self.check_invariants();
+        self.call_callbacks();
     }
 
     /// Copies the first bytes into `target` and removes them; returns how many there were.
