@@ -11,6 +11,7 @@ mod config;
 mod event;
 mod link;
 mod listener;
+mod method;
 mod rate_limit;
 mod remote;
 mod resolve;
@@ -19,15 +20,17 @@ mod run;
 use std::fmt;
 use std::sync::Arc;
 
-pub use config::Config;
+pub use config::{Config, PRIORITIES_MAX};
 pub use event::{Event, EventId, Pending};
+pub use method::{supported_methods, version};
 pub use remote::Remote;
 pub use run::{Ended, Run, Stats};
 
+pub use crate::features::Features;
 pub use crate::reactor::{Interest, What};
 
 use crate::error::Result;
-use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, owner};
+use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, open_backend, owner};
 
 /// A loop that watches descriptors, timers and signals and calls closures, one at a time.
 ///
@@ -56,6 +59,7 @@ use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, owner};
 /// A base belongs to one thread at a time and has no locks; other threads talk to it through [`Remote`]. What belongs
 /// to it is reached through ids, which turn stale instead of dangling.
 #[doc(alias = "event_base")]
+#[doc(alias = "event_base_free")]
 pub struct EventBase<C = ()> {
     reactor: Reactor,
     bufferevents: crate::bufferevent::Engine,
@@ -94,15 +98,19 @@ impl<C> EventBase<C> {
         EventBase::with_config(&Config::new(), context)
     }
 
-    /// A base made as `config` says.
+    /// A base made as `config` says, on the fastest backend that it, the environment and the kernel allow.
     ///
     /// # Errors
     ///
-    /// As [`EventBase::new`].
+    /// As [`EventBase::new`]; [`Error::NoBackend`](crate::Error::NoBackend) if no backend that may be used has the
+    /// features required.
     #[doc(alias = "event_base_new_with_config")]
+    #[doc(alias = "EVENT_NOKQUEUE")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
         // One more: the loop's own timer.
-        let mut reactor = Reactor::new(config.capacity + 1, config.priorities)?;
+        let backend = open_backend(&config.methods(), config.required)?;
+        let mut reactor = Reactor::new(backend, config.capacity + 1, config.priorities)?;
+        reactor.set_caches_time(config.caches_time);
         let exit_timer = make_exit_timer(&mut reactor)?;
         let resolver = crate::resolve::Resolver::new(Arc::clone(reactor.notifier()));
         Ok(EventBase {
@@ -116,7 +124,7 @@ impl<C> EventBase<C> {
             listener_callbacks: Vec::new(),
             resolver,
             askers: Arena::with_capacity(0),
-            control: run::Control::new(exit_timer),
+            control: run::Control::new(exit_timer, config.limit),
             context,
         })
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use bitflags::bitflags;
 
 use super::EventBase;
+use super::config::DispatchLimit;
 use crate::error::{Error, Result};
 use crate::reactor::{Invocation, SlotId, owner};
 
@@ -71,12 +72,13 @@ pub(super) struct Control {
     breaking: bool,
     /// Whether the turn's remaining calls are to wait.
     continuing: bool,
+    limit: DispatchLimit,
     turns: u64,
     calls: u64,
 }
 
 impl Control {
-    pub(super) fn new(exit_timer: SlotId) -> Self {
+    pub(super) fn new(exit_timer: SlotId, limit: DispatchLimit) -> Self {
         Control {
             exit_timer,
             exit_at_ns: None,
@@ -84,6 +86,7 @@ impl Control {
             exit: false,
             breaking: false,
             continuing: false,
+            limit,
             turns: 0,
             calls: 0,
         }
@@ -105,7 +108,7 @@ pub struct Stats {
     /// Changes of interest that took a system call.
     pub changes_applied: u64,
     /// Reports for registrations that were no longer current.
-    pub stale_reports: u64,
+    pub stale_events: u64,
     /// How often the kernel's set was replaced to be rid of such reports.
     pub rebuilds: u64,
     /// How often a member of a rate-limit group was given its share.
@@ -150,9 +153,7 @@ impl<C> EventBase<C> {
     }
 
     fn turn_until_told(&mut self, how: Run) -> Result<Ended> {
-        // With a turn for each priority everything that is active has been called, unless what is more important
-        // keeps coming; a run that is to be short does not wait for that to end.
-        let mut turns_left = self.priorities();
+        let mut turns_left = None;
         loop {
             if let Some(ended) = self.why_told() {
                 return Ok(ended);
@@ -163,12 +164,20 @@ impl<C> EventBase<C> {
             }
             let called = settled + self.turn(how, settled)?;
             if how.contains(Run::NONBLOCK) || (how.contains(Run::ONCE) && called > 0) {
-                turns_left -= 1;
-                if turns_left == 0 || self.reactor.active_len() == 0 {
+                let left = turns_left.get_or_insert_with(|| self.turns_for_the_rest());
+                if *left == 0 || self.reactor.active_len() == 0 {
                     return Ok(self.why_told().unwrap_or(Ended::Done));
                 }
+                *left -= 1;
             }
         }
+    }
+
+    /// After how many turns everything that is active has been called, unless what is more important keeps coming: one for
+    /// each priority, and where a limit cuts turns short, one for each call. A run that is to be short goes on no longer.
+    fn turns_for_the_rest(&self) -> usize {
+        let cut = if self.control.limit.is_none() { 0 } else { self.reactor.active_len() };
+        self.priorities() - 1 + cut
     }
 
     /// Settles, and calls what that has made due.
@@ -224,12 +233,17 @@ impl<C> EventBase<C> {
     /// more important turns up: what is pending there may be ready by now.
     fn call_active(&mut self) -> usize {
         let Some(priority) = self.reactor.first_priority() else { return 0 };
-        let most = self.reactor.active_len() + EXTRA_CALLS;
+        let limit = self.control.limit.of(priority);
+        let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);
+        let until_ns = limit.interval_ns.map(|ns| self.reactor.refresh_now().saturating_add(ns));
         let mut called = 0;
         while called < most && self.reactor.first_priority() == Some(priority) && !self.is_stopping() {
             let Some(invocation) = self.reactor.next_active(priority) else { break };
             self.call(invocation);
             called += 1;
+            if until_ns.is_some_and(|until_ns| self.reactor.refresh_now() >= until_ns) {
+                break;
+            }
         }
         self.control.continuing = false;
         self.control.calls += called as u64;
@@ -336,7 +350,7 @@ impl<C> EventBase<C> {
             waits: counters.waits,
             changes_asked: counters.changes_asked,
             changes_applied: counters.changes_applied,
-            stale_reports: counters.stale_reports,
+            stale_events: counters.stale_events,
             rebuilds: counters.rebuilds,
             group_shares: self.bufferevents.group_shares(),
             slots,
