@@ -29,7 +29,9 @@ fn the_same_duration_is_the_same_timeout_and_there_may_be_thousands() {
     }
     assert_eq!(base.common_timeout(Duration::from_micros(700)), timeouts[700]);
     assert_eq!(base.common_timeout(Duration::MAX), base.common_timeout(Duration::MAX));
-    timeouts.iter().rev().for_each(|&timeout| { common(&mut base, "it", Event::timer(), timeout); });
+    timeouts.iter().rev().for_each(|&timeout| {
+        common(&mut base, "it", Event::timer(), timeout);
+    });
     assert_eq!(run_dry(&mut base).len(), 2000);
 }
 
