@@ -458,11 +458,19 @@ impl Reactor {
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
-        self.stop_waiting(id)?;
-        self.remove_timer(id)?;
+        let state = self.slot(id)?.state;
+        if state.contains(State::PENDING) {
+            self.stop_waiting(id)?;
+        }
+        // A period is set only while the timer is.
+        if state.contains(State::TIMED) {
+            self.remove_timer(id)?;
+        }
         self.deactivate(id)?;
-        self.slot(id)?.later = What::empty();
-        self.mark(id, State::empty(), State::LATER)
+        let slot = self.slot(id)?;
+        slot.later = What::empty();
+        slot.state -= State::LATER;
+        Ok(())
     }
 
     /// Takes back a slot's timeout alone.
@@ -521,6 +529,7 @@ impl Reactor {
         self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
     }
 
+    #[inline]
     fn start_waiting(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
         let (fd, state) = (slot.fd, slot.state);

@@ -38,7 +38,11 @@ impl Tally {
     }
 
     /// Notes that the state of a slot of `owner` has changed.
+    #[inline]
     pub(super) fn change(&mut self, owner: u64, before: State, after: State) {
+        if before == after {
+            return;
+        }
         let gauge = if owner & owner::MASK == owner::EVENT { &mut self.events } else { &mut self.engines };
         gauge.change(before.holds_loop(), after.holds_loop());
         count(&mut self.timers, State::TIMED, before, after);
