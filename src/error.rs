@@ -29,6 +29,8 @@ pub enum Error {
     Invalid(&'static str),
     /// The loop is already running: a callback may not run it again.
     Reentrant,
+    /// The name of a host has no address, or none could be found out.
+    Resolve(ResolveError),
     /// The operating system refused.
     Io(io::Error),
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Error {
             Error::Limit => f.write_str("a limit set by the caller would be exceeded"),
             Error::Invalid(why) => write!(f, "invalid arguments: {why}"),
             Error::Reentrant => f.write_str("the loop is already running"),
+            Error::Resolve(source) => source.fmt(f),
             Error::Io(source) => source.fmt(f),
         }
     }
@@ -53,9 +56,93 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Error::Resolve(source) => Some(source),
             Error::Io(source) => Some(source),
             _ => None,
         }
+    }
+}
+
+/// Why the name of a host could not be turned into addresses: what getaddrinfo(3) says by an `EAI_` number. Its `Display`
+/// says what the number means.
+///
+/// # Examples
+///
+/// ```
+/// use zerovent::resolve::ResolveError;
+///
+/// assert_eq!(ResolveError::NoName.to_string(), "the name is not known");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[doc(alias = "evutil_gai_strerror")]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// There is no such name, or it has no address of the family that was asked for.
+    NoName,
+    /// No answer now; trying again may help.
+    Again,
+    /// The name service has failed, and will again.
+    Fail,
+    /// The family is not supported.
+    Family,
+    /// There is not enough memory.
+    Memory,
+    /// The operating system refused; its `errno`.
+    System(i32),
+    /// Another of getaddrinfo's numbers.
+    Other(i32),
+}
+
+impl ResolveError {
+    /// What a number of getaddrinfo's means; `last` is the thread's last error, to which `EAI_SYSTEM` refers.
+    pub(crate) fn from_code(code: i32, last: io::Error) -> Self {
+        /// There is a host, but without addresses of this family; the `libc` crate does not name it.
+        const EAI_ADDRFAMILY: i32 = -9;
+        match code {
+            libc::EAI_NONAME | libc::EAI_NODATA | EAI_ADDRFAMILY => ResolveError::NoName,
+            libc::EAI_AGAIN => ResolveError::Again,
+            libc::EAI_FAIL => ResolveError::Fail,
+            libc::EAI_FAMILY => ResolveError::Family,
+            libc::EAI_MEMORY => ResolveError::Memory,
+            libc::EAI_SYSTEM => ResolveError::System(last.raw_os_error().unwrap_or_default()),
+            other => ResolveError::Other(other),
+        }
+    }
+
+    /// The number that getaddrinfo(3) has for it, one of `EAI_`.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            ResolveError::NoName => libc::EAI_NONAME,
+            ResolveError::Again => libc::EAI_AGAIN,
+            ResolveError::Fail => libc::EAI_FAIL,
+            ResolveError::Family => libc::EAI_FAMILY,
+            ResolveError::Memory => libc::EAI_MEMORY,
+            ResolveError::System(_) => libc::EAI_SYSTEM,
+            ResolveError::Other(code) => code,
+        }
+    }
+}
+
+impl fmt::Display for ResolveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ResolveError::NoName => f.write_str("the name is not known"),
+            ResolveError::Again => f.write_str("the name service gives no answer now"),
+            ResolveError::Fail => f.write_str("the name service has failed"),
+            ResolveError::Family => f.write_str("the address family is not supported"),
+            ResolveError::Memory => f.write_str("out of memory while resolving a name"),
+            ResolveError::System(errno) => io::Error::from_raw_os_error(*errno).fmt(f),
+            ResolveError::Other(code) => write!(f, "resolving a name failed with number {code}"),
+        }
+    }
+}
+
+impl std::error::Error for ResolveError {}
+
+impl From<ResolveError> for Error {
+    fn from(source: ResolveError) -> Self {
+        Error::Resolve(source)
     }
 }
 
@@ -71,6 +158,7 @@ impl From<Error> for io::Error {
         match error {
             Error::Io(source) => source,
             Error::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            Error::Resolve(_) => io::Error::other(error),
             Error::ShortFile => io::Error::new(io::ErrorKind::UnexpectedEof, error),
             other => io::Error::new(io::ErrorKind::InvalidInput, other),
         }

@@ -9,8 +9,9 @@
 //! - [`EventBase`] is the loop: it watches descriptors, timers and signals, and calls your closures, one at a time,
 //!   with `&mut` access to itself and to a context of yours.
 //! - [`bufferevent`]s join the two: a connection with an input and an output buffer, marks, timeouts and budgets.
-//! - [`listener`]s accept connections.
+//! - [`listener`]s accept connections, and [`resolve`] finds hosts by name without blocking the loop.
 //! - [`threads`] runs one loop a thread.
+//! - [`util`] has what the book's helpers do and std does not.
 //! - [`http`] (feature `http`, on by default) serves a directory over HTTP/1.1 with all of them.
 //!
 //! # An echo server
@@ -68,6 +69,7 @@
 //!
 //! Linux only: the fast paths are epoll, `sendfile` and their kin.
 
+mod address;
 pub mod buffer;
 pub mod bufferevent;
 mod error;
@@ -76,6 +78,7 @@ pub mod event_base;
 pub mod http;
 pub mod listener;
 pub(crate) mod reactor;
+pub mod resolve;
 pub(crate) mod sys;
 pub mod threads;
 pub mod util;

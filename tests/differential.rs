@@ -110,7 +110,7 @@ struct Comparison {
 
 #[test]
 fn the_buffer_agrees_with_c_libevent() {
-    let Some(version) = library() else { return };
+    let Some(version) = libevent::library() else { return };
     let wanted =
         std::env::var("ZEROVENT_DIFFERENTIAL_OPS").ok().and_then(|ops| ops.parse().ok()).unwrap_or(OPS);
     let (mut ops, mut seed, mut seen) = (0, 0, BTreeMap::new());
@@ -137,24 +137,6 @@ fn every_named_difference_has_its_row_in_the_map() {
         let row = map.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
         let row = row.unwrap_or_else(|| panic!("the map has no row {name}"));
         assert!(row.contains(text), "{difference:?}: the row of {name} should say: {text}");
-    }
-}
-
-/// The version of the library, or `None` when this is not to run.
-fn library() -> Option<String> {
-    if !cfg!(feature = "compare") {
-        println!("skipped: the feature `compare` is off");
-        return None;
-    }
-    match libevent::version() {
-        Ok(version) => Some(version),
-        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            panic!("no libevent to compare with: {error}")
-        }
-        Err(error) => {
-            println!("skipped: no libevent to compare with: {error}");
-            None
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connecting by address: begun here, finished when the socket turns writable.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State, socket};
@@ -18,13 +19,8 @@ impl Engine {
         address: &Address,
     ) -> Result<()> {
         let bufferevent = self.get(id)?;
-        if bufferevent.fd.is_some() {
-            return Err(Error::Invalid("the bufferevent has a socket already"));
-        }
-        let fd = sys::socket::stream(address)?;
-        if address.as_inet().is_some() {
-            sys::socket::enable_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-        }
+        bufferevent.check_unconnected()?;
+        let fd = make_socket(address)?;
         match sys::socket::connect(fd.as_fd(), address) {
             Ok(progress) => bufferevent.start(reactor, fd, progress),
             Err(e) => {
@@ -35,8 +31,30 @@ impl Engine {
     }
 }
 
+/// A socket that begins to connect to `address`.
+pub(super) fn begin(address: &Address) -> io::Result<(OwnedFd, Connect)> {
+    let fd = make_socket(address)?;
+    let progress = sys::socket::connect(fd.as_fd(), address)?;
+    Ok((fd, progress))
+}
+
+fn make_socket(address: &Address) -> io::Result<OwnedFd> {
+    let fd = sys::socket::stream(address)?;
+    if address.as_inet().is_some() {
+        sys::socket::enable_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+    }
+    Ok(fd)
+}
+
 impl Bufferevent {
-    fn start(&mut self, reactor: &mut Reactor, fd: OwnedFd, progress: Connect) -> Result<()> {
+    pub(super) fn check_unconnected(&self) -> Result<()> {
+        if self.fd.is_some() || self.state.contains(State::CONNECTING) {
+            return Err(Error::Invalid("the bufferevent has a socket, or is connecting"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self, reactor: &mut Reactor, fd: OwnedFd, progress: Connect) -> Result<()> {
         reactor.set_source(self.slot, socket::source(&fd, reactor))?;
         reactor.add(self.slot, None)?;
         self.fd = Some(fd);
@@ -56,10 +74,7 @@ impl Bufferevent {
         }
         let Some(fd) = self.fd.as_ref() else { return };
         let outcome = sys::socket::take_error(fd.as_fd());
-        self.state -= State::CONNECTING;
-        if !self.state.contains(State::CLOSING) {
-            self.write_deadline_ns = 0;
-        }
+        self.end_connecting();
         match outcome {
             Ok(None) => self.owe(Due::CONNECTED),
             Ok(Some(e)) | Err(e) => {
@@ -70,9 +85,17 @@ impl Bufferevent {
         }
     }
 
+    /// The time that connecting has taken does not count for what comes after it.
+    pub(super) fn end_connecting(&mut self) {
+        self.state -= State::CONNECTING;
+        if !self.state.contains(State::CLOSING) {
+            self.write_deadline_ns = 0;
+        }
+    }
+
     /// The peer refused at once. As with a connect that succeeds at once, a callback that is set before the loop goes
     /// on hears of it: which kind of address takes its time is nothing to rely on.
-    fn refused(&mut self, error: Error) {
+    pub(super) fn refused(&mut self, error: Error) {
         self.rare_mut().error = Some(error);
         self.events |= BevEvents::ERROR;
         self.due |= Due::EVENTS;

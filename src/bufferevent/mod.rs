@@ -27,12 +27,13 @@
 //! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
 //! work left after its share of a turn goes to the back of the reactor's ready list.
 //!
-//! # One timer for three purposes
+//! # One timer for four purposes
 //!
-//! The read timeout, the write timeout and the time a closing connection may linger share the slot's one
-//! timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
+//! The read timeout, the write timeout, the time a closing connection may linger and the stagger between the addresses
+//! of a host (`race`) share the slot's one timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
+mod race;
 mod settle;
 mod socket;
 mod storage;
@@ -45,6 +46,7 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use race::Race;
 use storage::Stored;
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
@@ -139,12 +141,20 @@ struct Rare {
     max_single_read: usize,
     max_single_write: usize,
     error: Option<Error>,
+    /// Attempts to connect to one of several addresses.
+    race: Option<Box<Race>>,
 }
 
 impl Rare {
     const fn usual() -> Self {
         let marks = Marks { read_low: 0, read_high: 0, write_low: 0, write_high: 0 };
-        Rare { marks, max_single_read: MAX_SINGLE_READ, max_single_write: MAX_SINGLE_WRITE, error: None }
+        Rare {
+            marks,
+            max_single_read: MAX_SINGLE_READ,
+            max_single_write: MAX_SINGLE_WRITE,
+            error: None,
+            race: None,
+        }
     }
 }
 
@@ -505,7 +515,8 @@ impl Engine {
 
     /// Frees it: unsent output is dropped and the socket closed.
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
-        let gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        let mut gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        gone.stop_race(reactor);
         if gone.fd.is_some() {
             reactor.forget_fd(gone.slot)?;
         }

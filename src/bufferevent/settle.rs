@@ -116,7 +116,8 @@ impl Bufferevent {
             self.write_deadline_ns =
                 keep_or_start(self.write_deadline_ns, wants_write, now_ns, self.write_timeout_ms);
         }
-        [self.read_deadline_ns, self.write_deadline_ns].into_iter().filter(|&deadline| deadline != 0).min()
+        let directions = [self.read_deadline_ns, self.write_deadline_ns];
+        directions.into_iter().filter(|&deadline| deadline != 0).chain(self.race_deadline_ns()).min()
     }
 
     /// A bufferevent keeps the loop running only while it waits for something.
@@ -149,10 +150,11 @@ impl Bufferevent {
 
     /// Whether a closing bufferevent is through; shuts the write half down when the last byte has left.
     fn has_closed(&mut self, now_ns: u64) -> bool {
-        let Some(fd) = self.fd.as_ref() else { return true };
         if self.rare().error.is_some() || is_past(self.write_deadline_ns, now_ns) {
             return true;
         }
+        // Without a socket there is only one for whom the addresses of a host are still being tried.
+        let Some(fd) = self.fd.as_ref() else { return !self.state.contains(State::CONNECTING) };
         if self.output.is_empty() && self.is_open() && !self.state.contains(State::WRITE_SHUT) {
             if sys::socket::shutdown_write(fd.as_fd()).is_err() {
                 return true;

@@ -34,6 +34,7 @@ impl Engine {
             bufferevent.state |= State::WRITABLE;
             bufferevent.finish_connect(reactor);
         }
+        bufferevent.run_race(reactor);
         bufferevent.read_once(&mut self.space);
         if what.contains(What::TIMEOUT) {
             bufferevent.expire(reactor.now());

@@ -117,6 +117,7 @@ impl<C> EventBase<C> {
     pub fn free_bufferevent(&mut self, id: BuffereventId) -> Result<()> {
         self.bufferevents.get(id)?;
         self.bufferevents.remove(&mut self.reactor, id)?;
+        self.forget_question_of(id);
         self.bufferevent_callbacks[id.0.index() as usize] = Callbacks::default();
         Ok(())
     }

@@ -76,7 +76,7 @@ impl<C> EventBase<C> {
     /// [`Error::Stale`](crate::Error::Stale).
     #[doc(alias = "event_get_priority")]
     pub fn priority(&self, id: EventId) -> Result<u8> {
-        Ok(self.view(id)?.spec.priority.unwrap_or_default())
+        self.reactor.priority(self.slot_of(id)?)
     }
 
     /// What it was called when it was made.

@@ -33,8 +33,8 @@ impl<C> fmt::Debug for Callbacks<C> {
 }
 
 impl<C> EventBase<C> {
-    /// Binds `address` and calls `callback` with each connection, a non-blocking and close-on-exec socket, and its
-    /// peer's address. TCP connections come with `TCP_NODELAY` and `SO_KEEPALIVE` on.
+    /// Binds `address` and calls `callback` with each connection, a close-on-exec socket that is non-blocking unless
+    /// `options` say otherwise, and its peer's address. TCP connections come with `TCP_NODELAY` and `SO_KEEPALIVE` on.
     ///
     /// # Errors
     ///
@@ -65,6 +65,7 @@ impl<C> EventBase<C> {
     /// A turn accepts a bounded share, so that a flood of connections starves nobody.
     #[doc(alias = "evconnlistener_new_bind")]
     #[doc(alias = "evconnlistener_cb")]
+    #[doc(alias = "evconnlistener_get_base")]
     pub fn listen<F>(
         &mut self,
         address: impl Into<Address>,
@@ -75,10 +76,57 @@ impl<C> EventBase<C> {
         F: FnMut(&mut EventBase<C>, ListenerId, OwnedFd, Address) + 'static,
     {
         let id = self.listeners.listen(&mut self.reactor, &address.into(), options)?;
+        self.place_listener(id, Box::new(callback));
+        Ok(id)
+    }
+
+    /// Takes over a socket that listens already: inherited, or made with options that [`ListenOptions`] has not. Of those
+    /// options the ones about accepting apply: [`disabled`](ListenOptions::disabled),
+    /// [`leave_blocking`](ListenOptions::leave_blocking) and [`priority`](ListenOptions::priority). The socket is made
+    /// non-blocking and close-on-exec; its other properties, which connections inherit, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if it is no stream socket or does not listen, [`Error::Io`](crate::Error::Io) if it
+    /// is no socket, [`Error::OutOfRange`](crate::Error::OutOfRange) if the base has no such priority. The socket is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    /// use zerovent::listener::ListenOptions;
+    ///
+    /// let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// let client = TcpStream::connect(socket.local_addr()?)?;
+    /// let mut base = zerovent::EventBase::new()?;
+    /// base.adopt_listener(socket.into(), &ListenOptions::new(), |base, _, _socket, _peer| base.loop_break())?;
+    /// base.dispatch()?;
+    /// # drop(client);
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    ///
+    /// # Differences from libevent
+    ///
+    /// The socket must listen, and is made non-blocking if it is not.
+    #[doc(alias = "evconnlistener_new")]
+    pub fn adopt_listener<F>(
+        &mut self,
+        socket: OwnedFd,
+        options: &ListenOptions,
+        callback: F,
+    ) -> Result<ListenerId>
+    where
+        F: FnMut(&mut EventBase<C>, ListenerId, OwnedFd, Address) + 'static,
+    {
+        let id = self.listeners.adopt(&mut self.reactor, socket, options)?;
+        self.place_listener(id, Box::new(callback));
+        Ok(id)
+    }
+
+    fn place_listener(&mut self, id: ListenerId, callback: AcceptCallback<C>) {
         let index = id.0.index() as usize;
         extend_to(&mut self.listener_callbacks, index + 1, Callbacks::default);
-        self.listener_callbacks[index].accept = Some(Box::new(callback));
-        Ok(id)
+        self.listener_callbacks[index].accept = Some(callback);
     }
 
     /// The listener itself.

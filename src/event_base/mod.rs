@@ -14,6 +14,7 @@ mod getters;
 mod listener;
 mod once;
 mod remote;
+mod resolve;
 mod run;
 mod stats;
 mod watcher;
@@ -68,6 +69,8 @@ pub struct EventBase<C = ()> {
     events: Arena<event::Entry<C>>,
     bufferevent_callbacks: Vec<bufferevent::Callbacks<C>>,
     listener_callbacks: Vec<listener::Callbacks<C>>,
+    resolver: crate::resolve::Resolver,
+    askers: resolve::Askers<C>,
     mailbox: Arc<remote::Mailbox<C>>,
     /// Messages that have been taken from the mailbox and are being carried out.
     inbox: remote::Queue<C>,
@@ -109,6 +112,7 @@ impl<C> EventBase<C> {
     #[doc(alias = "event_base_new_with_config")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
         let reactor = Reactor::new(config.capacity, config.priorities)?;
+        let resolver = crate::resolve::Resolver::new(Arc::clone(reactor.notifier()));
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
             inbox: remote::Queue::new(),
@@ -118,6 +122,8 @@ impl<C> EventBase<C> {
             events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
+            resolver,
+            askers: Arena::with_capacity(0),
             finalizers: VecDeque::new(),
             watchers: watcher::Watchers::new(),
             control: run::Control::default(),

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::{EventBase, EventId, What};
 use crate::error::{Error, Result};
 use crate::reactor::Notifier;
+use crate::resolve::{Answer, ResolveId};
 
 type Task<C> = Box<dyn FnOnce(&mut EventBase<C>) + Send>;
 
-/// One thing that is asked of a base.
+/// One thing that is asked of a base, or the answer to what it has asked.
 pub(super) enum Message<C> {
     Activate(EventId, What),
     Add(EventId, Option<Duration>),
@@ -20,6 +21,7 @@ pub(super) enum Message<C> {
     Exit(Option<Duration>),
     Break,
     Run(Task<C>),
+    Resolved(ResolveId, Answer),
 }
 
 /// Messages in the order in which they were sent.
@@ -288,6 +290,8 @@ impl<C> EventBase<C> {
         let is_sent = self.reactor.take_notified();
         if is_sent {
             self.mailbox.exchange(&mut self.inbox);
+            let answers = self.resolver.answers().into_iter();
+            self.inbox.extend(answers.map(|(id, answer)| Message::Resolved(id, answer)));
             self.empty_inbox();
         }
         if is_left || is_sent {
@@ -310,6 +314,7 @@ impl<C> EventBase<C> {
             Message::Exit(after) => drop(self.loop_exit(after)),
             Message::Break => self.loop_break(),
             Message::Run(task) => task(self),
+            Message::Resolved(id, answer) => self.resolved(id, answer),
         }
     }
 }

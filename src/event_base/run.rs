@@ -8,7 +8,7 @@
 //! 6. Prepare: tell the kernel what has changed, and find out how long to wait.
 //! 7. Wait.
 //! 8. Complete: readiness, signals, due timers and the ready list become active.
-//! 9. Take the messages of other threads.
+//! 9. Take the messages of other threads, and the addresses of hosts.
 //! 10. Call the check watchers.
 //! 11. Call what is active, of the most important priority that has anything.
 //!
@@ -271,9 +271,9 @@ impl<C> EventBase<C> {
     }
 
     fn why_empty(&self, how: Run) -> Option<Ended> {
-        let has_work = self.reactor.has_work() || self.control.exit_at_ns.is_some() || !self.inbox.is_empty();
-        let empty = !how.contains(Run::NO_EXIT_ON_EMPTY) && !has_work;
-        empty.then_some(Ended::Empty)
+        let has_mail = !self.inbox.is_empty() || self.awaits_answers();
+        let has_work = self.reactor.has_work() || self.control.exit_at_ns.is_some() || has_mail;
+        (!how.contains(Run::NO_EXIT_ON_EMPTY) && !has_work).then_some(Ended::Empty)
     }
 
     /// Whether the calls of this turn that are left are to wait.

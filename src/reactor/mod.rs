@@ -337,6 +337,11 @@ impl Reactor {
         self.mark(id, change.0, change.1)
     }
 
+    /// The priority of a slot.
+    pub(crate) fn priority(&self, id: SlotId) -> Result<u8> {
+        self.slots.get(id.0).map(|slot| slot.priority).ok_or(Error::Stale)
+    }
+
     /// Sets the priority of a slot that is not active.
     pub(crate) fn set_priority(&mut self, id: SlotId, priority: u8) -> Result<()> {
         let in_range = usize::from(priority) < self.priorities();

@@ -7,11 +7,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::SocketAddr as UnixAddr;
+use std::time::Duration;
 
 use libc::{c_int, sa_family_t, socklen_t};
 
 use super::check;
-use crate::util::Address;
+use crate::address::Address;
 
 /// A socket address as the kernel has it.
 ///
@@ -36,6 +37,13 @@ pub(crate) enum Connect {
     Done,
     /// The kernel goes on; the socket turns writable when it has succeeded or failed.
     InProgress,
+}
+
+/// Whether calls on an accepted connection wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Blocking = 0,
+    NonBlocking = libc::SOCK_NONBLOCK as isize,
 }
 
 /// Makes a non-blocking, close-on-exec stream socket of the family that `address` needs.
@@ -67,12 +75,12 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes one connection off the queue, non-blocking and close-on-exec.
-pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, Address)> {
+/// Takes one connection off the queue, close-on-exec.
+pub(crate) fn accept(fd: BorrowedFd<'_>, mode: Mode) -> io::Result<(OwnedFd, Address)> {
     let mut storage = zeroed();
     let mut len = size_of::<Storage>() as socklen_t;
     let pointer = (&raw mut storage).cast();
-    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let flags = libc::SOCK_CLOEXEC | mode as c_int;
     // SAFETY: `pointer` and `len` describe `storage`, which outlives the call; the kernel writes at most `len` bytes.
     let accepted = check(unsafe { libc::accept4(fd.as_raw_fd(), pointer, &raw mut len, flags) })?;
     let accepted = own(accepted);
@@ -110,6 +118,15 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
     decode(&storage, len as usize)
 }
 
+/// Whether the socket has a peer: of a connect that was begun and has left no error, whether it is through.
+pub(crate) fn is_connected(fd: BorrowedFd<'_>) -> bool {
+    let mut storage = zeroed();
+    let mut len = size_of::<Storage>() as socklen_t;
+    let pointer = (&raw mut storage).cast();
+    // SAFETY: `pointer` and `len` describe `storage`, which outlives the call; the kernel writes at most `len` bytes.
+    check(unsafe { libc::getpeername(fd.as_raw_fd(), pointer, &raw mut len) }).is_ok()
+}
+
 /// Says to the peer that nothing more will be sent.
 pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: `shutdown` takes two integers and no memory.
@@ -119,12 +136,23 @@ pub(crate) fn shutdown_write(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Switches an on/off socket option on.
 pub(crate) fn enable_option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<()> {
-    let on: c_int = 1;
-    let pointer = (&raw const on).cast();
+    set_option(fd, level, name, 1)
+}
+
+/// Sets a socket option that is a number.
+fn set_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let pointer = (&raw const value).cast();
     let len = size_of::<c_int>() as socklen_t;
     // SAFETY: `pointer` is to a live `c_int` and `len` is its size.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, pointer, len) })?;
     Ok(())
+}
+
+/// Lets a listening TCP socket hand connections over when they have sent something, or after `within`.
+pub(crate) fn defer_accept(fd: BorrowedFd<'_>, within: Duration) -> io::Result<()> {
+    let seconds = within.as_nanos().div_ceil(1_000_000_000).max(1);
+    let seconds = c_int::try_from(seconds).unwrap_or(c_int::MAX);
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds)
 }
 
 pub(super) fn option(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
@@ -144,6 +172,15 @@ fn own(fd: RawFd) -> OwnedFd {
 fn zeroed() -> Storage {
     // SAFETY: INV-1: all-zero bytes are a valid value.
     unsafe { mem::zeroed() }
+}
+
+/// The address whose kernel form is `raw`.
+pub(super) fn address_from(raw: &[u8]) -> io::Result<Address> {
+    let mut storage = zeroed();
+    let len = raw.len().min(size_of::<Storage>());
+    // SAFETY: `len` bytes can be read from `raw` and written to `storage`, which is somewhere else; INV-1 allows any bytes.
+    unsafe { std::ptr::copy_nonoverlapping(raw.as_ptr(), (&raw mut storage).cast(), len) };
+    decode(&storage, len)
 }
 
 /// The kernel's form of `address` and its length, which never exceeds `Storage`.
@@ -289,7 +326,7 @@ mod tests {
         // SAFETY: `own` is live and `len` is its size.
         check(unsafe { libc::bind(client.as_raw_fd(), (&raw const own).cast(), len) }).unwrap();
         assert_eq!(connect(client.as_fd(), &address).unwrap(), Connect::Done);
-        let (_accepted, peer) = accept(listener.as_fd()).unwrap();
+        let (_accepted, peer) = accept(listener.as_fd(), Mode::NonBlocking).unwrap();
         assert_eq!(peer.to_string(), "unix:");
     }
 }

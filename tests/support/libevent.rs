@@ -1,11 +1,13 @@
-//! C libevent's evbuffer, for comparing: the library of the Debian package `libevent-2.1-7`, loaded at run time.
+//! C libevent's evbuffer and its helpers, for comparing: the library of the Debian package `libevent-2.1-7`, loaded at run time.
 //!
 //! It is loaded with its names kept to itself (`RTLD_LOCAL`) and called through the addresses found there, so they cannot
 //! be mixed up with names that zerovent's own C interface exports. The verbs take and give what C's do, in Rust's types: -1 is
 //! `None`, a count beyond `ssize_t` is the largest one.
 #![allow(unsafe_code, reason = "calling a C library is unsafe; each block says what the callee is owed")]
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::cmp::Ordering;
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -46,10 +48,10 @@ impl Place {
 type Cleanup = unsafe extern "C" fn(*const c_void, size_t, *mut c_void);
 
 macro_rules! functions {
-    ($($name:ident: ($($argument:ty),*) $(-> $result:ty)?;)*) => {
+    ($($name:ident: ($($argument:ty),* $(; $variadic:tt)?) $(-> $result:ty)?;)*) => {
         /// The addresses of the functions, and the library that holds them.
         struct Api {
-            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+            $($name: unsafe extern "C" fn($($argument),* $(, $variadic)?) $(-> $result)?,)*
             _library: Library,
         }
 
@@ -58,7 +60,7 @@ macro_rules! functions {
                 // SAFETY: libevent's initialisers do nothing but set up its own variables.
                 let library = unsafe { Library::new(NAME) }?;
                 Ok(Api {
-                    // SAFETY: the type is that of the function's declaration in event2/buffer.h of this version.
+                    // SAFETY: the type is that of the function's declaration in event2/buffer.h, or event2/util.h, of this version.
                     $($name: *unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) }?,)*
                     _library: library,
                 })
@@ -98,6 +100,11 @@ functions! {
     evbuffer_unfreeze: (*mut Opaque, c_int) -> c_int;
     evbuffer_write_atmost: (*mut Opaque, c_int, ssize_t) -> c_int;
     evbuffer_read: (*mut Opaque, c_int, c_int) -> c_int;
+    evutil_parse_sockaddr_port: (*const c_char, *mut libc::sockaddr, *mut c_int) -> c_int;
+    evutil_sockaddr_cmp: (*const libc::sockaddr, *const libc::sockaddr, c_int) -> c_int;
+    evutil_ascii_strcasecmp: (*const c_char, *const c_char) -> c_int;
+    evutil_ascii_strncasecmp: (*const c_char, *const c_char, size_t) -> c_int;
+    evutil_snprintf: (*mut c_char, size_t, *const c_char; ...) -> c_int;
 }
 
 // SAFETY: it holds addresses of functions and an open library, which any thread may use.
@@ -125,7 +132,25 @@ pub fn version() -> Result<String, String> {
     // SAFETY: it takes nothing and gives a constant string.
     let name = unsafe { (api.event_get_version)() };
     // SAFETY: the string ends in a NUL and lives as long as the library, which is never unloaded.
-    Ok(unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy().into_owned())
+    Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+/// The version of the library, or `None` when this is not to run.
+pub fn library() -> Option<String> {
+    if !cfg!(feature = "compare") {
+        println!("skipped: the feature `compare` is off");
+        return None;
+    }
+    match version() {
+        Ok(version) => Some(version),
+        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+            panic!("no libevent to compare with: {error}")
+        }
+        Err(error) => {
+            println!("skipped: no libevent to compare with: {error}");
+            None
+        }
+    }
 }
 
 /// A `struct evbuffer`.
@@ -455,4 +480,58 @@ impl CBuffer {
         // SAFETY: the buffer is live and the descriptor open.
         counted(unsafe { (api().evbuffer_read)(self.raw(), fd.as_raw_fd(), limit) })
     }
+}
+
+/// `evutil_parse_sockaddr_port`.
+pub fn parse_sockaddr_port(text: &CStr) -> Option<SocketAddr> {
+    // SAFETY: all-zero bytes are a valid value of these integers.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&storage) as c_int;
+    let place = (&raw mut storage).cast::<libc::sockaddr>();
+    // SAFETY: the text ends in a NUL, and `place` can be written for `len` bytes.
+    done(unsafe { (api().evutil_parse_sockaddr_port)(text.as_ptr(), place, &raw mut len) })?;
+    if c_int::from(storage.ss_family) == libc::AF_INET {
+        // SAFETY: the family says that it is one, and the storage is larger and as aligned.
+        let v4 = unsafe { *place.cast::<libc::sockaddr_in>() };
+        let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+        return Some((ip, u16::from_be(v4.sin_port)).into());
+    }
+    // SAFETY: as above, of the other family that it gives.
+    let v6 = unsafe { *place.cast::<libc::sockaddr_in6>() };
+    let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+    Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id).into())
+}
+
+/// `evutil_ascii_strcasecmp`, or `evutil_ascii_strncasecmp` with a length.
+pub fn ascii_case_cmp(one: &CStr, other: &CStr, len: Option<usize>) -> Ordering {
+    let (one, other) = (one.as_ptr(), other.as_ptr());
+    let sign = match len {
+        // SAFETY: both texts end in a NUL.
+        None => unsafe { (api().evutil_ascii_strcasecmp)(one, other) },
+        // SAFETY: as above.
+        Some(len) => unsafe { (api().evutil_ascii_strncasecmp)(one, other, len) },
+    };
+    sign.cmp(&0)
+}
+
+/// `evutil_snprintf` with "%s:%d"; `place` is as long as it may use, and its NUL is among that.
+pub fn format_bounded(place: &mut [u8], text: &CStr, number: i32) -> c_int {
+    let (first, len) = (place.as_mut_ptr().cast(), place.len());
+    // SAFETY: `first` can be written for `len` bytes, and the arguments are what the format says.
+    unsafe { (api().evutil_snprintf)(first, len, c"%s:%d".as_ptr(), text.as_ptr(), number) }
+}
+
+/// `evutil_sockaddr_cmp` of two IPv6 addresses.
+pub fn compare_v6(one: SocketAddrV6, other: SocketAddrV6, with_port: bool) -> Ordering {
+    let raw = |address: SocketAddrV6| libc::sockaddr_in6 {
+        sin6_family: libc::AF_INET6 as libc::sa_family_t,
+        sin6_port: address.port().to_be(),
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+        sin6_scope_id: 0,
+    };
+    let (one, other) = (raw(one), raw(other));
+    let pointers = ((&raw const one).cast(), (&raw const other).cast());
+    // SAFETY: both are live addresses of the family they say.
+    unsafe { (api().evutil_sockaddr_cmp)(pointers.0, pointers.1, c_int::from(with_port)) }.cmp(&0)
 }

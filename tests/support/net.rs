@@ -2,11 +2,11 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use zerovent::EventBase;
-use zerovent::bufferevent::{BuffereventId, Options};
+use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
 
 /// Long enough for anything a test waits for on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +35,33 @@ pub fn bufferevent<C>(base: &mut EventBase<C>, options: &Options) -> (Buffereven
     (id, near)
 }
 
+/// The first thing that the event callback of a bufferevent is told.
+pub type Told = Option<BevEvents>;
+
+/// A bufferevent that is to be connected; what it is told breaks the loop.
+pub fn connecting() -> (EventBase<Told>, BuffereventId) {
+    let mut base = EventBase::with_context(None).unwrap();
+    let id = base.new_socket(None, &Options::new()).unwrap();
+    base.set_event_callback(id, |base, _, events| {
+        *base.context_mut() = Some(events);
+        base.loop_break();
+    })
+    .unwrap();
+    (base, id)
+}
+
+/// Somebody to connect to.
+pub fn server() -> (TcpListener, SocketAddr) {
+    let server = TcpListener::bind(any_port()).unwrap();
+    let address = server.local_addr().unwrap();
+    (server, address)
+}
+
+/// An address where nobody listens: port 1 has been reserved, and out of use, for decades.
+pub fn dead() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 1))
+}
+
 /// Runs the loop until somebody breaks it; panics when nobody does.
 pub fn run<C>(base: &mut EventBase<C>) {
     base.loop_exit(Some(PATIENCE)).unwrap();
@@ -58,6 +85,13 @@ pub fn read_exact(stream: &mut TcpStream, len: usize) -> Vec<u8> {
 /// How many descriptors this process has open.
 pub fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// The `O_` flags of an open descriptor.
+pub fn open_flags(fd: impl AsFd) -> i32 {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).unwrap();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+    i32::from_str_radix(flags.trim(), 8).unwrap()
 }
 
 /// Bytes that look random and are the same in every run.

@@ -5,25 +5,39 @@
 //!
 //! The socket is watched level-triggered, so a connection left in the queue is reported again. A turn therefore
 //! need not accept until the kernel says `EAGAIN`: it starts with one, and doubles its share as long as the
-//! queue outlasts it. A lone connection costs one `accept4`, or two; a flood is taken in shares of `SHARE_MAX`, between
-//! which everybody else has a turn.
+//! queue outlasts it; a flood is taken in shares of `SHARE_MAX`, between which everybody else has a turn.
+//!
+//! That a share is used up does not mean that there is more: a lone connection uses up a share of one. So the
+//! listener learns: each time a larger share meets an empty queue it takes twice as many turns in a row to make it try
+//! one again, up to `PATIENCE_MAX`, and the first larger share that is used up makes it eager again. Where
+//! connections come alone each costs one `accept4`, and every sixteenth or so another.
 //!
 //! # When descriptors run out
 //!
 //! `EMFILE` and its kin leave the connection in the queue, where it would be reported for ever. The listener
 //! stops watching, says so once, and tries again by itself after a pause that doubles up to half a second.
 
+mod inherited;
+mod options;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+pub use inherited::{ListenFd, listen_fds};
+pub use options::ListenOptions;
+
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
 use crate::sys;
+use crate::sys::socket::Mode;
 use crate::util::Address;
 
 /// The most connections that one listener accepts in a turn.
 const SHARE_MAX: u32 = 64;
+
+/// The most turns in a row that must use up their share of one before a larger one is tried.
+const PATIENCE_MAX: u8 = 15;
 
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -32,82 +46,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub(crate) RawId);
 
-/// How a listener is bound.
-///
-/// # Examples
-///
-/// ```
-/// use zerovent::listener::ListenOptions;
-///
-/// let options = ListenOptions::new().backlog(512).reuse_port(true);
-/// ```
-#[derive(Debug, Clone)]
-pub struct ListenOptions {
-    backlog: i32,
-    reuse_address: bool,
-    reuse_port: bool,
-    disabled: bool,
-    priority: Option<u8>,
-}
-
-impl Default for ListenOptions {
-    fn default() -> Self {
-        ListenOptions::new()
-    }
-}
-
-impl ListenOptions {
-    /// A backlog of 1024 and `SO_REUSEADDR`.
-    #[must_use]
-    pub fn new() -> Self {
-        ListenOptions {
-            backlog: 1024,
-            reuse_address: true,
-            reuse_port: false,
-            disabled: false,
-            priority: None,
-        }
-    }
-
-    /// How many connections may wait to be accepted; the kernel clips it to `net.core.somaxconn`.
-    #[must_use]
-    pub fn backlog(mut self, connections: i32) -> Self {
-        self.backlog = connections;
-        self
-    }
-
-    /// Whether an address whose last connections are still fading away may be bound again at once.
-    #[doc(alias = "LEV_OPT_REUSEABLE")]
-    #[must_use]
-    pub fn reuse_address(mut self, reuse: bool) -> Self {
-        self.reuse_address = reuse;
-        self
-    }
-
-    /// Whether several listeners, one a thread, may share the address; the kernel spreads connections over them.
-    #[doc(alias = "LEV_OPT_REUSEABLE_PORT")]
-    #[must_use]
-    pub fn reuse_port(mut self, reuse: bool) -> Self {
-        self.reuse_port = reuse;
-        self
-    }
-
-    /// Whether it waits for [`enable_listener`](crate::EventBase::enable_listener) before it accepts.
-    #[doc(alias = "LEV_OPT_DISABLED")]
-    #[must_use]
-    pub fn disabled(mut self, disabled: bool) -> Self {
-        self.disabled = disabled;
-        self
-    }
-
-    /// The priority of its accepting; the base's default is the middle one.
-    #[must_use]
-    pub fn priority(mut self, priority: u8) -> Self {
-        self.priority = Some(priority);
-        self
-    }
-}
-
 /// A socket that accepts connections, reached through [`EventBase::listener`](crate::EventBase::listener).
 #[derive(Debug)]
 #[doc(alias = "evconnlistener")]
@@ -115,12 +53,48 @@ pub struct Listener {
     fd: OwnedFd,
     address: Address,
     slot: SlotId,
+    mode: Mode,
     enabled: bool,
-    /// How many connections this turn may still take, and how many the last one was allowed.
-    share_left: u32,
-    share: u32,
+    share: Share,
     /// `Some` while descriptors have run out: how long the current pause is.
     pause: Option<Duration>,
+}
+
+/// How many connections a turn may take.
+#[derive(Debug)]
+struct Share {
+    size: u32,
+    /// What is left of this turn's.
+    left: u32,
+    /// How many turns in a row have used theirs up, and how many must before it grows.
+    streak: u8,
+    patience: u8,
+}
+
+impl Share {
+    const fn new() -> Self {
+        Share { size: 1, left: 0, streak: 0, patience: 0 }
+    }
+
+    /// A connection was taken.
+    fn used(&mut self) {
+        if self.left > 0 {
+            return;
+        }
+        if self.size > 1 {
+            self.patience = 0;
+        }
+        self.streak = self.streak.saturating_add(1);
+        if self.streak > self.patience {
+            self.size = (self.size * 2).min(SHARE_MAX);
+        }
+    }
+
+    /// There was no further connection: asking for one was in vain.
+    fn ran_dry(&mut self) {
+        self.patience = (self.patience * 2 + 1).min(PATIENCE_MAX);
+        *self = Share { patience: self.patience, ..Share::new() };
+    }
 }
 
 impl Listener {
@@ -172,12 +146,27 @@ impl Engine {
         address: &Address,
         options: &ListenOptions,
     ) -> Result<ListenerId> {
-        let fd = bind(address, options)?;
+        self.insert(reactor, options::bind(address, options)?, options)
+    }
+
+    /// Takes over a socket that listens already.
+    pub(crate) fn adopt(
+        &mut self,
+        reactor: &mut Reactor,
+        fd: OwnedFd,
+        options: &ListenOptions,
+    ) -> Result<ListenerId> {
+        options::check_listening(fd.as_fd())?;
+        self.insert(reactor, fd, options)
+    }
+
+    fn insert(&mut self, reactor: &mut Reactor, fd: OwnedFd, options: &ListenOptions) -> Result<ListenerId> {
         let address = sys::socket::local_address(fd.as_fd())?;
         let source = Source::Fd { fd: fd.as_raw_fd(), interest: Interest::READ };
         let spec = SlotSpec { owner: owner::LISTENER, source, persist: true, priority: options.priority };
         let slot = reactor.insert(spec)?;
-        let listener = Listener { fd, address, slot, enabled: false, share_left: 0, share: 1, pause: None };
+        let mode = options.mode;
+        let listener = Listener { fd, address, slot, mode, enabled: false, share: Share::new(), pause: None };
         let id = ListenerId(self.arena.insert(listener));
         reactor.set_owner(slot, owner::LISTENER | u64::from(id.0.index()))?;
         if !options.disabled
@@ -214,7 +203,7 @@ impl Engine {
     pub(crate) fn disable(&mut self, reactor: &mut Reactor, id: ListenerId) -> Result<()> {
         let listener = self.arena.get_mut(id.0).ok_or(Error::Stale)?;
         listener.enabled = false;
-        listener.share_left = 0;
+        listener.share.left = 0;
         reactor.del(listener.slot)
     }
 
@@ -226,22 +215,23 @@ impl Engine {
             // The slot lives as long as its listener, so it is not stale.
             let _ = reactor.set_interest(listener.slot, Interest::READ);
         }
-        listener.share_left = listener.share;
+        listener.share.left = listener.share.size;
         Some(id)
     }
 
     /// The next connection of this turn's share.
     pub(crate) fn next(&mut self, reactor: &mut Reactor, id: ListenerId) -> Accepted {
         let Some(listener) = self.arena.get_mut(id.0) else { return Accepted::Nothing };
-        while listener.enabled && listener.share_left > 0 {
-            listener.share_left -= 1;
-            match sys::socket::accept(listener.fd.as_fd()) {
+        while listener.enabled && listener.share.left > 0 {
+            listener.share.left -= 1;
+            match sys::socket::accept(listener.fd.as_fd(), listener.mode) {
                 Ok((fd, peer)) => {
-                    listener.accepted();
+                    listener.pause = None;
+                    listener.share.used();
                     return Accepted::Connection(fd, peer);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    listener.share = 1;
+                    listener.share.ran_dry();
                     return Accepted::Nothing;
                 }
                 Err(e) if concerns_one_connection(&e) => {}
@@ -253,20 +243,12 @@ impl Engine {
 }
 
 impl Listener {
-    fn accepted(&mut self) {
-        self.pause = None;
-        if self.share_left == 0 {
-            self.share = (self.share * 2).min(SHARE_MAX);
-        }
-    }
-
     /// Stops watching for a while. Only the first failure of an episode is worth a report.
     fn pause(&mut self, reactor: &mut Reactor, error: io::Error) -> Accepted {
         let first = self.pause.is_none();
         let pause = self.pause.map_or(PAUSE_MIN, |last| (last * 2).min(PAUSE_MAX));
         self.pause = Some(pause);
-        self.share_left = 0;
-        self.share = 1;
+        self.share = Share::new();
         let until = reactor.refresh_now() + pause.as_nanos() as u64;
         // The slot lives as long as its listener, so neither call can find it stale.
         let _ = reactor.set_interest(self.slot, Interest::empty());
@@ -292,21 +274,45 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| THEIRS.contains(&errno))
 }
 
-fn bind(address: &Address, options: &ListenOptions) -> io::Result<OwnedFd> {
-    let fd = sys::socket::stream(address)?;
-    if address.as_inet().is_some() {
-        // What is set on a listening socket its connections inherit: small answers leave at once, and a peer
-        // that vanished is found out in the end. Set here, neither costs a system call a connection.
-        sys::socket::enable_option(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-        sys::socket::enable_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_KEEPALIVE)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turns in which as many connections wait as `queue` says, and the system calls that taking them costs.
+    fn accepts(share: &mut Share, queue: impl IntoIterator<Item = u32>) -> u32 {
+        let mut calls = 0;
+        for mut waiting in queue {
+            while waiting > 0 {
+                share.left = share.size;
+                while share.left > 0 {
+                    share.left -= 1;
+                    calls += 1;
+                    if waiting == 0 {
+                        share.ran_dry();
+                    } else {
+                        waiting -= 1;
+                        share.used();
+                    }
+                }
+            }
+        }
+        calls
     }
-    if options.reuse_address {
-        sys::socket::enable_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+
+    #[test]
+    fn connections_that_come_alone_cost_hardly_more_than_one_call() {
+        let mut share = Share::new();
+        let calls = accepts(&mut share, [1; 1000]);
+        assert!((1000..=1080).contains(&calls), "{calls} calls for 1000 connections");
     }
-    if options.reuse_port {
-        sys::socket::enable_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT)?;
+
+    #[test]
+    fn a_flood_is_recognised_after_a_quiet_day() {
+        let mut share = Share::new();
+        accepts(&mut share, [1; 1000]);
+        let calls = accepts(&mut share, [10_000]);
+        assert!(calls <= 10_001, "{calls} calls for 10000 connections");
+        accepts(&mut share, [u32::from(PATIENCE_MAX) + 128]);
+        assert!(share.patience <= 1, "it has learnt");
     }
-    sys::socket::bind(fd.as_fd(), address)?;
-    sys::socket::listen(fd.as_fd(), options.backlog)?;
-    Ok(fd)
 }
