@@ -27,6 +27,8 @@ pub enum Error {
     Limit,
     /// The arguments contradict each other; the text says how.
     Invalid(&'static str),
+    /// A filter answered that it cannot go on.
+    Filter,
     /// The loop is already running: a callback may not run it again.
     Reentrant,
     /// The name of a host has no address, or none could be found out.
@@ -46,6 +48,7 @@ impl fmt::Display for Error {
             Error::ShortFile => f.write_str("the file is shorter than its segment promises"),
             Error::Limit => f.write_str("a limit set by the caller would be exceeded"),
             Error::Invalid(why) => write!(f, "invalid arguments: {why}"),
+            Error::Filter => f.write_str("a filter cannot go on"),
             Error::Reentrant => f.write_str("the loop is already running"),
             Error::Resolve(source) => source.fmt(f),
             Error::Io(source) => source.fmt(f),

@@ -4,12 +4,13 @@ mod support;
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use support::alloc::{self, Counting};
 use support::net::{bufferevent, pattern, read_exact, run};
 use zerovent::EventBase;
 use zerovent::buffer::ChunkPool;
-use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
+use zerovent::bufferevent::{BevEvents, BuffereventId, Options, TokenBucket};
 use zerovent::event_base::{Config, Interest};
 
 #[global_allocator]
@@ -28,12 +29,12 @@ fn end(base: &mut EventBase, id: BuffereventId, _events: BevEvents) {
     base.loop_break();
 }
 
-fn echo_server(base: &mut EventBase) -> TcpStream {
+fn echo_server(base: &mut EventBase) -> (BuffereventId, TcpStream) {
     let (id, peer) = bufferevent(base, &Options::new());
     base.set_read_callback(id, echo).unwrap();
     base.set_event_callback(id, end).unwrap();
     base.bufferevent(id).unwrap().enable(Interest::READ);
-    peer
+    (id, peer)
 }
 
 /// Two descriptors a connection are in this process, of which 20,000 may be open.
@@ -57,7 +58,7 @@ fn idle_bytes(config: &Config) -> usize {
     let before = alloc::live_bytes();
     let mut base = EventBase::with_config(config, ()).unwrap();
     for _ in 0..CONNECTIONS {
-        let mut peer = echo_server(&mut base);
+        let (_, mut peer) = echo_server(&mut base);
         peer.write_all(&pattern(100, 1)).unwrap();
         peers.push(peer);
     }
@@ -78,8 +79,29 @@ fn idle_bytes(config: &Config) -> usize {
 
 #[test]
 fn ten_thousand_echoes_allocate_nothing() {
+    assert_eq!(allocations_of_echoes(|_, _| {}), 0, "allocations on the loop's thread in 10,000 round trips");
+}
+
+#[test]
+fn ten_thousand_echoes_within_limits_allocate_nothing() {
+    // Five echoes a millisecond: most have to wait for a tick.
+    let limit = TokenBucket::new(320, 640, 320, 640, Duration::from_millis(1)).unwrap();
+    let made = allocations_of_echoes(|base, id| {
+        let group = base.new_rate_limit_group(&limit).unwrap();
+        base.add_to_rate_limit_group(id, group).unwrap();
+        base.set_rate_limit(id, Some(&limit)).unwrap();
+        // The first echo waits for either timer, so that both are warm.
+        base.decrement_read_limit(id, 50_000).unwrap();
+        base.rate_limit_group(group).unwrap().decrement_write(100_000);
+    });
+    assert_eq!(made, 0, "allocations on the loop's thread in 10,000 round trips");
+}
+
+/// Allocations on the loop's thread in 10,000 round trips, once it is warm.
+fn allocations_of_echoes(set_up: impl FnOnce(&mut EventBase, BuffereventId)) -> usize {
     let mut base = EventBase::new().unwrap();
-    let mut peer = echo_server(&mut base);
+    let (id, mut peer) = echo_server(&mut base);
+    set_up(&mut base, id);
     let (warm, warmed) = std::sync::mpsc::channel();
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let client = std::thread::spawn(move || {
@@ -108,5 +130,5 @@ fn ten_thousand_echoes_allocate_nothing() {
     base.dispatch().unwrap();
     let made = alloc::allocations() - before;
     client.join().unwrap();
-    assert_eq!(made, 0, "allocations on the loop's thread in 10,000 round trips");
+    made
 }

@@ -1,6 +1,6 @@
 //! Putting bytes in: by copy, by reference, from other buffers, from files; and freezing an end against it.
 
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Deref, DerefMut, RangeBounds};
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
@@ -489,11 +489,44 @@ impl Evbuffer {
         *self.frozen_mut(end) = false;
     }
 
+    /// Both ends, open for as long as the guard lives: an engine's way to move bytes past what its user may touch.
+    pub(crate) fn thaw(&mut self) -> Thawed<'_> {
+        let frozen = (self.frozen_front, self.frozen_back);
+        (self.frozen_front, self.frozen_back) = (false, false);
+        Thawed { buffer: self, frozen }
+    }
+
     fn frozen_mut(&mut self, end: End) -> &mut bool {
         match end {
             End::Front => &mut self.frozen_front,
             End::Back => &mut self.frozen_back,
         }
+    }
+}
+
+/// A buffer whose ends are as they were again when this is dropped, also by unwinding.
+pub(crate) struct Thawed<'a> {
+    buffer: &'a mut Evbuffer,
+    frozen: (bool, bool),
+}
+
+impl Deref for Thawed<'_> {
+    type Target = Evbuffer;
+
+    fn deref(&self) -> &Evbuffer {
+        self.buffer
+    }
+}
+
+impl DerefMut for Thawed<'_> {
+    fn deref_mut(&mut self) -> &mut Evbuffer {
+        self.buffer
+    }
+}
+
+impl Drop for Thawed<'_> {
+    fn drop(&mut self) {
+        (self.buffer.frozen_front, self.buffer.frozen_back) = self.frozen;
     }
 }
 

@@ -48,6 +48,9 @@ fn make_socket(address: &Address) -> io::Result<OwnedFd> {
 
 impl Bufferevent {
     pub(super) fn check_unconnected(&self) -> Result<()> {
+        if self.is_pair_or_filter() {
+            return Err(Error::Invalid("a pair or a filter has no socket"));
+        }
         if self.fd.is_some() || self.state.contains(State::CONNECTING) {
             return Err(Error::Invalid("the bufferevent has a socket, or is connecting"));
         }

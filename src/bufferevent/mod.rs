@@ -27,16 +27,30 @@
 //! edge comes when more arrives); a write that the kernel takes only in part clears `WRITABLE`. Whoever has
 //! work left after its share of a turn goes to the back of the reactor's ready list.
 //!
-//! # One timer for four purposes
+//! # Other transports
 //!
-//! The read timeout, the write timeout, the time a closing connection may linger and the stagger between the addresses
-//! of a host (`race`) share the slot's one timer, set to whichever comes first. Moving a deadline later is free, so activity costs nothing.
+//! Half a pair (`pair`) and a filter (`filter`) have another bufferevent where this one has its socket (`link`). They have
+//! the same buffers, marks, timers and callbacks, and do their work in `settle`.
+//!
+//! # One timer for five purposes
+//!
+//! The read timeout, the write timeout, the time a closing connection may linger, the stagger between the addresses
+//! of a host (`race`) and the tick that a rate limit makes it wait for share the slot's one timer, set to whichever
+//! comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
+mod filter;
+mod flush;
+mod link;
+mod pair;
 mod race;
+mod rate_group;
+mod rate_limit;
+mod rate_line;
 mod settle;
 mod socket;
 mod storage;
+mod token_bucket;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -46,8 +60,17 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use link::Link;
 use race::Race;
+use rate_group::Groups;
+use rate_limit::Rates;
 use storage::Stored;
+
+pub use filter::{Filter, FilterResult};
+pub use flush::FlushMode;
+pub use rate_group::{RateLimitGroup, RateLimitGroupId};
+pub(crate) use token_bucket::Direction;
+pub use token_bucket::{RATE_LIMIT_MAX, TokenBucket};
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
@@ -121,6 +144,14 @@ bitflags! {
         const EOF = 256;
         /// The slot keeps the loop alive.
         const HOLDS_LOOP = 512;
+        /// Its bytes come from another bufferevent and go to it, not to a socket.
+        const LINKED = 1024;
+        /// A filter lies above: what becomes due is told to that.
+        const COVERED = 2048;
+        /// The filter above wants nothing for now.
+        const SUSPENDED = 4096;
+        /// The filter above needs more than the high mark lets in.
+        const HUNGRY = 8192;
     }
 }
 
@@ -140,7 +171,9 @@ struct Rare {
     marks: Marks,
     max_single_read: usize,
     max_single_write: usize,
+    rates: Option<Box<Rates>>,
     error: Option<Error>,
+    link: Option<Box<Link>>,
     /// Attempts to connect to one of several addresses.
     race: Option<Box<Race>>,
 }
@@ -152,7 +185,9 @@ impl Rare {
             marks,
             max_single_read: MAX_SINGLE_READ,
             max_single_write: MAX_SINGLE_WRITE,
+            rates: None,
             error: None,
+            link: None,
             race: None,
         }
     }
@@ -174,6 +209,8 @@ const USUAL: &Rare = &Rare::usual();
 pub struct Options {
     deferred: bool,
     priority: Option<u8>,
+    close_on_free: bool,
+    eof_on_free: bool,
 }
 
 impl Options {
@@ -189,6 +226,22 @@ impl Options {
     #[must_use]
     pub fn deferred(mut self, deferred: bool) -> Self {
         self.deferred = deferred;
+        self
+    }
+
+    /// Frees what lies beneath a filter together with the filter. A socket is always closed with its bufferevent, and
+    /// the halves of a pair are always freed one by one.
+    #[doc(alias = "BEV_OPT_CLOSE_ON_FREE")]
+    #[must_use]
+    pub fn close_on_free(mut self, close_on_free: bool) -> Self {
+        self.close_on_free = close_on_free;
+        self
+    }
+
+    /// Tells the partner of half a pair the end of the stream when that half is freed; else it hears nothing.
+    #[must_use]
+    pub fn eof_on_free(mut self, eof_on_free: bool) -> Self {
+        self.eof_on_free = eof_on_free;
         self
     }
 
@@ -336,7 +389,7 @@ impl Bufferevent {
     ///
     /// Reading: the read callback is made once the input holds `low` bytes or more, and the transport stops
     /// reading when it holds `high` (0: never). Writing: the write callback is made when the output has sunk to
-    /// `low` or less; `high` is for filters.
+    /// `low` or less; `high` is how much a filter above lets the output hold.
     ///
     /// # Differences from libevent
     ///
@@ -367,8 +420,9 @@ impl Bufferevent {
     /// Sets how long reading and writing may make no progress, each `None` or zero for no limit.
     ///
     /// A timeout counts only while its direction is wanted: reading while it is enabled and not suspended by the
-    /// high mark, writing while it is enabled and there is output (or a connect under way). When it passes, that
-    /// direction is disabled and the event callback gets [`BevEvents::TIMEOUT`]. Whole milliseconds, rounded up;
+    /// high mark, writing while it is enabled and there is output (or a connect under way). Nor does it count while there
+    /// is something to read, or room to write, and a rate limit suspends the direction: it is the peer's time that is
+    /// measured. When it passes, that direction is disabled and the event callback gets [`BevEvents::TIMEOUT`]. Whole milliseconds, rounded up;
     /// the longest is 49 days.
     #[doc(alias = "bufferevent_set_timeouts")]
     #[doc(alias = "bufferevent_settimeout")]
@@ -426,26 +480,32 @@ impl Bufferevent {
         self.rare.as_deref().unwrap_or(USUAL)
     }
 
-    /// Whether the socket is there to be read and written.
+    /// Whether the transport is there to be read and written.
     fn is_open(&self) -> bool {
-        self.fd.is_some() && !self.state.contains(State::CONNECTING)
+        self.has_transport() && !self.state.contains(State::CONNECTING)
+    }
+
+    fn has_transport(&self) -> bool {
+        self.fd.is_some() || self.state.contains(State::LINKED)
     }
 
     /// How many bytes reading may take in now; 0 while nobody wants any.
     fn read_room(&self) -> usize {
-        if !self.enabled.contains(Interest::READ) || self.state.contains(State::EOF) || !self.is_open() {
+        let ended = self.state.intersects(State::EOF | State::SUSPENDED);
+        if !self.enabled.contains(Interest::READ) || ended || !self.is_open() {
             return 0;
         }
         let rare = self.rare();
         let high = rare.marks.read_high;
-        let room = if high == 0 { usize::MAX } else { high.saturating_sub(self.input.len()) };
+        let unlimited = high == 0 || self.state.contains(State::HUNGRY);
+        let room = if unlimited { usize::MAX } else { high.saturating_sub(self.input.len()) };
         room.min(rare.max_single_read).min(self.input.room())
     }
 
     /// Whether writing is something this bufferevent waits for; connecting is.
     fn wants_write(&self) -> bool {
         let connecting = self.state.contains(State::CONNECTING);
-        let sending = self.fd.is_some() && !self.output.is_empty();
+        let sending = self.has_transport() && !self.output.is_empty();
         self.enabled.contains(Interest::WRITE) && (connecting || sending)
     }
 
@@ -483,12 +543,18 @@ pub(crate) struct Engine {
     /// The places of those to settle before the next wait. One that was freed meanwhile, and one whose place
     /// is listed twice because of that, is known by its `State::TOUCHED`.
     touched: Vec<u32>,
+    groups: Groups,
     space: ReadSpace,
 }
 
 impl Engine {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Engine { arena: Arena::with_capacity(capacity), touched: Vec::new(), space: ReadSpace::new() }
+        Engine {
+            arena: Arena::with_capacity(capacity),
+            touched: Vec::new(),
+            groups: Groups::new(),
+            space: ReadSpace::new(),
+        }
     }
 
     /// Makes a bufferevent over `fd`, a connected socket, or over none yet.
@@ -515,12 +581,22 @@ impl Engine {
 
     /// Frees it: unsent output is dropped and the socket closed.
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
-        let mut gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        let mut gone = self.take_out(reactor, id.0)?;
+        if let Some(link) = gone.take_link() {
+            self.unlink(reactor, *link);
+        }
+        Ok(())
+    }
+
+    fn take_out(&mut self, reactor: &mut Reactor, id: RawId) -> Result<Bufferevent> {
+        self.leave_group(id);
+        let mut gone = self.arena.remove(id).ok_or(Error::Stale)?;
         gone.stop_race(reactor);
         if gone.fd.is_some() {
             reactor.forget_fd(gone.slot)?;
         }
-        reactor.remove(gone.slot)
+        reactor.remove(gone.slot)?;
+        Ok(gone)
     }
 
     /// The bufferevent, as its user reaches it: touched, and stale once it is closing.
@@ -535,6 +611,9 @@ impl Engine {
     /// Says which callbacks exist; what nobody listens to costs nothing.
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;
+        if bufferevent.state.contains(State::COVERED) {
+            return Err(Error::Invalid("its callbacks belong to the filter above it"));
+        }
         bufferevent.heard.set(which, exists);
         if !exists {
             bufferevent.due -= which;

@@ -1,30 +1,49 @@
 //! Settling: once a turn, just before the loop waits, everything that was asked of a touched bufferevent is
-//! carried out, and what has become due is queued.
+//! carried out, and what has become due is queued. Pairs and filters touch each other while that is done, so the list
+//! may grow while it is worked off; what exceeds a turn's share of that is left to the next turn.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, Rare, State, socket::later};
+use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, Rare, State, socket::later};
 use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
 use crate::sys;
 
+/// How many visits of bufferevents that others have touched one settling makes beyond those that the user touched.
+const LINK_VISITS_MAX: usize = 8192;
+
 impl Engine {
     /// Settles every bufferevent that was touched since the last time.
     pub(crate) fn settle(&mut self, reactor: &mut Reactor) {
-        if self.touched.is_empty() {
+        if self.touched.is_empty() && self.groups.are_quiet() {
             return;
         }
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
-        // The list stays in place until all of it is done: the clean-up of a reference may panic, and the rest is
-        // then settled by the next run.
-        for place in 0..self.touched.len() {
+        // The list stays in place until all of it is done: the clean-up of a reference, or a filter, may panic, and the
+        // rest is then settled by the next run.
+        let most = self.touched.len() + LINK_VISITS_MAX;
+        let mut place = 0;
+        while place < self.touched.len().min(most) {
             if let Some(id) = self.arena.id_at(self.touched[place]) {
                 self.settle_one(reactor, id, now_ns);
             }
+            place += 1;
         }
-        self.touched.clear();
+        self.touched.drain(..place);
+        self.serve_groups(reactor, now_ns);
+        self.resume_soon(reactor);
+    }
+
+    /// What is left of the list keeps the loop from waiting.
+    fn resume_soon(&self, reactor: &mut Reactor) {
+        for &index in &self.touched {
+            if let Some(bufferevent) = self.arena.id_at(index).and_then(|id| self.arena.get(id)) {
+                // The slot lives as long as its bufferevent.
+                let _ = reactor.activate_later(bufferevent.slot, What::empty());
+            }
+        }
     }
 
     fn settle_one(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
@@ -32,16 +51,30 @@ impl Engine {
         if !bufferevent.state.contains(State::TOUCHED) {
             return;
         }
-        bufferevent.write_once(now_ns);
-        bufferevent.input.settle();
-        bufferevent.output.settle();
-        bufferevent.state -= State::TOUCHED;
+        if bufferevent.state.intersects(State::LINKED | State::COVERED) {
+            self.settle_link(reactor, id, now_ns);
+        } else {
+            bufferevent.carry_out(now_ns);
+            self.conclude(reactor, id, now_ns);
+        }
+    }
+
+    /// What could be moved has been: finds out what comes next, and when.
+    pub(super) fn conclude(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
+        let Some(bufferevent) = self.arena.get_mut(id) else { return };
         if bufferevent.state.contains(State::CLOSING) && bufferevent.has_closed(now_ns) {
             // It was found a moment ago, so it is there to be removed.
             let _ = self.remove(reactor, BuffereventId(id));
             return;
         }
         bufferevent.schedule(reactor, now_ns);
+        let above = bufferevent.above_to_tell();
+        if bufferevent.is_member() {
+            self.line_up(id);
+        }
+        if let Some(above) = above {
+            self.touch(BuffereventId(above));
+        }
     }
 
     /// Takes a bufferevent from its user: what it still has to send is sent, then its write half is shut down,
@@ -53,6 +86,8 @@ impl Engine {
         within: Duration,
     ) -> Result<()> {
         let now_ns = reactor.refresh_now();
+        self.get(id)?;
+        let Some(id) = self.hand_on_rest(reactor, id, now_ns)? else { return Ok(()) };
         let bufferevent = self.get(id)?;
         let within_ns = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
         bufferevent.state |= State::CLOSING;
@@ -72,10 +107,19 @@ impl Engine {
 }
 
 impl Bufferevent {
+    /// Does what it has to do by itself.
+    pub(super) fn carry_out(&mut self, now_ns: u64) {
+        self.refill(now_ns);
+        self.write_once(now_ns, self.allowance(Direction::Write));
+        self.input.settle();
+        self.output.settle();
+        self.state -= State::TOUCHED;
+    }
+
     /// Queues what is left to do and sets the timer. The slot lives as long as its bufferevent, so none of the
     /// reactor's verbs can find it stale.
     fn schedule(&mut self, reactor: &mut Reactor, now_ns: u64) {
-        if !self.due.is_empty() {
+        if !self.due.is_empty() && !self.state.contains(State::COVERED) {
             let _ = reactor.activate(self.slot, What::empty());
         }
         let rest = self.work_left();
@@ -92,15 +136,16 @@ impl Bufferevent {
     /// What this turn's share did not suffice for.
     fn work_left(&self) -> What {
         let mut rest = What::empty();
-        rest.set(What::READ, self.state.contains(State::READABLE) && self.read_room() > 0);
-        rest.set(What::WRITE, self.state.contains(State::WRITABLE) && self.is_open() && self.wants_write());
+        for (direction, what) in [(Direction::Read, What::READ), (Direction::Write, What::WRITE)] {
+            rest.set(what, self.has_work(direction) && self.allowance(direction) > 0);
+        }
         rest
     }
 
     /// What a backend without edges has to watch for.
     fn waits_for(&self) -> Interest {
         let mut interest = Interest::empty();
-        interest.set(Interest::READ, self.read_room() > 0);
+        interest.set(Interest::READ, self.waits_to_read());
         let writing = self.wants_write() || self.state.contains(State::CONNECTING);
         interest.set(Interest::WRITE, writing && !self.state.contains(State::WRITABLE));
         interest
@@ -109,15 +154,26 @@ impl Bufferevent {
     /// Starts the clock of a direction that has come to be wanted and stops that of one that no longer is.
     fn next_deadline(&mut self, now_ns: u64) -> Option<u64> {
         if !self.state.contains(State::CLOSING) {
-            let wants_read = self.read_room() > 0;
+            let wants_read = self.waits_to_read();
             self.read_deadline_ns =
                 keep_or_start(self.read_deadline_ns, wants_read, now_ns, self.read_timeout_ms);
-            let wants_write = self.wants_write();
+            let wants_write = self.waits_to_write();
             self.write_deadline_ns =
                 keep_or_start(self.write_deadline_ns, wants_write, now_ns, self.write_timeout_ms);
         }
-        let directions = [self.read_deadline_ns, self.write_deadline_ns];
-        directions.into_iter().filter(|&deadline| deadline != 0).chain(self.race_deadline_ns()).min()
+        let timeouts = [self.read_deadline_ns, self.write_deadline_ns].into_iter();
+        let others = self.race_deadline_ns().into_iter().chain(self.refill_deadline_ns());
+        timeouts.filter(|&deadline_ns| deadline_ns != 0).chain(others).min()
+    }
+
+    /// Whether reading is wanted, and it is not for a limit that nothing is read.
+    fn waits_to_read(&self) -> bool {
+        self.read_room() > 0 && !self.is_suspended(Direction::Read)
+    }
+
+    /// Whether writing is wanted, and it is not for a limit that nothing is written.
+    fn waits_to_write(&self) -> bool {
+        self.wants_write() && !self.is_suspended(Direction::Write)
     }
 
     /// A bufferevent keeps the loop running only while it waits for something.
@@ -136,12 +192,12 @@ impl Bufferevent {
         if self.state.contains(State::CLOSING) {
             return;
         }
-        if is_past(self.read_deadline_ns, now_ns) && self.read_room() > 0 {
+        if is_past(self.read_deadline_ns, now_ns) && self.waits_to_read() {
             self.read_deadline_ns = 0;
             self.enabled -= Interest::READ;
             self.report(BevEvents::TIMEOUT | BevEvents::READING);
         }
-        if is_past(self.write_deadline_ns, now_ns) && self.wants_write() {
+        if is_past(self.write_deadline_ns, now_ns) && self.waits_to_write() {
             self.write_deadline_ns = 0;
             self.enabled -= Interest::WRITE;
             self.report(BevEvents::TIMEOUT | BevEvents::WRITING);

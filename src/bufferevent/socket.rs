@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State};
+use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, State};
 use crate::buffer::ReadSpace;
 use crate::error::Error;
 use crate::reactor::{Interest, Reactor, Source, What};
@@ -23,7 +23,10 @@ impl Engine {
         index: u64,
         what: What,
     ) -> Option<BuffereventId> {
-        let id = self.id_at(index)?;
+        let Some(id) = self.id_at(index) else {
+            self.group_is_due(index);
+            return None;
+        };
         self.touch(id);
         let bufferevent = self.arena.get_mut(id.0)?;
         bufferevent.state.set(State::READABLE, bufferevent.state.contains(State::READABLE) || reads(what));
@@ -35,7 +38,8 @@ impl Engine {
             bufferevent.finish_connect(reactor);
         }
         bufferevent.run_race(reactor);
-        bufferevent.read_once(&mut self.space);
+        bufferevent.refill(reactor.now());
+        bufferevent.read_once(&mut self.space, bufferevent.allowance(Direction::Read));
         if what.contains(What::TIMEOUT) {
             bufferevent.expire(reactor.now());
         }
@@ -45,7 +49,8 @@ impl Engine {
     /// Immediate callbacks are made at once; deferred ones go to the back of the queue, once.
     fn due_now(&mut self, reactor: &mut Reactor, id: BuffereventId, what: What) -> Option<BuffereventId> {
         let bufferevent = self.arena.get(id.0)?;
-        if bufferevent.due.is_empty() {
+        // What lies under a filter is heard by that, when they settle.
+        if bufferevent.due.is_empty() || bufferevent.state.contains(State::COVERED) {
             return None;
         }
         if bufferevent.state.contains(State::DEFERRED) && !what.is_empty() {
@@ -68,13 +73,13 @@ impl Engine {
 }
 
 impl Bufferevent {
-    /// One read of this turn's share, if there is room and the kernel has something.
-    pub(super) fn read_once(&mut self, space: &mut ReadSpace) {
-        let room = self.read_room();
+    /// One read of at most `allowed` bytes, if there is room and the kernel has something. Says how many it brought.
+    pub(super) fn read_once(&mut self, space: &mut ReadSpace, allowed: usize) -> usize {
+        let room = self.read_room().min(allowed);
         if room == 0 || !self.state.contains(State::READABLE) {
-            return;
+            return 0;
         }
-        let Some(fd) = self.fd.as_ref() else { return };
+        let Some(fd) = self.fd.as_ref() else { return 0 };
         match self.input.get().fill_from(fd.as_fd(), room, space) {
             Ok(filled) if filled.bytes == 0 => self.reached_eof(),
             Ok(filled) => {
@@ -84,7 +89,9 @@ impl Bufferevent {
                 self.state.set(State::READABLE, !drained);
                 // Settling starts it anew: callbacks may take their time before that.
                 self.read_deadline_ns = 0;
+                self.spend(Direction::Read, filled.bytes);
                 self.received();
+                return filled.bytes;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.state -= State::READABLE,
             Err(e) => {
@@ -92,9 +99,11 @@ impl Bufferevent {
                 self.fail(BevEvents::READING, Error::Io(e));
             }
         }
+        0
     }
 
-    fn received(&mut self) {
+    /// More has come into the input.
+    pub(super) fn received(&mut self) {
         if self.state.contains(State::CLOSING) {
             // Nobody will look at it; reading on only lets the peer's last bytes pass without a reset.
             self.input.clear();
@@ -103,31 +112,38 @@ impl Bufferevent {
         }
     }
 
-    fn reached_eof(&mut self) {
+    pub(super) fn reached_eof(&mut self) {
         self.state -= State::READABLE;
         self.state |= State::EOF;
         self.enabled -= Interest::READ;
         self.report(BevEvents::EOF | BevEvents::READING);
     }
 
-    /// One pass over the output, up to this turn's share.
-    pub(super) fn write_once(&mut self, now_ns: u64) {
-        if !self.state.contains(State::WRITABLE) || !self.is_open() || !self.wants_write() {
-            return;
+    /// One pass over the output, of at most `allowed` bytes. Says how many have left.
+    pub(super) fn write_once(&mut self, now_ns: u64, allowed: usize) -> usize {
+        if allowed == 0 || !self.has_work(Direction::Write) {
+            return 0;
         }
-        let Some(fd) = self.fd.as_ref() else { return };
+        let Some(fd) = self.fd.as_ref() else { return 0 };
         let before = self.output.len();
-        let limit = self.rare().max_single_write;
-        let result = self.output.get().flush_to(fd.as_fd(), limit);
-        if self.output.len() < before {
-            self.write_deadline_ns = self.write_deadline_after_progress(now_ns);
-            if self.output.len() <= self.rare().marks.write_low {
-                self.owe(Due::WRITE);
-            }
+        let result = self.output.get().flush_to(fd.as_fd(), allowed);
+        let sent = before - self.output.len();
+        if sent > 0 {
+            self.spend(Direction::Write, sent);
+            self.sent(now_ns);
         }
         match result {
             Ok(flushed) => self.state.set(State::WRITABLE, !flushed.blocked),
             Err(error) => self.fail(BevEvents::WRITING, error),
+        }
+        sent
+    }
+
+    /// Some of the output has left.
+    pub(super) fn sent(&mut self, now_ns: u64) {
+        self.write_deadline_ns = self.write_deadline_after_progress(now_ns);
+        if self.output.len() <= self.rare().marks.write_low {
+            self.owe(Due::WRITE);
         }
     }
 

@@ -80,8 +80,7 @@ impl<C> EventBase<C> {
     #[doc(alias = "BEV_OPT_CLOSE_ON_FREE")]
     pub fn new_socket(&mut self, fd: Option<OwnedFd>, options: &Options) -> Result<BuffereventId> {
         let id = self.bufferevents.insert(&mut self.reactor, fd, options)?;
-        let index = id.0.index() as usize;
-        extend_to(&mut self.bufferevent_callbacks, index + 1, Callbacks::default);
+        self.make_place(id);
         Ok(id)
     }
 
@@ -197,8 +196,13 @@ impl<C> EventBase<C> {
         Ok(())
     }
 
+    /// Makes room for a new bufferevent's callbacks.
+    pub(super) fn make_place(&mut self, id: BuffereventId) {
+        extend_to(&mut self.bufferevent_callbacks, id.0.index() as usize + 1, Callbacks::default);
+    }
+
     /// The place of a live bufferevent's callbacks; made with it.
-    fn place(&mut self, id: BuffereventId) -> &mut Callbacks<C> {
+    pub(super) fn place(&mut self, id: BuffereventId) -> &mut Callbacks<C> {
         &mut self.bufferevent_callbacks[id.0.index() as usize]
     }
 }

@@ -28,6 +28,8 @@ pub struct Stats {
     pub stale_reports: u64,
     /// How often the kernel's set was replaced to be rid of such reports.
     pub rebuilds: u64,
+    /// How often a member of a rate-limit group was given its share.
+    pub group_shares: u64,
     /// Slots in use: one for each event, bufferevent and listener, waiting or not.
     pub slots: usize,
     /// Those that wait for descriptors.
@@ -123,6 +125,7 @@ impl<C> EventBase<C> {
             changes_applied: counters.changes_applied,
             stale_reports: counters.stale_reports,
             rebuilds: counters.rebuilds,
+            group_shares: self.bufferevents.group_shares(),
             slots,
             on_descriptors: tally.descriptors,
             on_signals: tally.signals,

@@ -31,6 +31,18 @@ struct Place<T> {
     content: Content<T>,
 }
 
+impl<T> Place<T> {
+    /// The object, if it is the one that `id` means.
+    fn tenant(&mut self, id: RawId) -> Option<&mut T> {
+        match self {
+            Place { generation, content: Content::Occupied(value) } if *generation == id.generation => {
+                Some(value)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A growing array whose places are reused, last freed first.
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
@@ -92,12 +104,14 @@ impl<T> Arena<T> {
 
     /// The object, unless its id is stale.
     pub(crate) fn get_mut(&mut self, id: RawId) -> Option<&mut T> {
-        match self.places.get_mut(id.index as usize)? {
-            Place { generation, content: Content::Occupied(value) } if *generation == id.generation => {
-                Some(value)
-            }
-            _ => None,
-        }
+        self.places.get_mut(id.index as usize)?.tenant(id)
+    }
+
+    /// Two different objects at once, unless one of them is gone.
+    pub(crate) fn get_two_mut(&mut self, one: RawId, other: RawId) -> Option<(&mut T, &mut T)> {
+        let places = [one.index as usize, other.index as usize];
+        let [first, second] = self.places.get_disjoint_mut(places).ok()?;
+        Some((first.tenant(one)?, second.tenant(other)?))
     }
 
     /// Whoever is at `index` now, for callers that hold the place by other means than an id.
@@ -161,6 +175,18 @@ mod tests {
         assert_eq!(arena.remove(first), None);
         assert_eq!(arena.get(second), Some(&'b'));
         assert_eq!(arena.id_at(second.index()), Some(second));
+    }
+
+    #[test]
+    fn two_objects_are_had_at_once_only_if_they_are_two_and_both_live() {
+        let mut arena = Arena::with_capacity(0);
+        let (one, other) = (arena.insert('a'), arena.insert('b'));
+        let (first, second) = arena.get_two_mut(one, other).unwrap();
+        std::mem::swap(first, second);
+        assert_eq!((arena.get(one), arena.get(other)), (Some(&'b'), Some(&'a')));
+        assert_eq!(arena.get_two_mut(one, one), None);
+        arena.remove(other);
+        assert_eq!(arena.get_two_mut(one, other), None);
     }
 
     #[test]

@@ -43,9 +43,7 @@ use bitflags::bitflags;
 
 pub(crate) use arena::{Arena, RawId, extend_to};
 pub(crate) use notify::Notifier;
-#[cfg(feature = "http")]
-pub(crate) use queue::Queue;
-pub(crate) use queue::{Items, Links};
+pub(crate) use queue::{Items, Links, Queue};
 pub(crate) use tally::Tally;
 pub use timer::CommonTimeout;
 pub use view::Pending;

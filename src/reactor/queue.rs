@@ -57,6 +57,15 @@ impl Queue {
         self.back = index;
     }
 
+    pub(crate) fn push_front(&mut self, items: &mut impl Items, index: u32) {
+        *items.links(index) = Links { previous: NOBODY, next: self.front };
+        match self.front {
+            NOBODY => self.back = index,
+            front => items.links(front).previous = index,
+        }
+        self.front = index;
+    }
+
     /// Takes out `index`, which must be in this queue.
     pub(crate) fn remove(&mut self, items: &mut impl Items, index: u32) {
         let Links { previous, next } = std::mem::replace(items.links(index), Links::UNLINKED);
@@ -87,15 +96,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_deque(turns in proptest::collection::vec(0u32..8, 1..200)) {
+        fn behaves_like_a_deque(turns in proptest::collection::vec((0u32..8, proptest::bool::ANY), 1..200)) {
             let mut items = vec![Links::UNLINKED; 8];
             let mut queue = Queue::new();
             let mut model = VecDeque::new();
-            for index in turns {
+            for (index, in_front) in turns {
                 match model.contains(&index) {
                     true => {
                         queue.remove(&mut items, index);
                         model.retain(|&other| other != index);
+                    }
+                    false if in_front => {
+                        queue.push_front(&mut items, index);
+                        model.push_front(index);
                     }
                     false => {
                         queue.push_back(&mut items, index);

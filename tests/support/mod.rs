@@ -8,6 +8,7 @@
 pub mod alloc;
 pub mod cases;
 pub mod events;
+pub mod filters;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod model;
