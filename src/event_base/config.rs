@@ -53,7 +53,7 @@ impl Config {
             priorities: 1,
             required: Features::empty(),
             caches_time: true,
-            limit: DispatchLimit::NONE,
+            limit: DispatchLimit::default(),
             methods: METHODS.to_vec(),
             ignores_env: false,
         }
@@ -192,7 +192,7 @@ impl Config {
 }
 
 /// How much of a turn the less important callbacks may take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct DispatchLimit {
     pub(super) interval_ns: Option<u64>,
     calls: Option<usize>,
@@ -200,11 +200,9 @@ pub(super) struct DispatchLimit {
 }
 
 impl DispatchLimit {
-    const NONE: DispatchLimit = DispatchLimit { interval_ns: None, calls: None, min_priority: 0 };
-
     /// What it means for the calls of one priority.
     pub(super) fn of(self, priority: u8) -> Self {
-        if priority < self.min_priority { DispatchLimit::NONE } else { self }
+        if priority < self.min_priority { DispatchLimit::default() } else { self }
     }
 
     /// How many calls a turn may make; one, at least.

@@ -8,29 +8,37 @@
 mod bufferevent;
 mod callback;
 mod config;
+mod dump;
 mod event;
+mod getters;
 mod link;
 mod listener;
 mod method;
+mod once;
 mod rate_limit;
 mod remote;
 mod resolve;
 mod run;
+mod stats;
+mod watcher;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 pub use config::{Config, PRIORITIES_MAX};
-pub use event::{Event, EventId, Pending};
+pub use event::{Event, EventId};
 pub use method::{supported_methods, version};
 pub use remote::Remote;
-pub use run::{Ended, Run, Stats};
+pub use run::{Ended, Run};
+pub use stats::{EventCounts, Stats, Turn};
+pub use watcher::WatcherId;
 
 pub use crate::features::Features;
-pub use crate::reactor::{Interest, What};
+pub use crate::reactor::{CommonTimeout, Interest, Pending, What};
 
 use crate::error::Result;
-use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, open_backend, owner};
+use crate::reactor::{Arena, Reactor, open_backend};
 
 /// A loop that watches descriptors, timers and signals and calls closures, one at a time.
 ///
@@ -72,7 +80,11 @@ pub struct EventBase<C = ()> {
     mailbox: Arc<remote::Mailbox<C>>,
     /// Messages that have been taken from the mailbox and are being carried out.
     inbox: remote::Queue<C>,
+    finalizers: VecDeque<once::Finalizer<C>>,
+    watchers: watcher::Watchers<C>,
     control: run::Control,
+    work: stats::Work,
+    turn_hook: Option<stats::TurnHook>,
     context: C,
 }
 
@@ -107,11 +119,9 @@ impl<C> EventBase<C> {
     #[doc(alias = "event_base_new_with_config")]
     #[doc(alias = "EVENT_NOKQUEUE")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
-        // One more: the loop's own timer.
         let backend = open_backend(&config.methods(), config.required)?;
-        let mut reactor = Reactor::new(backend, config.capacity + 1, config.priorities)?;
+        let mut reactor = Reactor::new(backend, config.capacity, config.priorities)?;
         reactor.set_caches_time(config.caches_time);
-        let exit_timer = make_exit_timer(&mut reactor)?;
         let resolver = crate::resolve::Resolver::new(Arc::clone(reactor.notifier()));
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
@@ -124,12 +134,17 @@ impl<C> EventBase<C> {
             listener_callbacks: Vec::new(),
             resolver,
             askers: Arena::with_capacity(0),
-            control: run::Control::new(exit_timer, config.limit),
+            finalizers: VecDeque::new(),
+            watchers: watcher::Watchers::new(),
+            control: run::Control::new(config.limit),
+            work: stats::Work::default(),
+            turn_hook: None,
             context,
         })
     }
 
     /// The user's context.
+    #[doc(alias = "event_get_callback_arg")]
     pub fn context(&self) -> &C {
         &self.context
     }
@@ -158,14 +173,10 @@ impl<C> EventBase<C> {
     }
 }
 
-/// The timer behind `loop_exit`. The loop takes it from its queue as soon as it comes up, before anything is called.
-fn make_exit_timer(reactor: &mut Reactor) -> Result<SlotId> {
-    reactor.insert(SlotSpec { owner: owner::BASE, source: Source::None, persist: false, priority: Some(0) })
-}
-
 impl<C> Drop for EventBase<C> {
     fn drop(&mut self) {
         self.mailbox.close();
+        self.finalize_last();
     }
 }
 

@@ -130,7 +130,7 @@ fn reading(fd: RawFd) -> Source {
 }
 
 fn turn(reactor: &mut Reactor) -> io::Result<()> {
-    let mut wait = reactor.prepare(true);
+    let mut wait = reactor.prepare(true, None);
     let result = wait.wait();
     reactor.complete(wait);
     result
@@ -140,7 +140,7 @@ impl Reactor {
     /// What must hold between any two calls.
     fn check_invariants(&self) {
         let slots = || self.slots.iter().map(|(_, slot)| slot);
-        assert_eq!(self.holding, slots().filter(|slot| slot.holds_loop()).count());
+        assert_eq!(self.tally.holding(), slots().filter(|slot| slot.state.holds_loop()).count());
         assert_eq!(self.active.len(), slots().filter(|slot| slot.state.contains(State::ACTIVE)).count());
         for (id, slot) in self.slots.iter() {
             let timed = self.timers.deadline(id.index()).is_some();
@@ -331,10 +331,10 @@ fn what_cannot_be_registered_for_lack_of_memory_is_tried_again_soon() {
     kernel.table().short_of_memory = 1;
     let id = slot(&mut reactor, reading(5), true);
     reactor.add(id, None).unwrap();
-    let wait = reactor.prepare(false);
+    let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, Some(RETRY_NS));
     reactor.complete(wait);
-    let wait = reactor.prepare(false);
+    let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, None);
     reactor.complete(wait);
     assert!(kernel.table().registered.contains_key(&(file, 5)));
@@ -350,14 +350,14 @@ fn an_error_that_never_gets_better_is_told_to_the_owner_and_not_tried_again() {
         let id = slot(&mut reactor, reading(5), true);
         reactor.add(id, None).unwrap();
         for _ in 0..3 {
-            let wait = reactor.prepare(false);
+            let wait = reactor.prepare(false, None);
             assert_eq!(wait.timeout_ns, Some(0), "{refusal}");
             reactor.complete(wait);
             assert_eq!(reactor.next_active(0).unwrap().what, What::READ, "its next read tells");
         }
         assert_eq!(kernel.table().calls, 1, "asked once");
         reactor.del(id).unwrap();
-        let wait = reactor.prepare(false);
+        let wait = reactor.prepare(false, None);
         assert_eq!(wait.timeout_ns, None);
         reactor.complete(wait);
     }

@@ -3,10 +3,15 @@
 //! Most timers are timeouts that are moved on long before they come due. So what a slot *wants* stands in a dense
 //! array, and the heap holds at most one entry a slot, never later than wanted. Moving a deadline later, or taking
 //! it back, touches the array alone; the entry in the heap is put right when it comes up front.
+//!
+//! Slots that share a duration can do without the heap: they wait in line (`common`).
 
+mod common;
 mod heap;
 
 use super::arena::extend_to;
+pub use common::CommonTimeout;
+use common::Lines;
 use heap::{Entry, Heap};
 
 /// What a slot's timer is set to; a deadline of 0 is none.
@@ -16,12 +21,19 @@ struct Wanted {
     order: u32,
 }
 
+impl Wanted {
+    fn entry(self, slot: u32) -> Entry {
+        Entry { deadline_ns: self.deadline_ns, order: self.order, slot }
+    }
+}
+
 const NOTHING: Wanted = Wanted { deadline_ns: 0, order: 0 };
 
 /// The timers of all slots, by slot index. Deadlines are absolute nanoseconds on the loop's clock, and not 0.
 #[derive(Debug)]
 pub(crate) struct Timers {
     heap: Heap,
+    lines: Lines,
     wanted: Vec<Wanted>,
     /// What the timers of persistent events start again with; few have one.
     periods_ns: Vec<u64>,
@@ -32,6 +44,7 @@ impl Timers {
     pub(crate) fn with_capacity(slots: usize) -> Self {
         Timers {
             heap: Heap::with_capacity(slots),
+            lines: Lines::default(),
             wanted: Vec::with_capacity(slots),
             periods_ns: Vec::with_capacity(slots),
             next_order: 0,
@@ -59,19 +72,35 @@ impl Timers {
         if let Some(period) = self.periods_ns.get_mut(slot as usize) {
             *period = period_ns;
         }
+        self.lines.set_home(slot, None);
     }
 
     /// Sets the slot's timer, or moves it.
     pub(crate) fn set(&mut self, slot: u32, deadline_ns: u64) {
-        let deadline_ns = deadline_ns.max(1);
-        let order = self.next_order;
-        self.next_order = order.wrapping_add(1);
-        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
-        self.wanted[slot as usize] = Wanted { deadline_ns, order };
-        let comes_up_in_time = self.heap.get(slot).is_some_and(|entry| entry.deadline_ns <= deadline_ns);
+        self.lines.leave(slot);
+        let wanted = self.want(slot, deadline_ns);
+        let comes_up_in_time =
+            self.heap.get(slot).is_some_and(|entry| entry.deadline_ns <= wanted.deadline_ns);
         if !comes_up_in_time {
-            self.heap.set(Entry { deadline_ns, order, slot });
+            self.heap.set(wanted.entry(slot));
         }
+    }
+
+    /// Sets the slot's timer for when it starts again.
+    pub(crate) fn restart(&mut self, slot: u32, deadline_ns: u64) {
+        match self.lines.home(slot) {
+            Some(line) => self.set_in_line(slot, line, deadline_ns),
+            None => self.set(slot, deadline_ns),
+        }
+    }
+
+    /// Notes what a slot wants, and who wanted something before it.
+    fn want(&mut self, slot: u32, deadline_ns: u64) -> Wanted {
+        let wanted = Wanted { deadline_ns: deadline_ns.max(1), order: self.next_order };
+        self.next_order = wanted.order.wrapping_add(1);
+        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
+        self.wanted[slot as usize] = wanted;
+        wanted
     }
 
     /// Takes the slot's timer back.
@@ -79,6 +108,7 @@ impl Timers {
         if let Some(wanted) = self.wanted.get_mut(slot as usize) {
             *wanted = NOTHING;
         }
+        self.lines.leave(slot);
     }
 
     /// Takes the slot's timer back and its entry out: the slot is going to be somebody else's.
@@ -90,20 +120,29 @@ impl Timers {
 
     /// The earliest deadline.
     pub(crate) fn first_deadline(&mut self) -> Option<u64> {
-        self.settle_front().map(|entry| entry.deadline_ns)
+        self.first().map(|entry| entry.deadline_ns)
     }
 
     /// Takes out the first timer that is due by `now_ns`, with its deadline.
     pub(crate) fn pop_due(&mut self, now_ns: u64) -> Option<(u32, u64)> {
-        let entry = self.settle_front().filter(|entry| entry.deadline_ns <= now_ns)?;
+        let entry = self.first().filter(|entry| entry.deadline_ns <= now_ns)?;
         self.cancel(entry.slot);
         self.heap.remove(entry.slot);
         Some((entry.slot, entry.deadline_ns))
     }
 
-    /// How many entries the heap holds, those of timers taken back included.
+    /// How many entries the heaps hold, those of timers taken back included.
     pub(crate) fn heap_len(&self) -> usize {
-        self.heap.len()
+        self.heap.len() + self.lines.len()
+    }
+
+    fn first(&mut self) -> Option<Entry> {
+        let single = self.settle_front();
+        let common = self.lines.first(&self.wanted);
+        match (single, common) {
+            (Some(single), Some(common)) => Some(if common.is_before(&single) { common } else { single }),
+            (single, common) => single.or(common),
+        }
     }
 
     /// Puts right what has come up front until the first entry is what its slot wants.
@@ -111,11 +150,10 @@ impl Timers {
         loop {
             let entry = *self.heap.first()?;
             let wanted = self.wanted[entry.slot as usize];
-            if wanted.deadline_ns == 0 {
+            if wanted.deadline_ns == 0 || self.lines.holds(entry.slot) {
                 self.heap.remove(entry.slot);
             } else if wanted.order != entry.order {
-                let Wanted { deadline_ns, order } = wanted;
-                self.heap.set(Entry { deadline_ns, order, slot: entry.slot });
+                self.heap.set(wanted.entry(entry.slot));
             } else {
                 return Some(entry);
             }
@@ -123,9 +161,141 @@ impl Timers {
     }
 }
 
+/// Common timeouts.
+impl Timers {
+    /// The common timeout of a duration; the same one each time.
+    pub(crate) fn common(&mut self, duration_ns: u64) -> CommonTimeout {
+        self.lines.of(duration_ns)
+    }
+
+    /// Whether a common timeout was made by these timers.
+    pub(crate) fn has_common(&self, timeout: CommonTimeout) -> bool {
+        self.lines.has(timeout)
+    }
+
+    /// Sets the slot's timer to a common timeout from `now_ns`, with which it also starts again if it `repeats`.
+    pub(crate) fn set_common(&mut self, slot: u32, timeout: CommonTimeout, now_ns: u64, repeats: bool) {
+        self.set_period(slot, if repeats { timeout.as_nanos() } else { 0 });
+        if repeats {
+            self.lines.set_home(slot, Some(timeout.line()));
+        }
+        self.set_in_line(slot, timeout.line(), now_ns.saturating_add(timeout.as_nanos()));
+    }
+
+    /// Lets a slot wait in line. One that would be due before the last there, because its schedule says so, waits in
+    /// the heap this time: looking for its place could take as long as the line is.
+    fn set_in_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
+        self.lines.leave(slot);
+        let last = self.lines.last(line).map(|last| self.wanted[last as usize].deadline_ns);
+        if last.is_some_and(|last_ns| last_ns > deadline_ns) {
+            return self.set(slot, deadline_ns);
+        }
+        let wanted = self.want(slot, deadline_ns);
+        self.lines.join(slot, line, wanted);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
     use super::*;
+
+    /// Small pseudo-random numbers, the same in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+    }
+
+    /// Timers, and a sorted set that says when each must fire: by deadline, and by the order of setting among equals.
+    struct Model {
+        timers: Timers,
+        due: BTreeSet<(u64, u64, u32)>,
+        set: HashMap<u32, (u64, u64)>,
+        orders: u64,
+        now_ns: u64,
+        fired: u64,
+    }
+
+    impl Model {
+        fn forget(&mut self, slot: u32) {
+            if let Some((deadline_ns, order)) = self.set.remove(&slot) {
+                self.due.remove(&(deadline_ns, order, slot));
+            }
+        }
+
+        fn expect(&mut self, slot: u32, deadline_ns: u64) {
+            self.forget(slot);
+            self.orders += 1;
+            self.set.insert(slot, (deadline_ns, self.orders));
+            self.due.insert((deadline_ns, self.orders, slot));
+        }
+
+        fn fire(&mut self) {
+            while let Some((slot, deadline_ns)) = self.timers.pop_due(self.now_ns) {
+                let first = self.due.pop_first().expect("something was due");
+                assert_eq!((deadline_ns, slot), (first.0, first.2));
+                assert!(deadline_ns <= self.now_ns, "early");
+                self.set.remove(&slot);
+                self.fired += 1;
+                let period_ns = self.timers.period(slot);
+                if period_ns != 0 {
+                    // As the reactor does it, on the schedule: perhaps before what others have asked for since.
+                    self.timers.restart(slot, deadline_ns + period_ns);
+                    self.expect(slot, deadline_ns + period_ns);
+                }
+            }
+            assert!(self.due.first().is_none_or(|first| first.0 > self.now_ns), "late");
+            assert_eq!(self.timers.first_deadline(), self.due.first().map(|first| first.0));
+        }
+    }
+
+    #[test]
+    fn a_million_random_verbs_fire_what_is_due_in_order_and_never_early() {
+        let mut random = Random(7);
+        let mut model = Model {
+            timers: Timers::with_capacity(0),
+            due: BTreeSet::new(),
+            set: HashMap::new(),
+            orders: 0,
+            now_ns: 1,
+            fired: 0,
+        };
+        let commons = [70, 300, 5000].map(|duration_ns| model.timers.common(duration_ns));
+        for _ in 0..1_000_000 {
+            let slot = random.below(500) as u32;
+            match random.below(16) {
+                0..6 => {
+                    let deadline_ns = model.now_ns + random.below(2000);
+                    model.timers.set_period(slot, 0);
+                    model.timers.set(slot, deadline_ns);
+                    model.expect(slot, deadline_ns);
+                }
+                6..11 => {
+                    let common = commons[random.below(3) as usize];
+                    model.timers.set_common(slot, common, model.now_ns, random.below(4) == 0);
+                    model.expect(slot, model.now_ns + common.as_nanos());
+                }
+                11..13 => {
+                    model.timers.cancel(slot);
+                    model.forget(slot);
+                }
+                13 => {
+                    model.timers.forget(slot);
+                    model.forget(slot);
+                }
+                _ => {
+                    model.now_ns += random.below(80);
+                    model.fire();
+                }
+            }
+        }
+        assert!(model.fired > 100_000, "{}", model.fired);
+    }
 
     fn drain(timers: &mut Timers, now_ns: u64) -> Vec<u32> {
         std::iter::from_fn(|| timers.pop_due(now_ns).map(|(slot, _)| slot)).collect()
