@@ -10,6 +10,7 @@
 //!   with `&mut` access to itself and to a context of yours.
 //! - [`bufferevent`]s join the two: a connection with an input and an output buffer, marks, timeouts and budgets.
 //! - [`listener`]s accept connections.
+//! - [`threads`] runs one loop a thread.
 //! - [`http`] (feature `http`, on by default) serves a directory over HTTP/1.1 with all of them.
 //!
 //! # An echo server
@@ -76,6 +77,7 @@ pub mod http;
 pub mod listener;
 pub(crate) mod reactor;
 pub(crate) mod sys;
+pub mod threads;
 pub mod util;
 
 pub use buffer::Evbuffer;

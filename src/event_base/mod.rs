@@ -8,23 +8,31 @@
 mod bufferevent;
 mod callback;
 mod config;
+mod dump;
 mod event;
+mod getters;
 mod listener;
+mod once;
 mod remote;
 mod run;
+mod stats;
+mod watcher;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 pub use config::Config;
-pub use event::{Event, EventId, Pending};
+pub use event::{Event, EventId};
 pub use remote::Remote;
-pub use run::{Ended, Run, Stats};
+pub use run::{Ended, Run};
+pub use stats::{EventCounts, Stats, Turn};
+pub use watcher::WatcherId;
 
-pub use crate::reactor::{Interest, What};
+pub use crate::reactor::{CommonTimeout, Interest, Pending, What};
 
 use crate::error::Result;
-use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, owner};
+use crate::reactor::{Arena, Reactor};
 
 /// A loop that watches descriptors, timers and signals and calls closures, one at a time.
 ///
@@ -63,7 +71,11 @@ pub struct EventBase<C = ()> {
     mailbox: Arc<remote::Mailbox<C>>,
     /// Messages that have been taken from the mailbox and are being carried out.
     inbox: remote::Queue<C>,
+    finalizers: VecDeque<once::Finalizer<C>>,
+    watchers: watcher::Watchers<C>,
     control: run::Control,
+    work: stats::Work,
+    turn_hook: Option<stats::TurnHook>,
     context: C,
 }
 
@@ -96,9 +108,7 @@ impl<C> EventBase<C> {
     /// As [`EventBase::new`].
     #[doc(alias = "event_base_new_with_config")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
-        // One more: the loop's own timer.
-        let mut reactor = Reactor::new(config.capacity + 1, config.priorities)?;
-        let exit_timer = make_exit_timer(&mut reactor)?;
+        let reactor = Reactor::new(config.capacity, config.priorities)?;
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
             inbox: remote::Queue::new(),
@@ -108,12 +118,17 @@ impl<C> EventBase<C> {
             events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
-            control: run::Control::new(exit_timer),
+            finalizers: VecDeque::new(),
+            watchers: watcher::Watchers::new(),
+            control: run::Control::default(),
+            work: stats::Work::default(),
+            turn_hook: None,
             context,
         })
     }
 
     /// The user's context.
+    #[doc(alias = "event_get_callback_arg")]
     pub fn context(&self) -> &C {
         &self.context
     }
@@ -142,14 +157,10 @@ impl<C> EventBase<C> {
     }
 }
 
-/// The timer behind `loop_exit`. The loop takes it from its queue as soon as it comes up, before anything is called.
-fn make_exit_timer(reactor: &mut Reactor) -> Result<SlotId> {
-    reactor.insert(SlotSpec { owner: owner::BASE, source: Source::None, persist: false, priority: Some(0) })
-}
-
 impl<C> Drop for EventBase<C> {
     fn drop(&mut self) {
         self.mailbox.close();
+        self.finalize_last();
     }
 }
 

@@ -2,6 +2,8 @@
 //! are not empty.
 
 use super::queue::{Items, Queue};
+use super::{Invocation, Reactor, SlotId, State, What};
+use crate::error::Result;
 
 /// The queues of all priorities; 0 is the most important.
 #[derive(Debug)]
@@ -10,12 +12,19 @@ pub(crate) struct Active {
     /// Bit p of word p / 64 says that queue p is not empty.
     occupied: [u64; 4],
     len: usize,
+    /// The largest `len` so far.
+    most: usize,
 }
 
 impl Active {
     /// Queues for `priorities` priorities, of which there are at most 256.
     pub(crate) fn new(priorities: usize) -> Self {
-        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], len: 0 }
+        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], len: 0, most: 0 }
+    }
+
+    /// Makes queues for another number of priorities; nothing may be in them.
+    pub(crate) fn set_priorities(&mut self, priorities: usize) {
+        self.queues = vec![Queue::new(); priorities];
     }
 
     pub(crate) fn priorities(&self) -> usize {
@@ -24,6 +33,14 @@ impl Active {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    pub(crate) fn forget_most(&mut self) {
+        self.most = self.len;
     }
 
     /// The most important priority that has something.
@@ -37,6 +54,7 @@ impl Active {
         self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
         self.len += 1;
+        self.most = self.most.max(self.len);
     }
 
     /// The first slot of a queue.
@@ -52,6 +70,83 @@ impl Active {
             self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
         }
         self.len -= 1;
+    }
+}
+
+/// Being active.
+impl Reactor {
+    /// Puts a slot into its priority's queue; one that is there already gets `what` too.
+    pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.what |= what;
+        if slot.state.contains(State::ACTIVE) {
+            return Ok(());
+        }
+        slot.state |= State::ACTIVE;
+        let priority = slot.priority;
+        self.active.push(&mut self.slots, id.0.index(), priority);
+        Ok(())
+    }
+
+    /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
+    pub(crate) fn activate_later(&mut self, id: SlotId, what: What) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.later |= what;
+        if !slot.state.contains(State::LATER) {
+            slot.state |= State::LATER;
+            self.later.push(id);
+        }
+        Ok(())
+    }
+
+    /// The most important priority that has something to hand out.
+    pub(crate) fn first_priority(&self) -> Option<u8> {
+        self.active.first_priority()
+    }
+
+    /// How many slots are active.
+    pub(crate) fn active_len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
+    /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
+    /// so often, or is taken back.
+    pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
+        let index = self.active.first(priority)?;
+        let id = SlotId(self.slots.id_at(index)?);
+        let slot = self.slots.get(id.0)?;
+        let invocation = Invocation { owner: slot.owner, what: slot.what };
+        let persist = slot.state.contains(State::PERSIST);
+        let is_last = slot.deliveries <= 1;
+        let period_ns = self.timers.period(index);
+        // The slot was found a moment ago, so none of these can find it stale.
+        if !persist {
+            let _ = self.del(id);
+        } else if is_last {
+            let _ = self.deactivate(id);
+        } else if let Ok(slot) = self.slot(id) {
+            slot.deliveries -= 1;
+            slot.what = What::SIGNAL;
+        }
+        if persist && period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
+            // A timeout beside a descriptor counts from the last activity.
+            let _ = self.restart_timer(id, self.now().saturating_add(period_ns));
+        }
+        Some(invocation)
+    }
+
+    pub(super) fn deactivate(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.what = What::empty();
+        slot.deliveries = 0;
+        if !slot.state.contains(State::ACTIVE) {
+            return Ok(());
+        }
+        slot.state -= State::ACTIVE;
+        let priority = slot.priority;
+        self.active.remove(&mut self.slots, id.0.index(), priority);
+        Ok(())
     }
 }
 

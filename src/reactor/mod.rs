@@ -27,6 +27,7 @@ mod fd_map;
 mod notify;
 mod queue;
 mod signal;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -44,6 +45,8 @@ pub(crate) use notify::Notifier;
 #[cfg(feature = "http")]
 pub(crate) use queue::Queue;
 pub(crate) use queue::{Items, Links};
+pub(crate) use tally::Tally;
+pub use timer::CommonTimeout;
 
 use crate::error::{Error, Result};
 use crate::sys::clock;
@@ -100,7 +103,6 @@ pub(crate) mod owner {
     pub(crate) const EVENT: u64 = 0 << 62;
     pub(crate) const BUFFEREVENT: u64 = 1 << 62;
     pub(crate) const LISTENER: u64 = 2 << 62;
-    pub(crate) const BASE: u64 = 3 << 62;
     /// The bits that say who.
     pub(crate) const MASK: u64 = 3 << 62;
 }
@@ -165,9 +167,9 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() <= 40, "thousands of idle connections have one each");
 
-impl Slot {
-    fn holds_loop(&self) -> bool {
-        !self.state.contains(State::IDLE) && self.state.intersects(State::PENDING | State::TIMED)
+impl State {
+    fn holds_loop(self) -> bool {
+        !self.contains(State::IDLE) && self.intersects(State::PENDING | State::TIMED)
     }
 }
 
@@ -184,18 +186,32 @@ pub(crate) struct Invocation {
     pub(crate) what: What,
 }
 
-/// What a slot is waiting for at the moment, and how long its timer has to go.
+/// What an event waits for at the moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct PendingState {
-    pub(crate) what: What,
-    pub(crate) active: bool,
-    pub(crate) remaining: Option<Duration>,
+pub struct Pending {
+    /// What it waits for or is about to be called for; empty if it is not pending at all.
+    pub what: What,
+    /// Whether it is about to be called.
+    pub active: bool,
+    /// How long until its timeout, if it has one.
+    pub remaining: Option<Duration>,
+}
+
+/// How a slot was made, with the priority it has now, and what it waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotView {
+    pub(crate) spec: SlotSpec,
+    pub(crate) pending: Pending,
+    /// Whether it waits for anything, and what it is about to be handed out with.
+    pub(crate) waits: bool,
+    pub(crate) called_for: What,
 }
 
 /// Counters of a reactor's work, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     pub(crate) waits: u64,
+    pub(crate) wakes: u64,
     pub(crate) changes_asked: u64,
     pub(crate) changes_applied: u64,
     pub(crate) stale_reports: u64,
@@ -220,8 +236,7 @@ pub(crate) struct Reactor {
     active: Active,
     /// The ready list: what goes on next turn although nothing new will be reported.
     later: Vec<SlotId>,
-    /// How many slots keep the loop alive by waiting.
-    holding: usize,
+    tally: Tally,
     // Before the notifier: a signal handler may write to it until the watcher is gone.
     signals: Signals,
     notifier: Arc<Notifier>,
@@ -265,7 +280,7 @@ impl Reactor {
             timers: Timers::with_capacity(slots),
             active: Active::new(usize::from(priorities.max(1))),
             later: Vec::new(),
-            holding: 0,
+            tally: Tally::default(),
             signals: Signals::default(),
             notifier,
             notified: false,
@@ -362,10 +377,10 @@ impl Reactor {
         if self.active.len() > 0 {
             return Err(Error::Invalid("priorities cannot change while events are active"));
         }
-        if self.slots.iter().any(|(_, slot)| slot.priority >= priorities && slot.owner != owner::BASE) {
+        if self.slots.iter().any(|(_, slot)| slot.priority >= priorities) {
             return Err(Error::Invalid("an event has a priority that would no longer exist"));
         }
-        self.active = Active::new(usize::from(priorities));
+        self.active.set_priorities(usize::from(priorities));
         Ok(())
     }
 
@@ -376,10 +391,9 @@ impl Reactor {
     /// Changes a slot's state, and with it what keeps the loop alive.
     fn mark(&mut self, id: SlotId, set: State, clear: State) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        let held = slot.holds_loop();
-        slot.state = (slot.state - clear) | set;
-        let holds = slot.holds_loop();
-        self.holding = self.holding + usize::from(holds) - usize::from(held);
+        let before = slot.state;
+        slot.state = (before - clear) | set;
+        self.tally.change(slot.owner, before, slot.state);
         Ok(())
     }
 }
@@ -407,17 +421,39 @@ impl Reactor {
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
         self.start_waiting(id)?;
         let Some(timeout) = timeout else { return Ok(()) };
-        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        let timeout_ns = nanos(timeout);
         let deadline_ns = self.now().saturating_add(timeout_ns);
+        let persists = self.take_back_timeout(id)?;
+        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
+        self.set_deadline(id, Some(deadline_ns))
+    }
+
+    /// As [`add`](Self::add), with a timeout that many share.
+    pub(crate) fn add_common(&mut self, id: SlotId, timeout: CommonTimeout) -> Result<()> {
+        if !self.timers.has_common(timeout) {
+            return Err(Error::Invalid("the common timeout is another base's"));
+        }
+        self.start_waiting(id)?;
+        let persists = self.take_back_timeout(id)?;
+        self.mark(id, State::TIMED, State::empty())?;
+        self.timers.set_common(id.0.index(), timeout, self.now(), persists);
+        Ok(())
+    }
+
+    /// The common timeout of a duration.
+    pub(crate) fn common_timeout(&mut self, duration: Duration) -> CommonTimeout {
+        self.timers.common(nanos(duration))
+    }
+
+    /// A new timeout replaces one that has passed but has not been told of. Says whether the slot is persistent.
+    fn take_back_timeout(&mut self, id: SlotId) -> Result<bool> {
         let slot = self.slot(id)?;
         let (persists, what) = (slot.state.contains(State::PERSIST), slot.what);
-        // The new timeout replaces the one that has passed but has not been told of.
         slot.what -= What::TIMEOUT;
         if what == What::TIMEOUT {
             self.deactivate(id)?;
         }
-        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
-        self.set_deadline(id, Some(deadline_ns))
+        Ok(persists)
     }
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
@@ -450,6 +486,13 @@ impl Reactor {
         Ok(())
     }
 
+    /// Lets the timer of a persistent slot start again.
+    fn restart_timer(&mut self, id: SlotId, deadline_ns: u64) -> Result<()> {
+        self.mark(id, State::TIMED, State::empty())?;
+        self.timers.restart(id.0.index(), deadline_ns);
+        Ok(())
+    }
+
     /// Changes what a slot waits for on its descriptor.
     pub(crate) fn set_interest(&mut self, id: SlotId, interest: Interest) -> Result<()> {
         let slot = self.slot(id)?;
@@ -472,32 +515,10 @@ impl Reactor {
         Ok(())
     }
 
-    /// What a slot waits for, and whether it is about to be handed out.
-    pub(crate) fn pending(&mut self, id: SlotId) -> Result<PendingState> {
-        let now_ns = self.now();
-        let deadline_ns = self.timers.deadline(id.0.index());
-        let slot = self.slot(id)?;
-        let mut pending =
-            PendingState { active: slot.state.contains(State::ACTIVE), ..PendingState::default() };
-        if slot.state.contains(State::PENDING) {
-            let signal = if slot.state.contains(State::SIGNAL) { What::SIGNAL } else { What::empty() };
-            pending.what = What::from_bits_truncate(slot.interest.bits()) | signal;
-        }
-        if slot.state.contains(State::TIMED) {
-            pending.what |= What::TIMEOUT;
-            let remaining_ns = deadline_ns.unwrap_or(0).saturating_sub(now_ns);
-            pending.remaining = Some(Duration::from_nanos(remaining_ns));
-        }
-        if pending.active {
-            pending.what |= slot.what;
-        }
-        Ok(pending)
-    }
-
     /// Whether anything keeps the loop alive: something waits, is to be handed out, or has been sent by another thread.
     pub(crate) fn has_work(&self) -> bool {
         let has_mail = self.notified || self.notifier.is_pending();
-        self.holding > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
+        self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
     }
 
     fn start_waiting(&mut self, id: SlotId) -> Result<()> {
@@ -531,86 +552,77 @@ impl Reactor {
     }
 }
 
-/// Being active.
+/// Looking.
 impl Reactor {
-    /// Puts a slot into its priority's queue; one that is there already gets `what` too.
-    pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
-        let slot = self.slot(id)?;
-        slot.what |= what;
-        if slot.state.contains(State::ACTIVE) {
-            return Ok(());
+    /// How a slot was made, and what it waits for.
+    pub(crate) fn view(&self, id: SlotId) -> Result<SlotView> {
+        let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
+        Ok(self.view_of(id.0, slot))
+    }
+
+    /// All slots, in no order that means anything.
+    pub(crate) fn views(&self) -> impl Iterator<Item = SlotView> {
+        self.slots.iter().map(|(id, slot)| self.view_of(id, slot))
+    }
+
+    /// What the slots wait for.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// How many slots have been active at once.
+    pub(crate) fn active_most(&self) -> usize {
+        self.active.most()
+    }
+
+    /// From here on the largest counts are those of what is there now.
+    pub(crate) fn forget_most(&mut self) {
+        self.tally.events.forget_most();
+        self.tally.engines.forget_most();
+        self.active.forget_most();
+    }
+
+    fn view_of(&self, id: RawId, slot: &Slot) -> SlotView {
+        SlotView {
+            spec: slot.spec(),
+            pending: self.pending_of(id, slot),
+            waits: slot.state.intersects(State::PENDING | State::TIMED),
+            called_for: slot.what,
         }
-        slot.state |= State::ACTIVE;
-        let priority = slot.priority;
-        self.active.push(&mut self.slots, id.0.index(), priority);
-        Ok(())
     }
 
-    /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
-    pub(crate) fn activate_later(&mut self, id: SlotId, what: What) -> Result<()> {
-        let slot = self.slot(id)?;
-        slot.later |= what;
-        if !slot.state.contains(State::LATER) {
-            slot.state |= State::LATER;
-            self.later.push(id);
+    fn pending_of(&self, id: RawId, slot: &Slot) -> Pending {
+        let mut pending = Pending { active: slot.state.contains(State::ACTIVE), ..Pending::default() };
+        if slot.state.contains(State::PENDING) {
+            let signal = if slot.state.contains(State::SIGNAL) { What::SIGNAL } else { What::empty() };
+            pending.what = What::from_bits_truncate(slot.interest.bits()) | signal;
         }
-        Ok(())
-    }
-
-    /// The most important priority that has something to hand out.
-    pub(crate) fn first_priority(&self) -> Option<u8> {
-        self.active.first_priority()
-    }
-
-    /// How many slots are active.
-    pub(crate) fn active_len(&self) -> usize {
-        self.active.len()
-    }
-
-    /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
-    /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
-    /// so often, or is taken back.
-    pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
-        let index = self.active.first(priority)?;
-        let id = SlotId(self.slots.id_at(index)?);
-        let slot = self.slots.get(id.0)?;
-        let invocation = Invocation { owner: slot.owner, what: slot.what };
-        let persist = slot.state.contains(State::PERSIST);
-        let is_last = slot.deliveries <= 1;
-        let period_ns = self.timers.period(index);
-        // The slot was found a moment ago, so none of these can find it stale.
-        if !persist {
-            let _ = self.del(id);
-        } else if is_last {
-            let _ = self.deactivate(id);
-        } else if let Ok(slot) = self.slot(id) {
-            slot.deliveries -= 1;
-            slot.what = What::SIGNAL;
+        if slot.state.contains(State::TIMED) {
+            pending.what |= What::TIMEOUT;
+            let remaining_ns = self.timers.deadline(id.index()).unwrap_or(0).saturating_sub(self.now());
+            pending.remaining = Some(Duration::from_nanos(remaining_ns));
         }
-        if persist && period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
-            // A timeout beside a descriptor counts from the last activity.
-            let _ = self.set_deadline(id, Some(self.now().saturating_add(period_ns)));
+        if pending.active {
+            pending.what |= slot.what;
         }
-        Some(invocation)
+        pending
     }
+}
 
-    /// Takes a slot that is active for its owner alone out of the queue, and says whether it was in it.
-    pub(crate) fn take_active(&mut self, id: SlotId) -> Result<bool> {
-        let is_active = self.slot(id)?.state.contains(State::ACTIVE);
-        self.deactivate(id)?;
-        Ok(is_active)
+impl Slot {
+    fn spec(&self) -> SlotSpec {
+        let source = if self.state.contains(State::SIGNAL) {
+            Source::Signal(self.fd)
+        } else if self.fd < 0 {
+            Source::None
+        } else {
+            Source::Fd { fd: self.fd, interest: self.interest }
+        };
+        let persist = self.state.contains(State::PERSIST);
+        SlotSpec { owner: self.owner, source, persist, priority: Some(self.priority) }
     }
+}
 
-    fn deactivate(&mut self, id: SlotId) -> Result<()> {
-        let slot = self.slot(id)?;
-        slot.what = What::empty();
-        slot.deliveries = 0;
-        if !slot.state.contains(State::ACTIVE) {
-            return Ok(());
-        }
-        slot.state -= State::ACTIVE;
-        let priority = slot.priority;
-        self.active.remove(&mut self.slots, id.0.index(), priority);
-        Ok(())
-    }
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::sys::eventfd;
 
@@ -12,11 +12,13 @@ use crate::sys::eventfd;
 pub(crate) struct Notifier {
     fd: OwnedFd,
     pending: AtomicBool,
+    /// How often a wake took a system call.
+    writes: AtomicU64,
 }
 
 impl Notifier {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Notifier { fd: eventfd::create()?, pending: AtomicBool::new(false) })
+        Ok(Notifier { fd: eventfd::create()?, pending: AtomicBool::new(false), writes: AtomicU64::new(0) })
     }
 
     /// Makes the loop's wait end, now or the next time.
@@ -25,7 +27,15 @@ impl Notifier {
         if self.pending.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // Relaxed: a count that nothing else depends on.
+        self.writes.fetch_add(1, Ordering::Relaxed);
         eventfd::add(self.fd.as_fd())
+    }
+
+    /// How many wakes took a system call so far.
+    pub(crate) fn writes(&self) -> u64 {
+        // Relaxed, as above.
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Whether there has been a wake that the loop has not noticed yet.

@@ -123,7 +123,7 @@ fn reading(fd: RawFd) -> Source {
 }
 
 fn turn(reactor: &mut Reactor) -> io::Result<()> {
-    let mut wait = reactor.prepare(true);
+    let mut wait = reactor.prepare(true, None);
     let result = wait.wait();
     reactor.complete(wait);
     result
@@ -133,7 +133,7 @@ impl Reactor {
     /// What must hold between any two calls.
     fn check_invariants(&self) {
         let slots = || self.slots.iter().map(|(_, slot)| slot);
-        assert_eq!(self.holding, slots().filter(|slot| slot.holds_loop()).count());
+        assert_eq!(self.tally.holding(), slots().filter(|slot| slot.state.holds_loop()).count());
         assert_eq!(self.active.len(), slots().filter(|slot| slot.state.contains(State::ACTIVE)).count());
         for (id, slot) in self.slots.iter() {
             let timed = self.timers.deadline(id.index()).is_some();
@@ -324,10 +324,10 @@ fn what_cannot_be_registered_for_lack_of_memory_is_tried_again_soon() {
     kernel.table().short_of_memory = 1;
     let id = slot(&mut reactor, reading(5), true);
     reactor.add(id, None).unwrap();
-    let wait = reactor.prepare(false);
+    let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, Some(RETRY_NS));
     reactor.complete(wait);
-    let wait = reactor.prepare(false);
+    let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, None);
     reactor.complete(wait);
     assert!(kernel.table().registered.contains_key(&(file, 5)));

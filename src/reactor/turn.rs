@@ -12,16 +12,16 @@ use crate::sys::clock;
 
 impl Reactor {
     /// Tells the kernel what has changed, and finds out how long to wait: not at all if something is to be done or
-    /// `poll` says so.
+    /// `poll` says so, and not beyond `until_ns`.
     ///
     /// # Panics
     ///
     /// When a wait that was prepared before has not been completed.
-    pub(crate) fn prepare(&mut self, poll: bool) -> Wait {
+    pub(crate) fn prepare(&mut self, poll: bool, until_ns: Option<u64>) -> Wait {
         const ONE_AT_A_TIME: &str = "every wait is completed before the next is prepared";
         // Taken only when it is needed: applying can warn, and a logger can panic.
         self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
-        let timeout_ns = if poll || self.is_busy() { Some(0) } else { self.time_to_wait() };
+        let timeout_ns = self.time_to_wait(poll, until_ns);
         let backend = self.backend.take().expect(ONE_AT_A_TIME);
         self.now_is_fresh = false;
         self.counters.waits += 1;
@@ -32,13 +32,15 @@ impl Reactor {
         self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
     }
 
-    fn time_to_wait(&mut self) -> Option<u64> {
-        let until_timer = self.timers.first_deadline().map(|deadline_ns| {
-            let now_ns = clock::now_ns();
-            deadline_ns.saturating_sub(now_ns)
-        });
+    /// How long a wait would be; `None` is for ever.
+    pub(crate) fn time_to_wait(&mut self, poll: bool, until_ns: Option<u64>) -> Option<u64> {
+        if poll || self.is_busy() {
+            return Some(0);
+        }
+        let deadline_ns = self.timers.first_deadline().into_iter().chain(until_ns).min();
+        let until_deadline = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
-        until_timer.into_iter().chain(until_retry).min()
+        until_deadline.into_iter().chain(until_retry).min()
     }
 
     /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
@@ -62,6 +64,7 @@ impl Reactor {
         if token == NOTIFIER {
             self.notifier.woken(!self.edge_triggered);
             self.notified = true;
+            self.counters.wakes += 1;
             self.activate_signals();
             return;
         }
@@ -118,7 +121,10 @@ impl Reactor {
             let Some(id) = self.slots.id_at(index) else { continue };
             let id = SlotId(id);
             let next_ns = next_period(deadline_ns, self.timers.period(index), self.now_ns);
-            let _ = self.set_deadline(id, next_ns);
+            let _ = match next_ns {
+                Some(next_ns) => self.restart_timer(id, next_ns),
+                None => self.set_deadline(id, None),
+            };
             let _ = self.activate(id, What::TIMEOUT);
         }
     }
@@ -181,9 +187,9 @@ impl Reactor {
         self.now_is_fresh = false;
     }
 
-    /// Whether another thread has woken the loop since this was last asked.
+    /// Whether another thread has woken the loop since this was last asked, or is waking it.
     pub(crate) fn take_notified(&mut self) -> bool {
-        std::mem::take(&mut self.notified)
+        std::mem::take(&mut self.notified) || self.notifier.is_pending()
     }
 
     pub(crate) fn notifier(&self) -> &Arc<Notifier> {

@@ -15,7 +15,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn is_before(&self, other: &Entry) -> bool {
+    pub(super) fn is_before(&self, other: &Entry) -> bool {
         // The difference, not the numbers, are compared, so that the order survives the counter's wrap.
         let added_before = (self.order.wrapping_sub(other.order) as i32) < 0;
         self.deadline_ns < other.deadline_ns || (self.deadline_ns == other.deadline_ns && added_before)
