@@ -13,8 +13,8 @@ pub(crate) trait Engine: Sized + 'static {
 
     fn new() -> Self;
     fn span(us: u64) -> Self::Span;
-    /// A length of time that many timers share; `None` where there is nothing special about that.
-    fn common_span(&mut self, us: u64) -> Option<Self::Span>;
+    /// Tells the loop of a length of time that many timers share; says whether it makes anything of that.
+    fn make_common(&mut self, us: u64) -> bool;
     fn state(&mut self) -> &mut State<Self::Span>;
 
     /// Makes timers, once, which are pending only when they are added.
@@ -22,6 +22,8 @@ pub(crate) trait Engine: Sized + 'static {
     fn add_timer(&mut self, index: usize, after: Self::Span);
     /// Moves a pending timer to `after` from now.
     fn rearm_timer(&mut self, index: usize, after: Self::Span);
+    /// The same with the length of time that many share.
+    fn rearm_common(&mut self, index: usize);
     fn del_timer(&mut self, index: usize);
     /// Has a timer's callback called although it is not due.
     fn activate(&mut self, index: usize);

@@ -14,7 +14,7 @@ const NOBODY: u32 = u32::MAX;
 const TICK_BITS: u32 = 20;
 const WHEEL: u64 = 4096;
 
-/// A timer, in the ring of its wheel's slot; not pending if it is its own neighbour.
+/// A timer, in the ring of its wheel's slot; not pending if its neighbours are nobody.
 #[derive(Clone, Copy)]
 struct Timer {
     deadline_ns: u64,
@@ -29,6 +29,7 @@ pub(crate) struct Floor {
     fds: Vec<RawFd>,
     /// The first `WHEEL` are the heads of the rings.
     timers: Vec<Timer>,
+    common: u64,
     now_ns: u64,
     tick: u64,
     active: Vec<(fn(&mut Floor, u32), u32)>,
@@ -128,6 +129,7 @@ impl Engine for Floor {
             events: [epoll_event { events: 0, u64: 0 }; 64],
             fds: Vec::new(),
             timers: (0..WHEEL as u32).map(head).collect(),
+            common: 0,
             now_ns: now_ns(),
             tick: now_ns() >> TICK_BITS,
             active: Vec::with_capacity(1024),
@@ -139,8 +141,9 @@ impl Engine for Floor {
         us * 1000
     }
 
-    fn common_span(&mut self, us: u64) -> Option<u64> {
-        Some(Self::span(us))
+    fn make_common(&mut self, us: u64) -> bool {
+        self.common = Self::span(us);
+        true
     }
 
     fn state(&mut self) -> &mut State<u64> {
@@ -159,6 +162,13 @@ impl Engine for Floor {
     fn rearm_timer(&mut self, index: usize, after: u64) {
         self.unlink(index as u32 + WHEEL as u32);
         self.add_timer(index, after);
+    }
+
+    fn rearm_common(&mut self, index: usize) {
+        if self.timers[index + WHEEL as usize].next == NOBODY {
+            return self.add_timer(index, self.common);
+        }
+        self.rearm_timer(index, self.common);
     }
 
     fn del_timer(&mut self, index: usize) {

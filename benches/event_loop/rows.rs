@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use crate::cpu;
-use crate::engine::Engine;
+use crate::engine::{Engine, State};
 use crate::measure::Work;
 
 /// A row of the table.
@@ -179,32 +179,31 @@ fn timers<E: Engine>(count: usize, round: fn(&mut E)) -> Work {
 
 /// Timeouts of a minute, each of which is moved on in every turn.
 fn rearm<E: Engine>(count: usize) -> Work {
-    rearming(with_timers::<E>(count, 1), E::span(MINUTE_US))
+    let mut engine = with_timers::<E>(count, 1);
+    engine.state().spans.fill(E::span(MINUTE_US));
+    engine.inside(add_all);
+    // Few are moved often, so that the turns cost nothing.
+    let rounds = (REARMS / count).max(1);
+    engine.state().at = rounds;
+    let job = |engine: &mut E| {
+        let State { timers, at: rounds, spans, .. } = engine.state();
+        let (count, rounds, after) = (*timers, *rounds, spans[0]);
+        for _ in 0..rounds {
+            (0..count).for_each(|index| engine.rearm_timer(index, after));
+        }
+    };
+    passes(engine, rounds * count, move |engine| cpu::timed(|| engine.inside(job)))
 }
 
 /// The same with a length of time that the loop has been told is common.
 fn common<E: Engine>() -> Option<Work> {
     let mut engine = with_timers::<E>(COMMON, 1);
-    let after = engine.common_span(MINUTE_US)?;
-    Some(rearming(engine, after))
-}
-
-fn rearming<E: Engine>(mut engine: E, after: E::Span) -> Work {
-    engine.state().spans.fill(after);
-    engine.inside(add_all);
-    let job = |engine: &mut E| {
-        let (count, after) = (engine.state().timers, engine.state().spans[0]);
-        for _ in 0..rounds(count) {
-            (0..count).for_each(|index| engine.rearm_timer(index, after));
-        }
-    };
-    let count = engine.state().timers;
-    passes(engine, rounds(count) * count, move |engine| cpu::timed(|| engine.inside(job)))
-}
-
-/// How often each of `count` timers is moved before the loop turns: few are moved often, so that turns cost nothing.
-fn rounds(count: usize) -> usize {
-    (REARMS / count).max(1)
+    if !engine.make_common(MINUTE_US) {
+        return None;
+    }
+    let job = |engine: &mut E| (0..COMMON).for_each(|index| engine.rearm_common(index));
+    engine.inside(job);
+    Some(passes(engine, COMMON, move |engine| cpu::timed(|| engine.inside(job))))
 }
 
 /// The time is that of the turns in which all of them fire, in order.

@@ -166,8 +166,8 @@ impl Engine for Libev {
         us as f64 / 1e6
     }
 
-    fn common_span(&mut self, _: u64) -> Option<f64> {
-        None
+    fn make_common(&mut self, _: u64) -> bool {
+        false
     }
 
     fn state(&mut self) -> &mut State<f64> {
@@ -194,6 +194,10 @@ impl Engine for Libev {
         timer.repeat = after;
         // SAFETY: the loop is live, and the timer stays where it is.
         unsafe { (api().ev_timer_again)(raw, timer) };
+    }
+
+    fn rearm_common(&mut self, _: usize) {
+        unreachable!("it makes nothing of a common timeout");
     }
 
     fn del_timer(&mut self, index: usize) {

@@ -65,6 +65,7 @@ struct Parts {
     state: State<timeval>,
     driver: Event,
     job: Option<Job<Libevent>>,
+    common: *const timeval,
     timers: Box<[Event]>,
     fds: Box<[Event]>,
     seats: Box<[Seat]>,
@@ -146,6 +147,7 @@ impl Engine for Libevent {
             state: State::new(),
             driver: EMPTY,
             job: None,
+            common: ptr::null(),
             timers: Box::new([]),
             fds: Box::new([]),
             seats: Box::new([]),
@@ -160,12 +162,11 @@ impl Engine for Libevent {
         timeval { tv_sec: (us / 1_000_000) as i64, tv_usec: (us % 1_000_000) as i64 }
     }
 
-    fn common_span(&mut self, us: u64) -> Option<timeval> {
+    fn make_common(&mut self, us: u64) -> bool {
         let span = Self::span(us);
         // SAFETY: the base is live, and the time can be read.
-        let common = unsafe { (api().event_base_init_common_timeout)(self.parts().base, &span) };
-        // SAFETY: what is not null is a time that lives as long as the base.
-        unsafe { common.as_ref() }.copied()
+        self.parts().common = unsafe { (api().event_base_init_common_timeout)(self.parts().base, &span) };
+        !self.parts().common.is_null()
     }
 
     fn state(&mut self) -> &mut State<timeval> {
@@ -186,6 +187,12 @@ impl Engine for Libevent {
 
     fn rearm_timer(&mut self, index: usize, after: timeval) {
         self.add_timer(index, after);
+    }
+
+    fn rearm_common(&mut self, index: usize) {
+        // What the library gave lives as long as the base.
+        let common = self.parts().common;
+        add(&mut self.parts().timers[index], common);
     }
 
     fn del_timer(&mut self, index: usize) {

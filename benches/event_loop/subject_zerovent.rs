@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use zerovent::EventBase;
-use zerovent::event_base::{Event, EventId, Interest, Run, What};
+use zerovent::event_base::{CommonTimeout, Event, EventId, Interest, Run, What};
 
 use crate::engine::{Engine, Job, State};
 
@@ -17,6 +17,7 @@ pub(crate) struct Context {
     state: State<Duration>,
     timers: Vec<EventId>,
     fds: Vec<EventId>,
+    common: Option<CommonTimeout>,
     driver: Option<EventId>,
     job: Option<Job<Zerovent>>,
 }
@@ -25,8 +26,14 @@ impl Engine for Zerovent {
     type Span = Duration;
 
     fn new() -> Self {
-        let context =
-            Context { state: State::new(), timers: Vec::new(), fds: Vec::new(), driver: None, job: None };
+        let context = Context {
+            state: State::new(),
+            timers: Vec::new(),
+            fds: Vec::new(),
+            common: None,
+            driver: None,
+            job: None,
+        };
         let mut base = EventBase::with_context(context).expect("descriptors for a base");
         let driver = base.new_timer(|base, _, _| {
             if let Some(job) = base.context_mut().job.take() {
@@ -41,8 +48,10 @@ impl Engine for Zerovent {
         Duration::from_micros(us)
     }
 
-    fn common_span(&mut self, us: u64) -> Option<Duration> {
-        Some(Self::span(us))
+    fn make_common(&mut self, us: u64) -> bool {
+        let common = self.common_timeout(Duration::from_micros(us));
+        self.context_mut().common = Some(common);
+        true
     }
 
     fn state(&mut self) -> &mut State<Duration> {
@@ -62,6 +71,11 @@ impl Engine for Zerovent {
 
     fn rearm_timer(&mut self, index: usize, after: Duration) {
         self.add_timer(index, after);
+    }
+
+    fn rearm_common(&mut self, index: usize) {
+        let common = self.context().common.expect("it was made");
+        self.add_common(self.context().timers[index], common).expect(ALIVE);
     }
 
     fn del_timer(&mut self, index: usize) {

@@ -119,7 +119,7 @@ impl Reactor {
         let invocation = Invocation { owner: slot.owner, what: slot.what };
         let persist = slot.state.contains(State::PERSIST);
         let is_last = slot.deliveries <= 1;
-        let period_ns = self.timers.period(index);
+        let period_ns = if persist { self.timers.period(index) } else { 0 };
         // The slot was found a moment ago, so none of these can find it stale.
         if !persist {
             let _ = self.del(id);
@@ -129,7 +129,7 @@ impl Reactor {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;
         }
-        if persist && period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
+        if period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
             // A timeout beside a descriptor counts from the last activity.
             let _ = self.restart_timer(id, self.now().saturating_add(period_ns));
         }

@@ -424,7 +424,10 @@ impl Reactor {
         let timeout_ns = nanos(timeout);
         let deadline_ns = self.now().saturating_add(timeout_ns);
         let persists = self.take_back_timeout(id)?;
-        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
+        // The others never have one.
+        if persists {
+            self.timers.set_period(id.0.index(), timeout_ns);
+        }
         self.set_deadline(id, Some(deadline_ns))
     }
 
@@ -458,11 +461,22 @@ impl Reactor {
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
-        self.stop_waiting(id)?;
-        self.remove_timer(id)?;
-        self.deactivate(id)?;
-        self.slot(id)?.later = What::empty();
-        self.mark(id, State::empty(), State::LATER)
+        // Most slots are in one of these states, and each costs a look at another table.
+        let state = self.slot(id)?.state;
+        if state.contains(State::PENDING) {
+            self.stop_waiting(id)?;
+        }
+        if state.intersects(State::TIMED | State::PERSIST) {
+            self.remove_timer(id)?;
+        }
+        if state.contains(State::ACTIVE) {
+            self.deactivate(id)?;
+        }
+        if state.contains(State::LATER) {
+            self.slot(id)?.later = What::empty();
+            self.mark(id, State::empty(), State::LATER)?;
+        }
+        Ok(())
     }
 
     /// Takes back a slot's timeout alone.

@@ -122,21 +122,20 @@ impl Lines {
         let leads = waiting.front().is_none();
         waiting.push_back(&mut self.places, slot);
         self.places[slot as usize].line = line;
-        let comes_up_in_time =
-            self.heads.get(line).is_some_and(|head| head.deadline_ns <= wanted.deadline_ns);
-        if leads && !comes_up_in_time {
-            self.heads.set(wanted.entry(line));
+        if leads {
+            self.heads.hasten(wanted.entry(line));
         }
     }
 
-    /// Takes a slot out of the line it waits in, if it waits in one.
-    pub(super) fn leave(&mut self, slot: u32) {
-        let Some(place) = self.places.get_mut(slot as usize) else { return };
+    /// Takes a slot out of the line it waits in, and says whether it waited in one.
+    pub(super) fn leave(&mut self, slot: u32) -> bool {
+        let Some(place) = self.places.get_mut(slot as usize) else { return false };
         if place.line == NO_LINE {
-            return;
+            return false;
         }
         let line = std::mem::replace(&mut place.line, NO_LINE);
         self.lines[line as usize].waiting.remove(&mut self.places, slot);
+        true
     }
 
     /// Who is due first of all lines.
