@@ -205,7 +205,6 @@ impl<C> EventBase<C> {
     /// As [`new_event`](Self::new_event); that a signal cannot be caught is told by [`add`](Self::add).
     #[doc(alias = "evsignal_new")]
     #[doc(alias = "evsignal_assign")]
-    #[doc(alias = "(signal rule)")]
     pub fn new_signal<F>(&mut self, signal: i32, callback: F) -> Result<EventId>
     where
         F: FnMut(&mut EventBase<C>, EventId, What) + 'static,

@@ -10,6 +10,8 @@ use super::{
 };
 use crate::sys::clock;
 
+const ONE_AT_A_TIME: &str = "every wait is completed before the next is prepared";
+
 impl Reactor {
     /// Tells the kernel what has changed, and finds out how long to wait: not at all if something is to be done or
     /// `poll` says so, and not beyond `until_ns`.
@@ -18,9 +20,6 @@ impl Reactor {
     ///
     /// When a wait that was prepared before has not been completed.
     pub(crate) fn prepare(&mut self, poll: bool, until_ns: Option<u64>) -> Wait {
-        const ONE_AT_A_TIME: &str = "every wait is completed before the next is prepared";
-        // Taken only when it is needed: applying can warn, and a logger can panic.
-        self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
         let timeout_ns = self.time_to_wait(poll, until_ns);
         let backend = self.backend.take().expect(ONE_AT_A_TIME);
         self.now_is_fresh = false;
@@ -28,12 +27,14 @@ impl Reactor {
         Wait { backend, ready: std::mem::take(&mut self.ready), timeout_ns }
     }
 
-    fn is_busy(&self) -> bool {
-        self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
-    }
-
-    /// How long a wait would be; `None` is for ever.
+    /// How long a wait would be; `None` is for ever. Tells the kernel what has changed, because what it refuses counts as
+    /// ready.
+    ///
+    /// # Panics
+    ///
+    /// As [`prepare`](Self::prepare).
     pub(crate) fn time_to_wait(&mut self, poll: bool, until_ns: Option<u64>) -> Option<u64> {
+        self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
         if poll || self.is_busy() {
             return Some(0);
         }
@@ -41,6 +42,10 @@ impl Reactor {
         let until_deadline = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
         until_deadline.into_iter().chain(until_retry).min()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
     }
 
     /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
