@@ -1,5 +1,6 @@
 //! The rows, each written once for all loops.
 
+use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -51,8 +52,10 @@ const ACTIVATED: usize = 1000;
 const TURNS: usize = 100;
 /// An idle timeout, and the timeout that is shared.
 const MINUTE_US: u64 = 60_000_000;
-/// The longest of the random timers that come and go, and of those that fire.
-const HOUR_US: u64 = 3_600_000_000;
+const IDLE_US: Range<u64> = MINUTE_US..MINUTE_US + 1;
+/// The random timers that come and go, none of which is ever due.
+const RANDOM_US: Range<u64> = 60_000_000..3_600_000_000;
+/// The longest of those that fire.
 const FIRE_US: u64 = 20_000;
 
 /// The work of a row for one kind of loop; `None` where it has no such thing.
@@ -142,13 +145,16 @@ fn descriptor<E: Engine>() -> Work {
 }
 
 /// A loop with so many timers, and random lengths of time for them.
-fn with_timers<E: Engine>(count: usize, longest_us: u64) -> E {
+fn with_timers<E: Engine>(count: usize, span_us: Range<u64>) -> E {
     let mut engine = idle::<E>();
     engine.make_timers(count);
     let mut random = Random(1);
     let state = engine.state();
     state.timers = count;
-    state.spans.extend((0..count.next_power_of_two()).map(|_| E::span(1 + random.below(longest_us))));
+    state.spans.extend(
+        (0..count.next_power_of_two())
+            .map(|_| E::span(span_us.start + random.below(span_us.end - span_us.start))),
+    );
     engine
 }
 
@@ -167,7 +173,7 @@ fn del_all<E: Engine>(engine: &mut E) {
 /// `round` adds all and deletes all, and then the loop turns, so that nothing can be left for later.
 fn timers<E: Engine>(count: usize, round: fn(&mut E)) -> Work {
     let mut random = Random(2);
-    passes(with_timers::<E>(count, HOUR_US), count, move |engine| {
+    passes(with_timers::<E>(count, RANDOM_US), count, move |engine| {
         // From another start each time, so that no timer gets the length that it had before.
         engine.state().at = random.below(count as u64) as usize;
         cpu::timed(|| {
@@ -179,8 +185,7 @@ fn timers<E: Engine>(count: usize, round: fn(&mut E)) -> Work {
 
 /// Timeouts of a minute, each of which is moved on in every turn.
 fn rearm<E: Engine>(count: usize) -> Work {
-    let mut engine = with_timers::<E>(count, 1);
-    engine.state().spans.fill(E::span(MINUTE_US));
+    let mut engine = with_timers::<E>(count, IDLE_US);
     engine.inside(add_all);
     // Few are moved often, so that the turns cost nothing.
     let rounds = (REARMS / count).max(1);
@@ -197,7 +202,7 @@ fn rearm<E: Engine>(count: usize) -> Work {
 
 /// The same with a length of time that the loop has been told is common.
 fn common<E: Engine>() -> Option<Work> {
-    let mut engine = with_timers::<E>(COMMON, 1);
+    let mut engine = with_timers::<E>(COMMON, IDLE_US);
     if !engine.make_common(MINUTE_US) {
         return None;
     }
@@ -208,7 +213,7 @@ fn common<E: Engine>() -> Option<Work> {
 
 /// The time is that of the turns in which all of them fire, in order.
 fn fire<E: Engine>(count: usize) -> Work {
-    passes(with_timers::<E>(count, FIRE_US), count, move |engine| {
+    passes(with_timers::<E>(count, 1..FIRE_US), count, move |engine| {
         engine.inside(add_all);
         // Until the last is due, and a little longer for a clock that is behind.
         std::thread::sleep(Duration::from_micros(FIRE_US + 5_000));
@@ -223,7 +228,7 @@ fn fire<E: Engine>(count: usize) -> Work {
 }
 
 fn activate<E: Engine>() -> Work {
-    passes(with_timers::<E>(ACTIVATED, 1), ACTIVATED, |engine| {
+    passes(with_timers::<E>(ACTIVATED, IDLE_US), ACTIVATED, |engine| {
         cpu::timed(|| {
             engine.inside(|engine| (0..ACTIVATED).for_each(|index| engine.activate(index)));
             while engine.state().fired < ACTIVATED {

@@ -356,9 +356,12 @@ impl<C> EventBase<C> {
 }
 
 /// The log hears of what libevent would write about, beside the caller.
+#[inline]
 fn warned(id: EventId, result: Result<()>) -> Result<()> {
-    if let Err(error) = &result {
-        log::warn!("event {} cannot be added: {error}", id.0.index());
-    }
-    result
+    result.inspect_err(|error| warn_of(id, error))
+}
+
+#[cold]
+fn warn_of(id: EventId, error: &Error) {
+    log::warn!("event {} cannot be added: {error}", id.0.index());
 }

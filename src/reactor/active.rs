@@ -44,12 +44,14 @@ impl Active {
     }
 
     /// The most important priority that has something.
+    #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
         let word = self.occupied.iter().position(|&word| word != 0)?;
         Some((word * 64) as u8 + self.occupied[word].trailing_zeros() as u8)
     }
 
     /// Puts a slot, which is in no queue, at the end of one.
+    #[inline]
     pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
@@ -58,11 +60,13 @@ impl Active {
     }
 
     /// The first slot of a queue.
+    #[inline]
     pub(crate) fn first(&self, priority: u8) -> Option<u32> {
         self.queues.get(usize::from(priority))?.front()
     }
 
     /// Takes a slot out of the queue it is in.
+    #[inline]
     pub(crate) fn remove(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         let queue = &mut self.queues[usize::from(priority)];
         queue.remove(slots, slot);

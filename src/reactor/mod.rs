@@ -384,11 +384,13 @@ impl Reactor {
         Ok(())
     }
 
+    #[inline]
     fn slot(&mut self, id: SlotId) -> Result<&mut Slot> {
         self.slots.get_mut(id.0).ok_or(Error::Stale)
     }
 
     /// Changes a slot's state, and with it what keeps the loop alive.
+    #[inline]
     fn mark(&mut self, id: SlotId, set: State, clear: State) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
         let before = slot.state;
@@ -424,7 +426,7 @@ impl Reactor {
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
         let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
         let (state, what) = (slot.state, slot.what);
-        if !state.contains(State::PENDING) {
+        if slot.fd >= 0 && !state.contains(State::PENDING) {
             self.start_waiting(id)?;
         }
         let Some(timeout) = timeout else { return Ok(()) };
@@ -446,11 +448,14 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        self.start_waiting(id)?;
-        self.take_back_timeout(id)?;
-        let persists = self.slot(id)?.state.contains(State::PERSIST);
+        self.add(id, None)?;
+        let slot = self.slot(id)?;
+        let (state, what) = (slot.state, slot.what);
+        if what.contains(What::TIMEOUT) {
+            self.take_back_timeout(id)?;
+        }
         self.mark(id, State::TIMED, State::empty())?;
-        self.timers.set_common(id.0.index(), timeout, self.now(), persists);
+        self.timers.set_common(id.0.index(), timeout, self.now(), state.contains(State::PERSIST));
         Ok(())
     }
 

@@ -88,6 +88,7 @@ impl Timers {
     }
 
     /// When the slot's timer is due, if it is set.
+    #[inline]
     pub(crate) fn deadline(&self, slot: u32) -> Option<u64> {
         self.wanted
             .get(slot as usize)
@@ -140,6 +141,7 @@ impl Timers {
     }
 
     /// Notes what a slot wants, and who wanted something before it.
+    #[inline]
     fn want(&mut self, slot: u32, deadline_ns: u64) -> Wanted {
         extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
         let wanted = &mut self.wanted[slot as usize];
@@ -152,6 +154,7 @@ impl Timers {
     }
 
     /// Takes the slot's timer back.
+    #[inline]
     pub(crate) fn cancel(&mut self, slot: u32) {
         let Some(wanted) = self.wanted.get_mut(slot as usize) else { return };
         if wanted.place == Place::Heap && wanted.deadline_ns != 0 {
@@ -322,8 +325,9 @@ impl Timers {
 
     /// Sets the slot's timer to a common timeout from `now_ns`, with which it also starts again if it `repeats`.
     pub(crate) fn set_common(&mut self, slot: u32, timeout: CommonTimeout, now_ns: u64, repeats: bool) {
-        self.set_period(slot, if repeats { timeout.as_nanos() } else { 0 });
+        // What does not repeat never did.
         if repeats {
+            self.set_period(slot, timeout.as_nanos());
             self.lines.set_home(slot, Some(timeout.line()));
         }
         self.set_in_line(slot, timeout.line(), now_ns.saturating_add(timeout.as_nanos()));
