@@ -22,6 +22,8 @@ struct Timer {
     next: u32,
 }
 
+type Callback = fn(&mut Floor, u32);
+
 pub(crate) struct Floor {
     state: State<u64>,
     set: c_int,
@@ -32,7 +34,7 @@ pub(crate) struct Floor {
     common: u64,
     now_ns: u64,
     tick: u64,
-    active: Vec<(fn(&mut Floor, u32), u32)>,
+    active: Vec<(Callback, u32)>,
     job: Option<Job<Floor>>,
 }
 
