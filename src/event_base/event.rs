@@ -358,10 +358,10 @@ impl<C> EventBase<C> {
 /// The log hears of what libevent would write about, beside the caller.
 #[inline]
 fn warned(id: EventId, result: Result<()>) -> Result<()> {
-    result.inspect_err(|error| warn_of(id, error))
+    result.inspect_err(|error| warn_of_refusal(id, error))
 }
 
 #[cold]
-fn warn_of(id: EventId, error: &Error) {
+fn warn_of_refusal(id: EventId, error: &Error) {
     log::warn!("event {} cannot be added: {error}", id.0.index());
 }

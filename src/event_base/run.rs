@@ -227,10 +227,17 @@ impl<C> EventBase<C> {
         called
     }
 
-    /// Calls what is active of the most important priority, and says how many calls that were. Ends early when something
-    /// more important turns up: what is pending there may be ready by now.
+    /// Calls what is active of the most important priority, and says how many calls that were.
     fn call_active(&mut self) -> usize {
-        let Some(priority) = self.reactor.first_priority() else { return 0 };
+        let called = self.reactor.first_priority().map_or(0, |priority| self.call_all_of(priority));
+        self.control.continuing = false;
+        self.work.calls += called as u64;
+        called
+    }
+
+    /// Calls what is active of a priority. Ends early when something more important turns up: what is pending there may be
+    /// ready by now.
+    fn call_all_of(&mut self, priority: u8) -> usize {
         let most = self.reactor.active_len() + EXTRA_CALLS;
         let mut called = 0;
         while called < most && self.reactor.first_priority() == Some(priority) && !self.is_stopping() {
@@ -238,8 +245,6 @@ impl<C> EventBase<C> {
             self.call(invocation);
             called += 1;
         }
-        self.control.continuing = false;
-        self.work.calls += called as u64;
         called
     }
 

@@ -32,6 +32,7 @@ mod tally;
 mod tests;
 mod timer;
 mod turn;
+mod view;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -47,6 +48,8 @@ pub(crate) use queue::Queue;
 pub(crate) use queue::{Items, Links};
 pub(crate) use tally::Tally;
 pub use timer::CommonTimeout;
+pub use view::Pending;
+pub(crate) use view::SlotView;
 
 use crate::error::{Error, Result};
 use crate::sys::clock;
@@ -184,27 +187,6 @@ impl Items for Arena<Slot> {
 pub(crate) struct Invocation {
     pub(crate) owner: u64,
     pub(crate) what: What,
-}
-
-/// What an event waits for at the moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// What it waits for or is about to be called for; empty if it is not pending at all.
-    pub what: What,
-    /// Whether it is about to be called.
-    pub active: bool,
-    /// How long until its timeout, if it has one.
-    pub remaining: Option<Duration>,
-}
-
-/// How a slot was made, with the priority it has now, and what it waits for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SlotView {
-    pub(crate) spec: SlotSpec,
-    pub(crate) pending: Pending,
-    /// Whether it waits for anything, and what it is about to be handed out with.
-    pub(crate) waits: bool,
-    pub(crate) called_for: What,
 }
 
 /// Counters of a reactor's work, since it was made.
@@ -474,21 +456,21 @@ impl Reactor {
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
-        // Most slots are in one of these states, and each costs a look at another table.
+        // Most slots are in few of these states, and each costs a look at another table.
         let state = self.slot(id)?.state;
         if state.contains(State::PENDING) {
             self.stop_waiting(id)?;
         }
-        if state.intersects(State::TIMED | State::PERSIST) {
+        // A period is set only while the timer is.
+        if state.contains(State::TIMED) {
             self.remove_timer(id)?;
         }
         if state.contains(State::ACTIVE) {
             self.deactivate(id)?;
         }
-        if state.contains(State::LATER) {
-            self.slot(id)?.later = What::empty();
-            self.mark(id, State::empty(), State::LATER)?;
-        }
+        let slot = self.slot(id)?;
+        slot.later = What::empty();
+        slot.state -= State::LATER;
         Ok(())
     }
 
@@ -548,6 +530,7 @@ impl Reactor {
         self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
     }
 
+    #[inline]
     fn start_waiting(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
         let (fd, state) = (slot.fd, slot.state);
@@ -576,77 +559,6 @@ impl Reactor {
             self.fds.detach(&mut self.slots, id.0);
         }
         self.mark(id, State::empty(), State::PENDING)
-    }
-}
-
-/// Looking.
-impl Reactor {
-    /// How a slot was made, and what it waits for.
-    pub(crate) fn view(&self, id: SlotId) -> Result<SlotView> {
-        let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
-        Ok(self.view_of(id.0, slot))
-    }
-
-    /// All slots, in no order that means anything.
-    pub(crate) fn views(&self) -> impl Iterator<Item = SlotView> {
-        self.slots.iter().map(|(id, slot)| self.view_of(id, slot))
-    }
-
-    /// What the slots wait for.
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally
-    }
-
-    /// How many slots have been active at once.
-    pub(crate) fn active_most(&self) -> usize {
-        self.active.most()
-    }
-
-    /// From here on the largest counts are those of what is there now.
-    pub(crate) fn forget_most(&mut self) {
-        self.tally.events.forget_most();
-        self.tally.engines.forget_most();
-        self.active.forget_most();
-    }
-
-    fn view_of(&self, id: RawId, slot: &Slot) -> SlotView {
-        SlotView {
-            spec: slot.spec(),
-            pending: self.pending_of(id, slot),
-            waits: slot.state.intersects(State::PENDING | State::TIMED),
-            called_for: slot.what,
-        }
-    }
-
-    fn pending_of(&self, id: RawId, slot: &Slot) -> Pending {
-        let mut pending = Pending { active: slot.state.contains(State::ACTIVE), ..Pending::default() };
-        if slot.state.contains(State::PENDING) {
-            let signal = if slot.state.contains(State::SIGNAL) { What::SIGNAL } else { What::empty() };
-            pending.what = What::from_bits_truncate(slot.interest.bits()) | signal;
-        }
-        if slot.state.contains(State::TIMED) {
-            pending.what |= What::TIMEOUT;
-            let remaining_ns = self.timers.deadline(id.index()).unwrap_or(0).saturating_sub(self.now());
-            pending.remaining = Some(Duration::from_nanos(remaining_ns));
-        }
-        if pending.active {
-            pending.what |= slot.what;
-        }
-        pending
-    }
-}
-
-impl Slot {
-    fn spec(&self) -> SlotSpec {
-        let source = if self.state.contains(State::SIGNAL) {
-            Source::Signal(self.fd)
-        } else if self.fd < 0 {
-            Source::None
-        } else {
-            Source::Fd { fd: self.fd, interest: self.interest }
-        };
-        let persist = self.state.contains(State::PERSIST);
-        SlotSpec { owner: self.owner, source, persist, priority: Some(self.priority) }
     }
 }
 
