@@ -53,7 +53,7 @@ impl Reactor {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
         // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
-        self.now_is_fresh = !ready.is_empty() || self.is_busy() || self.timers.heap_len() > 0;
+        self.now_is_fresh = !ready.is_empty() || self.is_busy() || !self.timers.is_empty();
         if self.now_is_fresh {
             self.refresh_now();
         }

@@ -182,9 +182,15 @@ impl Timers {
         self.heap.remove(slot);
     }
 
-    /// How many entries there are, those of timers taken back included.
+    /// How many entries there are, those in the heaps of timers taken back included.
     pub(crate) fn heap_len(&self) -> usize {
-        self.inbox.len() + self.heap.len() + self.lines.len()
+        let in_inbox = self.inbox.iter().filter(|&&slot| self.deadline(slot).is_some()).count();
+        in_inbox + self.heap.len() + self.lines.len()
+    }
+
+    /// Whether nothing can come due.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.heap.len() == 0 && self.lines.len() == 0
     }
 }
 
