@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// Does an operation so many times, and says how long that took without what had to be prepared.
-pub(crate) type Work = Box<dyn FnMut(u64) -> Duration>;
+pub(crate) use crate::measure::Work;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +69,7 @@ pub(crate) enum Subject {
 impl Subject {
     pub(crate) const ALL: [Subject; 4] = [Subject::Zerovent, Subject::C, Subject::Bytes, Subject::Floor];
 
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Subject::Zerovent => "zerovent",
             Subject::C => "libevent",

@@ -69,18 +69,18 @@ impl<C> Mailbox<C> {
         drop(open);
     }
 
-    /// The calling thread runs the loop from now on.
-    pub(super) fn loop_began(&self) {
-        if let Some(open) = self.lock().as_mut() {
-            open.loop_thread = Some(thread::current().id());
-        }
+    /// Whether anybody could ask for anything.
+    pub(super) fn has_senders(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1
     }
 
-    /// Nobody runs the loop, so nobody need wait for it.
-    pub(super) fn loop_ended(&self) {
+    /// Says whether the calling thread runs the loop from now on. If it does not, nobody does, and nobody need wait.
+    pub(super) fn set_running(&self, running: bool) {
         if let Some(open) = self.lock().as_mut() {
-            open.loop_thread = None;
-            self.progress.notify_all();
+            open.loop_thread = running.then(|| thread::current().id());
+            if open.waiting > 0 {
+                self.progress.notify_all();
+            }
         }
     }
 
@@ -279,6 +279,10 @@ impl<C> EventBase<C> {
     /// work only when it has carried out what it was sent.
     #[must_use]
     pub fn remote(&self) -> Remote<C> {
+        // The loop's runs say nothing to a mailbox that nobody has.
+        if !self.mailbox.has_senders() {
+            self.mailbox.set_running(self.control.running);
+        }
         Remote { mailbox: Arc::clone(&self.mailbox) }
     }
 

@@ -400,7 +400,9 @@ impl<'a, C> Running<'a, C> {
         base.control.exit = false;
         base.control.breaking = false;
         base.control.continuing = false;
-        base.mailbox.loop_began();
+        if base.mailbox.has_senders() {
+            base.mailbox.set_running(true);
+        }
         Running { base }
     }
 }
@@ -413,6 +415,8 @@ impl<C> Drop for Running<'_, C> {
         control.exit_at_ns = None;
         control.running_event = None;
         self.base.reactor.forget_now();
-        self.base.mailbox.loop_ended();
+        if self.base.mailbox.has_senders() {
+            self.base.mailbox.set_running(false);
+        }
     }
 }

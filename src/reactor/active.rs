@@ -44,12 +44,14 @@ impl Active {
     }
 
     /// The most important priority that has something.
+    #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
         let word = self.occupied.iter().position(|&word| word != 0)?;
         Some((word * 64) as u8 + self.occupied[word].trailing_zeros() as u8)
     }
 
     /// Puts a slot, which is in no queue, at the end of one.
+    #[inline]
     pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
@@ -58,11 +60,13 @@ impl Active {
     }
 
     /// The first slot of a queue.
+    #[inline]
     pub(crate) fn first(&self, priority: u8) -> Option<u32> {
         self.queues.get(usize::from(priority))?.front()
     }
 
     /// Takes a slot out of the queue it is in.
+    #[inline]
     pub(crate) fn remove(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         let queue = &mut self.queues[usize::from(priority)];
         queue.remove(slots, slot);
@@ -115,25 +119,30 @@ impl Reactor {
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
         let id = SlotId(self.slots.id_at(index)?);
-        let slot = self.slots.get(id.0)?;
+        let slot = self.slots.get_mut(id.0)?;
         let invocation = Invocation { owner: slot.owner, what: slot.what };
-        let persist = slot.state.contains(State::PERSIST);
-        let is_last = slot.deliveries <= 1;
-        let period_ns = self.timers.period(index);
-        // The slot was found a moment ago, so none of these can find it stale.
-        if !persist {
-            let _ = self.del(id);
-        } else if is_last {
-            let _ = self.deactivate(id);
-        } else if let Ok(slot) = self.slot(id) {
+        let state = slot.state;
+        if slot.deliveries > 1 && state.contains(State::PERSIST) {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;
+        } else {
+            // The slot was found a moment ago, so it is not stale here, nor below.
+            let _ = self.deactivate(id);
         }
-        if persist && period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
-            // A timeout beside a descriptor counts from the last activity.
-            let _ = self.restart_timer(id, self.now().saturating_add(period_ns));
+        if state.contains(State::PERSIST) {
+            self.restart_from_activity(id, invocation.what);
+        } else if state.intersects(State::PENDING | State::TIMED | State::LATER) {
+            let _ = self.del(id);
         }
         Some(invocation)
+    }
+
+    /// A timeout beside a descriptor counts from the last activity.
+    fn restart_from_activity(&mut self, id: SlotId, what: What) {
+        let period_ns = self.timers.period(id.0.index());
+        if period_ns != 0 && !what.contains(What::TIMEOUT) {
+            let _ = self.restart_timer(id, self.now().saturating_add(period_ns));
+        }
     }
 
     pub(super) fn deactivate(&mut self, id: SlotId) -> Result<()> {

@@ -381,15 +381,20 @@ impl Reactor {
         Ok(())
     }
 
+    #[inline]
     fn slot(&mut self, id: SlotId) -> Result<&mut Slot> {
         self.slots.get_mut(id.0).ok_or(Error::Stale)
     }
 
     /// Changes a slot's state, and with it what keeps the loop alive.
+    #[inline]
     fn mark(&mut self, id: SlotId, set: State, clear: State) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
         let before = slot.state;
         slot.state = (before - clear) | set;
+        if slot.state == before {
+            return Ok(());
+        }
         self.tally.change(slot.owner, before, slot.state);
         Ok(())
     }
@@ -415,12 +420,22 @@ impl Slot {
 impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        self.start_waiting(id)?;
+        let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
+        let (state, what) = (slot.state, slot.what);
+        if slot.fd >= 0 && !state.contains(State::PENDING) {
+            self.start_waiting(id)?;
+        }
         let Some(timeout) = timeout else { return Ok(()) };
         let timeout_ns = nanos(timeout);
         let deadline_ns = self.now().saturating_add(timeout_ns);
-        let persists = self.take_back_timeout(id)?;
-        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
+        if what.contains(What::TIMEOUT) {
+            self.take_back_timeout(id)?;
+        }
+        let persists = state.contains(State::PERSIST);
+        // The others never have one.
+        if persists {
+            self.timers.set_period(id.0.index(), timeout_ns);
+        }
         self.set_deadline(id, Some(deadline_ns))
     }
 
@@ -429,10 +444,14 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        self.start_waiting(id)?;
-        let persists = self.take_back_timeout(id)?;
+        self.add(id, None)?;
+        let slot = self.slot(id)?;
+        let (state, what) = (slot.state, slot.what);
+        if what.contains(What::TIMEOUT) {
+            self.take_back_timeout(id)?;
+        }
         self.mark(id, State::TIMED, State::empty())?;
-        self.timers.set_common(id.0.index(), timeout, self.now(), persists);
+        self.timers.set_common(id.0.index(), timeout, self.now(), state.contains(State::PERSIST));
         Ok(())
     }
 
@@ -441,19 +460,17 @@ impl Reactor {
         self.timers.common(nanos(duration))
     }
 
-    /// A new timeout replaces one that has passed but has not been told of. Says whether the slot is persistent.
-    fn take_back_timeout(&mut self, id: SlotId) -> Result<bool> {
+    /// A new timeout replaces one that has passed but has not been told of.
+    fn take_back_timeout(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        let (persists, what) = (slot.state.contains(State::PERSIST), slot.what);
+        let what = slot.what;
         slot.what -= What::TIMEOUT;
-        if what == What::TIMEOUT {
-            self.deactivate(id)?;
-        }
-        Ok(persists)
+        if what == What::TIMEOUT { self.deactivate(id) } else { Ok(()) }
     }
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
+        // Most slots are in few of these states, and each costs a look at another table.
         let state = self.slot(id)?.state;
         if state.contains(State::PENDING) {
             self.stop_waiting(id)?;
@@ -462,7 +479,9 @@ impl Reactor {
         if state.contains(State::TIMED) {
             self.remove_timer(id)?;
         }
-        self.deactivate(id)?;
+        if state.contains(State::ACTIVE) {
+            self.deactivate(id)?;
+        }
         let slot = self.slot(id)?;
         slot.later = What::empty();
         slot.state -= State::LATER;
@@ -558,5 +577,6 @@ impl Reactor {
 }
 
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    // In 64 bits from the start: this is in the way of every timeout.
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }

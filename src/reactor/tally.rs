@@ -40,17 +40,21 @@ impl Tally {
     /// Notes that the state of a slot of `owner` has changed.
     #[inline]
     pub(super) fn change(&mut self, owner: u64, before: State, after: State) {
-        if before == after {
-            return;
+        if before.holds_loop() != after.holds_loop() {
+            let gauge =
+                if owner & owner::MASK == owner::EVENT { &mut self.events } else { &mut self.engines };
+            gauge.change(before.holds_loop(), after.holds_loop());
         }
-        let gauge = if owner & owner::MASK == owner::EVENT { &mut self.events } else { &mut self.engines };
-        gauge.change(before.holds_loop(), after.holds_loop());
         count(&mut self.timers, State::TIMED, before, after);
-        let source = if after.contains(State::SIGNAL) { &mut self.signals } else { &mut self.descriptors };
-        count(source, State::PENDING, before, after);
+        if (before ^ after).contains(State::PENDING) {
+            let source =
+                if after.contains(State::SIGNAL) { &mut self.signals } else { &mut self.descriptors };
+            count(source, State::PENDING, before, after);
+        }
     }
 }
 
+#[inline]
 fn count(counter: &mut usize, flag: State, before: State, after: State) {
     *counter = *counter + usize::from(after.contains(flag)) - usize::from(before.contains(flag));
 }

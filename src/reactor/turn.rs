@@ -52,8 +52,12 @@ impl Reactor {
     pub(crate) fn complete(&mut self, wait: Wait) {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
-        self.refresh_now();
-        self.now_is_fresh = self.caches_time;
+        // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
+        self.now_is_fresh =
+            self.caches_time && (!ready.is_empty() || self.is_busy() || !self.timers.is_empty());
+        if self.now_is_fresh {
+            self.refresh_now();
+        }
         let stale_before = self.counters.stale_events;
         for report in ready.drain(..) {
             self.take_report(report);

@@ -82,6 +82,7 @@ impl Lines {
     }
 
     /// Whether a timeout names a line of ours.
+    #[inline]
     pub(super) fn has(&self, timeout: CommonTimeout) -> bool {
         self.lines.get(timeout.line as usize).is_some_and(|line| line.duration_ns == timeout.duration_ns)
     }
@@ -92,15 +93,18 @@ impl Lines {
     }
 
     /// Whether a slot waits in a line.
+    #[inline]
     pub(super) fn holds(&self, slot: u32) -> bool {
         self.places.get(slot as usize).is_some_and(|place| place.line != NO_LINE)
     }
 
     /// The line a slot goes back to.
+    #[inline]
     pub(super) fn home(&self, slot: u32) -> Option<u32> {
         self.places.get(slot as usize).map(|place| place.home).filter(|&home| home != NO_LINE)
     }
 
+    #[inline]
     pub(super) fn set_home(&mut self, slot: u32, home: Option<u32>) {
         if home.is_some() {
             extend_to(&mut self.places, slot as usize + 1, || NOWHERE);
@@ -111,32 +115,34 @@ impl Lines {
     }
 
     /// Who waits at the end of a line.
+    #[inline]
     pub(super) fn last(&self, line: u32) -> Option<u32> {
         self.lines[line as usize].waiting.back()
     }
 
     /// Puts a slot, which is in no line, at the end of one; nobody there may be due later than `wanted`.
+    #[inline]
     pub(super) fn join(&mut self, slot: u32, line: u32, wanted: Wanted) {
         extend_to(&mut self.places, slot as usize + 1, || NOWHERE);
         let waiting = &mut self.lines[line as usize].waiting;
         let leads = waiting.front().is_none();
         waiting.push_back(&mut self.places, slot);
         self.places[slot as usize].line = line;
-        let comes_up_in_time =
-            self.heads.get(line).is_some_and(|head| head.deadline_ns <= wanted.deadline_ns);
-        if leads && !comes_up_in_time {
-            self.heads.set(wanted.entry(line));
+        if leads {
+            self.heads.hasten(wanted.entry(line));
         }
     }
 
-    /// Takes a slot out of the line it waits in, if it waits in one.
-    pub(super) fn leave(&mut self, slot: u32) {
-        let Some(place) = self.places.get_mut(slot as usize) else { return };
+    /// Takes a slot out of the line it waits in, and says whether it waited in one.
+    #[inline]
+    pub(super) fn leave(&mut self, slot: u32) -> bool {
+        let Some(place) = self.places.get_mut(slot as usize) else { return false };
         if place.line == NO_LINE {
-            return;
+            return false;
         }
         let line = std::mem::replace(&mut place.line, NO_LINE);
         self.lines[line as usize].waiting.remove(&mut self.places, slot);
+        true
     }
 
     /// Who is due first of all lines.
