@@ -74,6 +74,7 @@ pub mod buffer;
 pub mod bufferevent;
 mod error;
 pub mod event_base;
+mod features;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod listener;

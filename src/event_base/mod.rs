@@ -13,6 +13,7 @@ mod event;
 mod getters;
 mod link;
 mod listener;
+mod method;
 mod once;
 mod rate_limit;
 mod remote;
@@ -25,17 +26,19 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-pub use config::Config;
+pub use config::{Config, PRIORITIES_MAX};
 pub use event::{Event, EventId};
+pub use method::{supported_methods, version};
 pub use remote::Remote;
 pub use run::{Ended, Run};
 pub use stats::{EventCounts, Stats, Turn};
 pub use watcher::WatcherId;
 
+pub use crate::features::Features;
 pub use crate::reactor::{CommonTimeout, Interest, Pending, What};
 
 use crate::error::Result;
-use crate::reactor::{Arena, Reactor};
+use crate::reactor::{Arena, Reactor, open_backend};
 
 /// A loop that watches descriptors, timers and signals and calls closures, one at a time.
 ///
@@ -64,6 +67,7 @@ use crate::reactor::{Arena, Reactor};
 /// A base belongs to one thread at a time and has no locks; other threads talk to it through [`Remote`]. What belongs
 /// to it is reached through ids, which turn stale instead of dangling.
 #[doc(alias = "event_base")]
+#[doc(alias = "event_base_free")]
 pub struct EventBase<C = ()> {
     reactor: Reactor,
     bufferevents: crate::bufferevent::Engine,
@@ -106,14 +110,18 @@ impl<C> EventBase<C> {
         EventBase::with_config(&Config::new(), context)
     }
 
-    /// A base made as `config` says.
+    /// A base made as `config` says, on the fastest backend that it, the environment and the kernel allow.
     ///
     /// # Errors
     ///
-    /// As [`EventBase::new`].
+    /// As [`EventBase::new`]; [`Error::NoBackend`](crate::Error::NoBackend) if no backend that may be used has the
+    /// features required.
     #[doc(alias = "event_base_new_with_config")]
+    #[doc(alias = "EVENT_NOKQUEUE")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
-        let reactor = Reactor::new(config.capacity, config.priorities)?;
+        let backend = open_backend(&config.methods(), config.required)?;
+        let mut reactor = Reactor::new(backend, config.capacity, config.priorities)?;
+        reactor.set_caches_time(config.caches_time);
         let resolver = crate::resolve::Resolver::new(Arc::clone(reactor.notifier()));
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
@@ -128,7 +136,7 @@ impl<C> EventBase<C> {
             askers: Arena::with_capacity(0),
             finalizers: VecDeque::new(),
             watchers: watcher::Watchers::new(),
-            control: run::Control::default(),
+            control: run::Control::new(config.limit),
             work: stats::Work::default(),
             turn_hook: None,
             context,

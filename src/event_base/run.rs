@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use bitflags::bitflags;
 
+use super::config::DispatchLimit;
 use super::watcher::Moment;
 use super::{EventBase, EventId};
 use crate::error::{Error, Result};
@@ -70,7 +71,7 @@ pub enum Ended {
 }
 
 /// What the loop has been told, and whether it is running.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     /// When the loop is to end.
     exit_at_ns: Option<u64>,
@@ -82,6 +83,22 @@ pub(super) struct Control {
     pub(super) running_event: Option<EventId>,
     /// The wall clock's time at an instant of the loop's clock, when somebody asked for it last.
     wall: Cell<Option<(u64, SystemTime)>>,
+    limit: DispatchLimit,
+}
+
+impl Control {
+    pub(super) fn new(limit: DispatchLimit) -> Self {
+        Control {
+            exit_at_ns: None,
+            running: false,
+            exit: false,
+            breaking: false,
+            continuing: false,
+            running_event: None,
+            wall: Cell::new(None),
+            limit,
+        }
+    }
 }
 
 /// Running.
@@ -122,9 +139,7 @@ impl<C> EventBase<C> {
     }
 
     fn turn_until_told(&mut self, how: Run) -> Result<Ended> {
-        // With a turn for each priority everything that is active has been called, unless what is more important
-        // keeps coming; a run that is to be short does not wait for that to end.
-        let mut turns_left = self.priorities();
+        let mut turns_left = None;
         let mut settled = 0;
         self.settle();
         loop {
@@ -140,15 +155,23 @@ impl<C> EventBase<C> {
                 hook.end();
             }
             if how.contains(Run::NONBLOCK) || (how.contains(Run::ONCE) && called > 0) {
-                turns_left -= 1;
-                if turns_left == 0 || self.reactor.active_len() == 0 {
+                let left = turns_left.get_or_insert_with(|| self.turns_for_the_rest());
+                if *left == 0 || self.reactor.active_len() == 0 {
                     return Ok(self.why_told().unwrap_or(Ended::Done));
                 }
+                *left -= 1;
             }
             if self.why_told().is_none() {
                 settled = self.call_settled();
             }
         }
+    }
+
+    /// After how many turns everything that is active has been called, unless what is more important keeps coming: one for
+    /// each priority, and where a limit cuts turns short, one for each call. A run that is to be short goes on no longer.
+    fn turns_for_the_rest(&self) -> usize {
+        let cut = if self.control.limit.is_none() { 0 } else { self.reactor.active_len() };
+        self.priorities() - 1 + cut
     }
 
     /// Settles, and calls what that has made due.
@@ -238,12 +261,17 @@ impl<C> EventBase<C> {
     /// Calls what is active of a priority. Ends early when something more important turns up: what is pending there may be
     /// ready by now.
     fn call_all_of(&mut self, priority: u8) -> usize {
-        let most = self.reactor.active_len() + EXTRA_CALLS;
+        let limit = self.control.limit.of(priority);
+        let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);
+        let until_ns = limit.interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
         let mut called = 0;
         while called < most && self.reactor.first_priority() == Some(priority) && !self.is_stopping() {
             let Some(invocation) = self.reactor.next_active(priority) else { break };
             self.call(invocation);
             called += 1;
+            if until_ns.is_some_and(|until_ns| clock::now_ns() >= until_ns) {
+                break;
+            }
         }
         called
     }

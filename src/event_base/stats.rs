@@ -25,7 +25,7 @@ pub struct Stats {
     /// Changes of interest that took a system call.
     pub changes_applied: u64,
     /// Reports for registrations that were no longer current.
-    pub stale_reports: u64,
+    pub stale_events: u64,
     /// How often the kernel's set was replaced to be rid of such reports.
     pub rebuilds: u64,
     /// How often a member of a rate-limit group was given its share.
@@ -123,7 +123,7 @@ impl<C> EventBase<C> {
             wake_writes: self.reactor.notifier().writes(),
             changes_asked: counters.changes_asked,
             changes_applied: counters.changes_applied,
-            stale_reports: counters.stale_reports,
+            stale_events: counters.stale_events,
             rebuilds: counters.rebuilds,
             group_shares: self.bufferevents.group_shares(),
             slots,

@@ -42,6 +42,7 @@ use std::time::Duration;
 use bitflags::bitflags;
 
 pub(crate) use arena::{Arena, RawId, extend_to};
+pub(crate) use backend::{Backend, METHODS, Method, open as open_backend};
 pub(crate) use notify::Notifier;
 pub(crate) use queue::{Items, Links, Queue};
 pub(crate) use tally::Tally;
@@ -50,9 +51,10 @@ pub use view::Pending;
 pub(crate) use view::SlotView;
 
 use crate::error::{Error, Result};
+use crate::features::Features;
 use crate::sys::clock;
 use active::Active;
-use backend::{Backend, Epoll, Ready};
+use backend::Ready;
 use fd_map::FdMap;
 use signal::Signals;
 use timer::Timers;
@@ -69,10 +71,12 @@ bitflags! {
         const WRITE = 0x04;
         /// There is urgent data: TCP's out-of-band byte, for example.
         const URGENT = 0x10;
-        /// Report changes instead of states: once each time there is something new.
+        /// Report changes instead of states: once each time there is something new. A backend without
+        /// [`Features::EDGE`] reports states all the same.
         #[doc(alias = "EV_ET")]
         const EDGE = 0x20;
-        /// The peer has shut down its side.
+        /// The peer has shut down its side. A backend without [`Features::EARLY_CLOSE`] never reports it: there, reading
+        /// finds the end.
         #[doc(alias = "EV_CLOSED")]
         const CLOSED = 0x80;
     }
@@ -194,7 +198,8 @@ pub(crate) struct Counters {
     pub(crate) wakes: u64,
     pub(crate) changes_asked: u64,
     pub(crate) changes_applied: u64,
-    pub(crate) stale_reports: u64,
+    /// Reports for registrations that were no longer current.
+    pub(crate) stale_events: u64,
     pub(crate) rebuilds: u64,
 }
 
@@ -224,8 +229,10 @@ pub(crate) struct Reactor {
     /// Away while a `Wait` has them.
     backend: Option<Box<dyn Backend>>,
     ready: Vec<Ready>,
-    edge_triggered: bool,
+    method: &'static Method,
     now_ns: u64,
+    /// Whether a turn has one time; else the clock is read whenever it is asked.
+    caches_time: bool,
     /// Whether `now_ns` is this turn's; between `prepare` and `complete`, and before the first turn, it is not.
     now_is_fresh: bool,
     stale_waits: u32,
@@ -249,10 +256,9 @@ impl Wait {
 
 /// Making, and slots.
 impl Reactor {
-    /// A reactor on epoll with room for `slots` slots and queues for `priorities` priorities.
-    pub(crate) fn new(slots: usize, priorities: u8) -> io::Result<Self> {
+    /// A reactor on `backend` with room for `slots` slots and queues for `priorities` priorities.
+    pub(crate) fn new(mut backend: Box<dyn Backend>, slots: usize, priorities: u8) -> io::Result<Self> {
         let notifier = Arc::new(Notifier::new()?);
-        let mut backend: Box<dyn Backend> = Box::new(Epoll::new()?);
         watch(&mut *backend, &notifier)?;
         Ok(Reactor {
             slots: Arena::with_capacity(slots),
@@ -264,19 +270,25 @@ impl Reactor {
             signals: Signals::default(),
             notifier,
             notified: false,
-            edge_triggered: backend.edge_triggered(),
+            method: backend.method(),
             backend: Some(backend),
             ready: Vec::new(),
             now_ns: clock::now_ns(),
+            caches_time: true,
             now_is_fresh: false,
             stale_waits: 0,
             counters: Counters::default(),
         })
     }
 
+    /// What kind of backend there is.
+    pub(crate) fn method(&self) -> &'static Method {
+        self.method
+    }
+
     /// Whether the backend honours [`Interest::EDGE`].
     pub(crate) fn edge_triggered(&self) -> bool {
-        self.edge_triggered
+        self.method.features.contains(Features::EDGE)
     }
 
     /// How many priorities there are.
@@ -385,8 +397,7 @@ impl Reactor {
 
 /// Lets a backend report the notifier's wakes.
 fn watch(backend: &mut dyn Backend, notifier: &Notifier) -> io::Result<()> {
-    let edge = if backend.edge_triggered() { Interest::EDGE } else { Interest::empty() };
-    backend.add(notifier.as_fd().as_raw_fd(), Interest::READ | edge, NOTIFIER)
+    backend.add(notifier.as_fd().as_raw_fd(), Interest::READ | Interest::EDGE, NOTIFIER)
 }
 
 impl Slot {

@@ -53,8 +53,8 @@ impl Reactor {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
         self.refresh_now();
-        self.now_is_fresh = true;
-        let stale_before = self.counters.stale_reports;
+        self.now_is_fresh = self.caches_time;
+        let stale_before = self.counters.stale_events;
         for report in ready.drain(..) {
             self.take_report(report);
         }
@@ -67,7 +67,7 @@ impl Reactor {
 
     fn take_report(&mut self, Ready { token, what }: Ready) {
         if token == NOTIFIER {
-            self.notifier.woken(!self.edge_triggered);
+            self.notifier.woken(!self.edge_triggered());
             self.notified = true;
             self.counters.wakes += 1;
             self.activate_signals();
@@ -75,7 +75,7 @@ impl Reactor {
         }
         match self.fds.first_waiting(token) {
             Some(first) => self.activate_waiting(first, what),
-            None => self.counters.stale_reports += 1,
+            None => self.counters.stale_events += 1,
         }
     }
 
@@ -149,7 +149,7 @@ impl Reactor {
 
     /// Replaces the backend when reports for descriptors that are gone keep coming.
     fn note_stale(&mut self, before: u64) {
-        if self.counters.stale_reports == before {
+        if self.counters.stale_events == before {
             self.stale_waits = 0;
             return;
         }
@@ -162,9 +162,16 @@ impl Reactor {
         }
     }
 
+    /// After a fork, in the child: what was shared with the parent is replaced by something of the child's own, and the
+    /// parent's is left as it is. What waits goes on waiting, and a wake that the child has not noticed is not lost.
+    pub(crate) fn renew(&mut self) -> io::Result<()> {
+        self.notifier.renew()?;
+        self.rebuild()
+    }
+
+    /// Replaces the backend by a new one of the same kind.
     fn rebuild(&mut self) -> io::Result<()> {
-        let Some(old) = &self.backend else { return Ok(()) };
-        let mut fresh = old.renew()?;
+        let mut fresh = (self.method.open)()?;
         watch(&mut *fresh, &self.notifier)?;
         self.backend = Some(fresh);
         self.fds.start_over();
@@ -185,6 +192,11 @@ impl Reactor {
     pub(crate) fn refresh_now(&mut self) -> u64 {
         self.now_ns = clock::now_ns();
         self.now_ns
+    }
+
+    /// Says whether a turn has one time, as it has at first, or the clock is read whenever it is asked.
+    pub(crate) fn set_caches_time(&mut self, caches: bool) {
+        self.caches_time = caches;
     }
 
     /// The loop has ended: the time it last knew will be old when somebody asks.
