@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use support::events::*;
-use zerovent::EventBase;
-use zerovent::event_base::{CommonTimeout, Config, Ended, Event, EventId, Interest, Run};
+use zerovent::event_base::{CommonTimeout, Config, Ended, Event, EventId, Features, Interest, Run};
+use zerovent::{Error, EventBase};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -123,6 +123,33 @@ fn a_wrapper_uses_the_common_timeout_where_it_fits() {
     }
     assert!(base.stats().timers <= 101, "nearly all are in line: {:?}", base.stats());
     assert_eq!(run_dry(&mut base).len(), 10_000);
+}
+
+/// "Okay, that method wasn't available": asks for edge-triggered events and no select, and then takes whatever there is.
+#[test]
+fn a_program_falls_back_when_there_are_no_edges() {
+    fn make(mut config: Config) -> (Base, bool) {
+        for wants_edges in [true, false] {
+            let required = if wants_edges { Features::EDGE } else { Features::empty() };
+            config = config.require_features(required).avoid_method("select").ignore_env(true);
+            match EventBase::with_config(&config, Calls::new()) {
+                Ok(base) => return (base, wants_edges),
+                Err(Error::NoBackend(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        panic!("not even without edges")
+    }
+    for (config, has_edges) in [(Config::new(), true), (Config::new().avoid_method("epoll"), false)] {
+        let (mut base, edges) = make(config);
+        assert_eq!((edges, base.features().contains(Features::EDGE)), (has_edges, has_edges));
+        let (near, far) = pair();
+        let edge = if edges { Interest::EDGE } else { Interest::empty() };
+        noted(&mut base, "reader", Event::fd(&near, Interest::READ | edge).persist(), None);
+        poke(&far);
+        assert_eq!(pass(&mut base).len(), 1);
+        assert_eq!(pass(&mut base).len(), usize::from(!edges), "a state is told again, an edge is not");
+    }
 }
 
 /// Reads and writes are events of their own, made from a number as in `struct event_pair`.

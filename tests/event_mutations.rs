@@ -274,6 +274,14 @@ fn making_and_freeing_everything_else() {
 }
 
 #[test]
+fn making_the_base_anew() {
+    in_every_callback(
+        |base| base.reinit().unwrap(),
+        |kind, _, called| assert_eq!(called, ["act", "next"], "{kind}"),
+    );
+}
+
+#[test]
 fn running_the_loop_again() {
     in_every_callback(
         |base| {

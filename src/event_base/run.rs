@@ -71,7 +71,7 @@ pub enum Ended {
 }
 
 /// What the loop has been told, and whether it is running.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Control {
     /// When the loop is to end.
     exit_at_ns: Option<u64>,
@@ -254,13 +254,13 @@ impl<C> EventBase<C> {
     fn call_all_of(&mut self, priority: u8) -> usize {
         let limit = self.control.limit.of(priority);
         let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);
-        let until_ns = limit.interval_ns.map(|ns| self.reactor.refresh_now().saturating_add(ns));
+        let until_ns = limit.interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
         let mut called = 0;
         while called < most && self.reactor.first_priority() == Some(priority) && !self.is_stopping() {
             let Some(invocation) = self.reactor.next_active(priority) else { break };
             self.call(invocation);
             called += 1;
-            if until_ns.is_some_and(|until_ns| self.reactor.refresh_now() >= until_ns) {
+            if until_ns.is_some_and(|until_ns| clock::now_ns() >= until_ns) {
                 break;
             }
         }
