@@ -71,7 +71,7 @@ pub enum Ended {
 }
 
 /// What the loop has been told, and whether it is running.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Control {
     /// When the loop is to end.
     exit_at_ns: Option<u64>,
