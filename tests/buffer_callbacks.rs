@@ -253,6 +253,13 @@ fn a_callback_that_panics_is_still_there_afterwards() {
     buf.check_invariants();
     other.check_invariants();
     assert_eq!((buf.len(), other.len()), (5, 0), "the move was over before anybody was told");
+    assert!(log.take().is_empty());
+    buf.add(b"!").unwrap();
+    assert_eq!(
+        log.take(),
+        [("target", 0, 6, 0)],
+        "who was not reached then hears of it with the next change"
+    );
     assert!(catch_unwind(AssertUnwindSafe(|| other.add(b"again"))).is_err(), "it is called again");
     other.remove_callback(bad).unwrap();
     other.add(b"!").unwrap();

@@ -1,8 +1,9 @@
 //! Clean-ups that panic: what unwinds out of a buffer leaves it as if the clean-up had returned.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
 
-use zerovent::Evbuffer;
+use zerovent::{Error, Evbuffer};
 
 /// How many references there are, of 4 bytes each, in front of which a chunk of 3 bytes stands.
 const REFERENCES: u8 = 10;
@@ -77,5 +78,43 @@ fn what_was_copied_out_is_gone() {
         let (mut buffer, model) = explosive();
         unwinds(|| buffer.remove(&mut vec![0; count]));
         assert_holds(buffer, &model[count..]);
+    }
+}
+
+/// What removes bytes from the front, by the name of the verb.
+type Removal = (&'static str, fn(&mut Evbuffer, usize));
+
+const REMOVALS: [Removal; 3] = [
+    ("drain", |buf, count| drop(buf.drain(count))),
+    ("remove", |buf, count| drop(buf.remove(&mut vec![0; count]))),
+    ("write", |buf, count| {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        drop(buf.write_to_at_most(&writer, count));
+    }),
+];
+
+#[test]
+fn callbacks_hear_of_what_went_when_they_hear_of_the_next_change() {
+    for ((name, removal), count) in REMOVALS.into_iter().flat_map(|way| [(way, BOMB_END), (way, ALL)]) {
+        let (tell, told) = mpsc::channel();
+        let (mut buffer, _) = explosive();
+        buffer.add_callback(move |buf, change| tell.send((buf.len(), change)).unwrap()).unwrap();
+        unwinds(|| removal(&mut buffer, count));
+        assert!(told.try_recv().is_err(), "{name}: nobody is called while the stack unwinds");
+        buffer.add(b"more").unwrap();
+        let (len, change) =
+            told.try_recv().unwrap_or_else(|_| panic!("{name}: the callbacks are called again"));
+        assert_eq!((change.orig_len, change.added, change.removed), (ALL, 4, count), "{name}");
+        assert_eq!(len, ALL - count + 4);
+    }
+}
+
+#[test]
+fn positions_are_outdated_by_what_went() {
+    for ((name, removal), count) in REMOVALS.into_iter().flat_map(|way| [(way, BOMB_END), (way, ALL)]) {
+        let (mut buffer, _) = explosive();
+        let place = buffer.position(0).unwrap();
+        unwinds(|| removal(&mut buffer, count));
+        assert!(matches!(buffer.advance_position(place, 0), Err(Error::Stale)), "{name}");
     }
 }

@@ -306,6 +306,61 @@ fn a_file_that_shrank_is_an_error_and_the_rest_stays() {
     assert_eq!(buf.pullup(4).expect("memory"), b"tail");
 }
 
+/// Ends of every kind of descriptor: where to write, and where that can be read.
+fn every_kind() -> Vec<(&'static str, OwnedFd, OwnedFd)> {
+    let (to, from) = tcp_pair();
+    let (unix_to, unix_from) = UnixStream::pair().expect("a pair");
+    let (pipe_from, pipe_to) = std::io::pipe().expect("a pipe");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let again = File::open(file.path()).expect("the same file");
+    vec![
+        ("TCP", to.into(), from.into()),
+        ("Unix", unix_to.into(), unix_from.into()),
+        ("pipe", pipe_to.into(), pipe_from.into()),
+        ("file", file.into_file().into(), again.into()),
+    ]
+}
+
+/// Whatever the flags and the descriptor: what is there arrives, and then there is an error; no signal, and not one wrong byte.
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_an_error_at_its_new_end() {
+    for (sendfile, mmap) in [(true, true), (true, false), (false, true), (false, false)] {
+        for (name, to, from) in every_kind() {
+            let file = file_with(&pattern(300_000));
+            let options = FileSegment::options().sendfile(sendfile).mmap(mmap);
+            let segment = options.open(file.try_clone().expect("a duplicate"), 0, None).expect("a segment");
+            let mut buf = Evbuffer::new();
+            buf.add_file_segment(&segment, 0, None).expect("added");
+            assert_eq!(buf.write_to_at_most(&to, 1000).expect("room"), 1000);
+            file.set_len(60_000).expect("truncated");
+            let what = format!("{name}, sendfile {sendfile}, mmap {mmap}");
+            let read = move || {
+                let mut all = Vec::new();
+                File::from(from).read_to_end(&mut all).expect("readable");
+                all
+            };
+            // A file ends where it is written to so far; all others must be emptied while they are filled.
+            let is_file = name == "file";
+            let (early, late) = if is_file { (None, Some(read)) } else { (Some(thread::spawn(read)), None) };
+            let mut sent = 1000;
+            let error = loop {
+                match buf.write_to(&to) {
+                    Ok(count) => sent += count,
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, Error::ShortFile), "{what}: {error}");
+            assert_eq!(buf.len(), 300_000 - sent, "{what}");
+            drop(to);
+            let arrived = early.map(|reader| reader.join().expect("read"));
+            let arrived = arrived.or_else(|| late.map(|read| read())).expect("one of the two");
+            // What had been read ahead before the file shrank is sent too.
+            assert!((60_000..=66_000).contains(&arrived.len()) && arrived.len() == sent, "{what}: {sent}");
+            assert!(arrived == pattern(sent), "{what}");
+        }
+    }
+}
+
 #[test]
 fn a_small_file_that_shrank_is_found_before_its_head_is_sent() {
     let file = file_with(&pattern(1000));

@@ -7,7 +7,7 @@ use std::io::{BufRead, IoSlice, IoSliceMut, Read, Write};
 
 use bytes::{Buf, BufMut, Bytes};
 use support::alloc::{self, Counting};
-use zerovent::buffer::{CopyStats, End, Eol, FileSegment};
+use zerovent::buffer::{CopyStats, End, Eol, Extents, FileSegment};
 use zerovent::{Error, Evbuffer};
 
 #[global_allocator]
@@ -201,6 +201,60 @@ fn extents_are_as_many_as_allowed_and_only_one_when_it_must_be() {
     assert!(matches!(buf.reserve_vectored(60, 2).unwrap().commit(&[0, 0, 0]), Err(Error::OutOfRange)));
     buf.reserve_vectored(60, 2).unwrap().commit(&[]).unwrap();
     assert_eq!(buf.len(), 200);
+}
+
+/// What becomes of extents, by its name.
+type Outcome = (&'static str, fn(Extents<'_>));
+
+/// Extents that are given up, forgotten or committed empty leave a buffer that was empty as good as new.
+#[test]
+fn an_empty_buffer_survives_extents_that_come_to_nothing() {
+    let ways: [Outcome; 4] = [
+        ("dropped", |space| drop(space)),
+        ("forgotten", |space| std::mem::forget(space)),
+        ("committed empty", |space| assert_eq!(space.commit(&[0, 0, 0]).unwrap(), 0)),
+        ("committed first", |space| space.commit_first(0).unwrap()),
+    ];
+    for (name, way) in ways {
+        let mut buf = Evbuffer::new();
+        way(buf.reserve_vectored(1_000_000, 64).unwrap());
+        buf.check_invariants();
+        buf.add(b"first").unwrap();
+        assert_eq!(content(&mut buf), b"first", "{name}");
+        way(buf.reserve_vectored(1_000_000, 64).unwrap());
+        let mut other = Evbuffer::new();
+        way(other.reserve_vectored(1_000_000, 64).unwrap());
+        other.add_buffer(&mut buf).unwrap();
+        other.check_invariants();
+        assert_eq!((content(&mut other), buf.len()), (b"first".to_vec(), 0), "{name}");
+    }
+    let mut buf = Evbuffer::new();
+    let mut space = buf.reserve_vectored(1_000_000, 64).unwrap();
+    space.iter_mut().for_each(|extent| extent.fill(7));
+    assert_eq!(space.commit(&[0, 10, 0, 65_536]).unwrap(), 65_546);
+    assert_eq!(content(&mut buf), [7; 65_546]);
+}
+
+/// However much is asked for in however many pieces, an empty buffer included: it is refused at once, and nothing is filled up before.
+#[test]
+fn space_that_cannot_be_had_is_refused_at_once() {
+    for huge in [isize::MAX as usize, isize::MAX as usize / 2, 1 << 60] {
+        for mut buf in [Evbuffer::new(), Evbuffer::from("content")] {
+            let before = (buf.len(), alloc::live_bytes(), alloc::allocations());
+            for max in [1, 2, 1024, usize::MAX] {
+                let refused = buf.reserve_vectored(huge, max);
+                assert!(matches!(refused, Err(Error::OutOfMemory | Error::Overflow)), "{huge} in {max}");
+            }
+            assert!(buf.reserve(huge).is_err() && buf.expand(huge).is_err());
+            assert_eq!((buf.len(), alloc::live_bytes()), (before.0, before.1));
+            assert!(alloc::allocations() - before.2 < 20, "nothing is tried chunk by chunk");
+        }
+    }
+    let lengths: Vec<usize> = {
+        let mut buf = Evbuffer::new();
+        buf.reserve_vectored(100 << 20, usize::MAX).unwrap().lengths().collect()
+    };
+    assert_eq!(lengths.len(), 1024, "as many as one call can read into");
 }
 
 /// Absurd lengths, offsets and ranges are refused, change nothing and allocate next to nothing.

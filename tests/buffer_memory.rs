@@ -57,7 +57,7 @@ fn many_small_additions_make_few_allocations() {
 }
 
 #[test]
-fn an_empty_buffer_holds_nothing_however_it_became_empty() {
+fn what_many_pieces_held_is_gone_however_the_buffer_became_empty() {
     let file = tempfile::tempfile().expect("a file");
     file.set_len(100).expect("sparse");
     let segment = FileSegment::new(file, 0, None).expect("a segment");
@@ -92,6 +92,40 @@ fn an_empty_buffer_holds_nothing_however_it_became_empty() {
             assert!(buf.is_empty());
             assert!(round == 0 || alloc::live_bytes() == before, "way {index} leaves something behind");
         }
+    }
+}
+
+#[test]
+fn an_empty_buffer_keeps_one_small_chunk_at_most() {
+    for (len, most) in [(1, 256), (224, 256), (225, 512), (992, 1024), (993, 0), (4096, 0), (65_536, 0)] {
+        let (heap, _buf) = heap_after(|| {
+            let mut buf = buffer_with(len);
+            buf.drain(usize::MAX).expect("drained");
+            ChunkPool::trim(0);
+            buf
+        });
+        assert!(heap <= most, "{heap} bytes are held after {len}");
+    }
+}
+
+#[test]
+fn a_chunk_that_others_see_is_not_kept() {
+    let mut buf = buffer_with(100);
+    let mut other = Evbuffer::new();
+    other.add_buffer_reference(&buf).expect("shared");
+    buf.drain(usize::MAX).expect("drained");
+    assert_eq!(buf.storage_bytes(), 0);
+    buf.add(&[8; 100]).expect("added");
+    assert_eq!(other.pullup(100).expect("there"), [7; 100]);
+}
+
+#[test]
+fn what_a_kept_chunk_is_too_small_for_lies_in_one_piece_all_the_same() {
+    for len in [224, 225, 1000, 5000, 65_536] {
+        let mut buf = buffer_with(10);
+        buf.drain(10).expect("drained");
+        buf.add(&vec![1; len]).expect("added");
+        assert_eq!(buf.contiguous_len(), len);
     }
 }
 
@@ -153,6 +187,85 @@ fn what_promises_not_to_copy_does_not() {
     assert_eq!((CopyStats::now() - before).copied, 10);
 }
 
+/// What promises to copy nothing, by its name, on a buffer of 1 MiB.
+type Moving = (&'static str, fn(&mut Evbuffer, &mut Evbuffer));
+
+const MOVING: [Moving; 21] = [
+    ("add_buffer", |buf, other| other.add_buffer(buf).unwrap()),
+    ("prepend_buffer", |buf, other| other.prepend_buffer(buf).unwrap()),
+    ("add_buffer_reference", |buf, other| other.add_buffer_reference(buf).unwrap()),
+    ("remove_buffer, part", |buf, other| assert_eq!(buf.remove_buffer(other, 400_001).unwrap(), 400_001)),
+    ("remove_buffer, all", |buf, other| assert_eq!(buf.remove_buffer(other, usize::MAX).unwrap(), 1 << 20)),
+    ("split_to", |buf, other| *other = buf.split_to(700_001).unwrap()),
+    ("split_off", |buf, other| *other = buf.split_off(300_001).unwrap()),
+    ("remove_bytes", |buf, _| assert_eq!(buf.remove_bytes(65_000).unwrap().len(), 65_000)),
+    ("drain", |buf, _| buf.drain(999_999).unwrap()),
+    ("peek", |buf, _| assert!(buf.peek(usize::MAX).unwrap().count() <= 16)),
+    ("peek_from", |buf, _| assert!(buf.peek_from(buf.position(7).unwrap(), 1 << 20).unwrap().count() <= 16)),
+    ("peek_io_slices", |buf, _| {
+        assert!(buf.peek_io_slices(1 << 20, &mut [std::io::IoSlice::new(&[]); 16]).unwrap() > 0);
+    }),
+    ("peek_lines", |buf, _| assert_eq!(buf.peek_lines(Eol::Nul).unwrap().count(), 0)),
+    ("line", |buf, _| drop(buf.line(Eol::Nul).unwrap())),
+    ("pullup", |buf, _| assert_eq!(buf.pullup(buf.contiguous_len()).unwrap()[0], 7)),
+    ("pullup_mut", |buf, _| {
+        // In place, where nobody else sees the bytes.
+        if format!("{buf:?}").contains("Chunk") {
+            buf.pullup_mut(buf.contiguous_len()).unwrap().fill(7);
+        }
+    }),
+    ("search", |buf, _| assert!(buf.search(b"\x07\x08", None).unwrap().is_none())),
+    ("search_eol", |buf, _| assert!(buf.search_eol(None, Eol::Crlf).unwrap().is_none())),
+    ("reader", |buf, _| {
+        let mut reader = buf.reader(usize::MAX).unwrap();
+        assert_eq!(bytes::Buf::copy_to_bytes(&mut reader, 65_000).len(), 65_000);
+        bytes::Buf::advance(&mut reader, 400_000);
+    }),
+    ("write_to", |buf, _| {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(buf.write_to_at_most(&writer, 60_000).unwrap(), 60_000);
+    }),
+    ("add_reference", |buf, other| other.add_reference(buf.remove_bytes(65_000).unwrap()).unwrap()),
+];
+
+#[test]
+fn what_promises_not_to_copy_allocates_no_room_for_it_either() {
+    let reference: fn() -> Evbuffer = || Evbuffer::from(vec![7; 1 << 20]);
+    for (what, open) in [("a reference", reference), ("chunks", || buffer_with(1 << 20))] {
+        for (name, act) in MOVING {
+            let (mut buf, mut other) = (open(), buffer_with(300));
+            ChunkPool::trim(0);
+            let before = CopyStats::now();
+            let ((), peak) = alloc::peak(|| act(&mut buf, &mut other));
+            let spent = CopyStats::now() - before;
+            assert_eq!((spent.copied, spent.read, spent.mapped), (0, 0, 0), "{name} of {what}");
+            assert!(peak < 4096, "{name} of {what} took {peak} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_moved_cut_and_sent_is_never_read() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 20).unwrap();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    ChunkPool::trim(0);
+    let (before, (mut buf, mut other)) = (CopyStats::now(), (Evbuffer::new(), Evbuffer::new()));
+    let ((), peak) = alloc::peak(|| {
+        buf.add_file(file, 0, None).unwrap();
+        buf.remove_buffer(&mut other, 500_000).unwrap();
+        let mut back = buf.split_off(100_000).unwrap();
+        other.add_buffer_reference(&back).unwrap();
+        other.prepend_buffer(&mut back).unwrap();
+        let mut front = other.split_to(600_000).unwrap();
+        front.drain(1).unwrap();
+        assert_eq!(front.write_to_at_most(&writer, 60_000).unwrap(), 60_000);
+    });
+    let spent = CopyStats::now() - before;
+    assert_eq!((spent.copied, spent.read, spent.mapped, spent.sendfile), (0, 0, 0, 60_000));
+    assert!(peak < 4096, "{peak} bytes");
+}
+
 #[test]
 fn moving_a_hundred_chunks_moves_no_more_memory_than_moving_one() {
     let mut many = Evbuffer::new();
@@ -184,7 +297,7 @@ fn the_pool_stays_within_its_limit_and_gives_back() {
 type Mutation = fn(&mut Evbuffer, &mut Evbuffer) -> zerovent::Result<()>;
 
 /// Mutations whose every allocation is the buffer's own. (`Bytes` allocates by itself, and then aborts.)
-const MUTATIONS: [(&str, Mutation); 15] = [
+const MUTATIONS: [(&str, Mutation); 28] = [
     ("add", |buf, _| buf.add(&[1; 300])),
     ("add, many chunks", |buf, _| buf.add(&[1; 200_000])),
     ("prepend", |buf, _| buf.prepend(&[2; 300])),
@@ -200,6 +313,19 @@ const MUTATIONS: [(&str, Mutation); 15] = [
     ("read_line", |buf, _| buf.read_line(Eol::Lf).map(drop)),
     ("search in a file", |buf, _| buf.search(b"not there", None).map(drop)),
     ("peek", |buf, _| buf.peek(usize::MAX).map(drop)),
+    ("split_to", |buf, other| buf.split_to(buf.len() / 2).map(|part| *other = part)),
+    ("split_off", |buf, other| buf.split_off(buf.len() / 2).map(|part| *other = part)),
+    ("add_buffer_reference", |buf, other| buf.add_buffer_reference(other)),
+    ("reserve_vectored", |buf, _| buf.reserve_vectored(200_000, 9)?.commit(&[1, 0, 65_536]).map(drop)),
+    ("add_fmt", |buf, _| buf.add_fmt(format_args!("{:60000}", 7)).map(drop)),
+    ("add_io_slices", |buf, _| buf.add_io_slices(&[std::io::IoSlice::new(&[3; 70_000]); 3]).map(drop)),
+    ("read_line_into", |buf, _| buf.read_line_into(Eol::Lf, &mut Vec::new()).map(drop)),
+    ("line", |buf, _| buf.line(Eol::Nul).map(drop)),
+    ("peek_lines", |buf, _| buf.peek_lines(Eol::Nul).map(drop)),
+    ("reader", |buf, _| buf.reader(usize::MAX).map(zerovent::buffer::Reader::keep)),
+    ("add_callback", |buf, _| buf.add_callback(|_, _| {}).map(drop)),
+    ("defer_callbacks", |buf, _| buf.defer_callbacks(true)),
+    ("set_capacity_limit", |buf, _| buf.set_capacity_limit(Some(1 << 30))),
 ];
 
 /// Several nodes of every kind, and one fewer than the ring has places for.

@@ -1,13 +1,14 @@
 //! Buffers across threads: chunks are made on one, shared, dropped on another, and freed while a thread is ending.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use zerovent::Evbuffer;
-use zerovent::buffer::ChunkPool;
+use zerovent::buffer::{ChunkPool, FileSegment};
 
 const fn assert_send<T: Send>() {}
 const _: () = assert_send::<Evbuffer>();
@@ -18,12 +19,37 @@ fn stress_time() -> Duration {
     Duration::from_secs(asked.unwrap_or(1))
 }
 
+/// Bytes of each round in the file.
+const IN_FILE: usize = 100;
+
+/// A file that holds [`IN_FILE`] bytes of each round.
+fn every_round() -> FileSegment {
+    let mut file = tempfile::tempfile().expect("a file");
+    for round in 0..=u8::MAX {
+        file.write_all(&[round; IN_FILE]).expect("room for it");
+    }
+    FileSegment::new(file, 0, None).expect("a segment")
+}
+
 /// A buffer in which every byte says which round it is from.
 fn filled(round: u8, len: usize) -> Evbuffer {
     let mut buf = Evbuffer::new();
     buf.add(&vec![round; len / 2]).expect("added");
     buf.add_reference(vec![round; len - len / 2]).expect("added");
     buf.add(&[round; 10]).expect("added");
+    buf
+}
+
+/// The same with a file and, now and then, a pipe behind it.
+fn filled_up(round: u8, len: usize, segment: &FileSegment) -> Evbuffer {
+    let mut buf = filled(round, len);
+    buf.add_file_segment(segment, u64::from(round) * IN_FILE as u64, Some(IN_FILE as u64)).expect("added");
+    if round.is_multiple_of(4) {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(&vec![round; len]).expect("room in the pipe");
+        assert_eq!(buf.splice_from(&reader, len).expect("readable"), len);
+        buf.add(&[round; 10]).expect("added");
+    }
     buf
 }
 
@@ -39,11 +65,11 @@ fn play(
     theirs: mpsc::SyncSender<(u8, Evbuffer)>,
     until: Instant,
 ) -> usize {
-    let (mut round, mut kept) = (0_u8, Vec::new());
+    let (mut round, mut kept, segment) = (0_u8, Vec::new(), every_round());
     let mut rounds = 0;
     while Instant::now() < until {
         round = round.wrapping_add(1);
-        let mut buf = filled(round, 1 + usize::from(round) * 40);
+        let mut buf = filled_up(round, 1 + usize::from(round) * 40, &segment);
         let mut share = Evbuffer::new();
         share.add_buffer_reference(&buf).expect("shared");
         let front = buf.split_to(buf.len() / 3).expect("inside");
@@ -81,6 +107,33 @@ fn two_threads_move_share_and_drop_nodes() {
     let other = thread::spawn(move || play(right, to_left, until));
     let rounds = play(left, to_right, until);
     assert!(rounds > 100 && other.join().expect("no panic") > 100);
+}
+
+/// Threads that only look at a buffer, and share what it holds, may do so at once; whoever comes first reads a pipe in for all.
+#[test]
+fn threads_may_look_at_one_buffer_at_once() {
+    let segment = every_round();
+    for round in (4..=200).step_by(4) {
+        let buf = filled_up(round, 5000, &segment);
+        let len = 5000 + 10 + IN_FILE + 5000 + 10;
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut share = Evbuffer::new();
+                    share.add_buffer_reference(&buf).expect("shared");
+                    let mut copy = vec![0; len + 1];
+                    assert_eq!(buf.copy_out(&mut copy).expect("readable"), len);
+                    assert!(copy[..len].iter().all(|&byte| byte == round));
+                    let place = buf.position(len).expect("the end");
+                    assert_eq!(buf.advance_position(place, 0).expect("current"), place);
+                    check(&mut share, round);
+                    share.add(&[round; 50]).expect("added");
+                    check(&mut share, round);
+                });
+            }
+        });
+        assert_eq!(buf.len(), len);
+    }
 }
 
 #[test]

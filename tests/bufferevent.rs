@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::net::{any_port, bufferevent, pattern, read_exact, run, run_for};
+use support::net::{any_port, bufferevent, pattern, read_exact, run, run_for, run_while};
 use zerovent::bufferevent::{BuffereventId, Options};
 use zerovent::event_base::Interest;
 use zerovent::{Error, EventBase};
@@ -572,4 +572,108 @@ fn dropping_the_base_closes_what_it_owns() {
     let mut rest = Vec::new();
     peer.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty(), "output is dropped with its bufferevent");
+}
+
+/// What the callbacks of a buffer were told: how long it was, what was added, what was removed.
+type Told = std::sync::Arc<std::sync::Mutex<Vec<(usize, usize, usize)>>>;
+
+/// Has every change of `buffer` written down, in summaries.
+fn note_deferred(buffer: &mut zerovent::Evbuffer) -> Told {
+    let told = Told::default();
+    let log = Told::clone(&told);
+    buffer.defer_callbacks(true).unwrap();
+    buffer
+        .add_callback(move |_, change| {
+            log.lock().unwrap().push((change.orig_len, change.added, change.removed));
+        })
+        .unwrap();
+    told
+}
+
+#[test]
+fn deferred_callbacks_of_both_buffers_get_one_summary_a_turn() {
+    for options in both_kinds() {
+        let mut base = base();
+        let (id, mut peer) = bufferevent(&mut base, &options);
+        let (input, output) = base.bufferevent(id).unwrap().buffers();
+        let (arrived, sent) = (note_deferred(input), note_deferred(output));
+        base.set_read_callback(id, |base, id| {
+            echo(base, id);
+            base.bufferevent(id).unwrap().write(b"!").unwrap();
+        })
+        .unwrap();
+        enable_reading(&mut base, id);
+        for round in 1..=3 {
+            peer.write_all(b"hello").unwrap();
+            run_while(&mut base, |_| arrived.lock().unwrap().len() < round);
+            assert_eq!(read_exact(&mut peer, 6), b"hello!");
+            assert_eq!(*arrived.lock().unwrap(), vec![(0, 5, 5); round], "arrived and echoed");
+            assert_eq!(*sent.lock().unwrap(), vec![(0, 6, 6); round], "echoed, added to and sent");
+        }
+    }
+}
+
+#[test]
+fn what_a_deferred_callback_changes_is_carried_out_and_told_in_the_next_turn() {
+    let mut base = base();
+    let (id, mut peer) = bufferevent(&mut base, &Options::new());
+    let output = base.bufferevent(id).unwrap().output();
+    let told = note_deferred(output);
+    let mut answers = 3;
+    output
+        .add_callback(move |output, change| {
+            if change.removed > 0 && answers > 0 {
+                answers -= 1;
+                output.add(b"more").unwrap();
+            }
+        })
+        .unwrap();
+    base.bufferevent(id).unwrap().write(b"first").unwrap();
+    // Nothing but the callbacks keeps this going: the peer sends nothing, and nobody touches the bufferevent.
+    run_while(&mut base, |_| told.lock().unwrap().len() < 4);
+    assert_eq!(read_exact(&mut peer, 17), b"firstmoremoremore");
+    let told = told.lock().unwrap();
+    assert_eq!(told.iter().map(|change| change.1).sum::<usize>(), 17);
+    assert_eq!(told.iter().map(|change| change.2).sum::<usize>(), 17);
+}
+
+/// An output drains to a socket; a file in it is looked at like everything else, and arrives all the same.
+#[test]
+fn a_file_in_the_output_can_be_looked_at_and_still_arrives() {
+    let bytes = pattern(100_000, 3);
+    let looks: [fn(&mut zerovent::Evbuffer, &[u8]); 5] = [
+        |output, all| assert!(output.pullup(all.len()).unwrap() == all),
+        |output, all| assert!(output.peek(usize::MAX).unwrap().flatten().eq(all)),
+        |output, all| {
+            let place = output.search(&all[70_000..70_020], None).unwrap().expect("it is there");
+            assert_eq!(place.offset(), 70_000);
+        },
+        |output, all| {
+            let mut copy = vec![0; all.len()];
+            assert_eq!(output.copy_out(&mut copy).unwrap(), all.len());
+            assert!(copy == all);
+        },
+        |output, all| {
+            let mut share = zerovent::Evbuffer::new();
+            share.add_buffer_reference(output).unwrap();
+            assert!(share.remove_bytes(all.len()).unwrap() == all);
+            assert!(matches!(output.remove_bytes(1), Err(Error::Frozen)));
+        },
+    ];
+    for look in looks {
+        let mut base = base();
+        let (id, mut peer) = bufferevent(&mut base, &Options::new());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let output = base.bufferevent(id).unwrap().output();
+        output.add(b"head").unwrap();
+        output.add_file(file, 0, None).unwrap();
+        output.add(b"tail").unwrap();
+        let all = [b"head", &bytes[..], b"tail"].concat();
+        look(output, &all);
+        let len = all.len();
+        let reader = std::thread::spawn(move || read_exact(&mut peer, len));
+        run_while(&mut base, |_| !reader.is_finished());
+        assert!(reader.join().unwrap() == all);
+    }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::time::{Duration, Instant};
 
-use support::net::{PATIENCE, any_port, bufferevent, pattern, read_exact, run, run_for, tcp_pair};
+use support::net::{PATIENCE, any_port, bufferevent, pattern, read_exact, run, run_for, run_while, tcp_pair};
 use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
 use zerovent::event_base::{Ended, Event, Interest, Run};
 use zerovent::{Error, EventBase};
@@ -25,15 +25,6 @@ fn ms(count: u64) -> Duration {
 
 fn note_events(base: &mut Base, id: BuffereventId) {
     base.set_event_callback(id, |base, _, events| base.context_mut().push(format!("{events:?}"))).unwrap();
-}
-
-/// Runs for as long as something is still to happen, however slow the machine.
-fn run_while<C>(base: &mut EventBase<C>, mut is_missing: impl FnMut(&mut EventBase<C>) -> bool) {
-    let begun = Instant::now();
-    while is_missing(base) {
-        assert!(begun.elapsed() < PATIENCE, "it does not happen");
-        base.run(Run::NONBLOCK).unwrap();
-    }
 }
 
 /// Runs until the loop finds nothing left to wait for; panics when it is still waiting after `PATIENCE`.

@@ -1,9 +1,11 @@
-//! zerovent's buffer against C libevent's: the model's operations, carried out by both, with the same answers, lengths, contents
-//! and clean-ups, apart from a list of named differences, each of which must really occur.
+//! zerovent's buffer against C libevent's: the model's operations, carried out by both, with the same answers, lengths, contents,
+//! calls of callbacks and clean-ups, apart from a list of named differences, each of which must really occur.
 //!
 //! It runs with the feature `compare` where the library is installed, and says so in one line where not. With `CI=true` a missing
 //! library is a failure.
 
+#[path = "support/foreign.rs"]
+mod foreign;
 #[path = "support/interpreter.rs"]
 #[allow(unreachable_pub, reason = "a test binary has no outside")]
 mod interpreter;
@@ -15,7 +17,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use interpreter::{Answer, Machine, Material, Subject};
+use interpreter::{Answer, Call, Machine, Material, Subject, Told};
 use libevent::CBuffer;
 use support::model::{self, Op};
 use support::{random, source};
@@ -33,19 +35,22 @@ enum Difference {
     FrozenCopyOut,
     FrozenDrainOfNothing,
     FrozenMoveOfNothing,
-    FrozenPrependOfNothing,
     FrozenLine,
+    FrozenVectors,
     PullupOfNothing,
     WriteOfNothing,
     EmptyNeedle,
     SharedAgain,
     EmptyReference,
     PartsAreShared,
+    LineToldOnce,
+    MoveToldSourceFirst,
+    VectorsToldOnce,
 }
 
 impl Difference {
     /// Each of them with the row of docs/libevent-map.md that states it, and how it states it.
-    const ALL: [(Difference, &'static str, &'static str); 11] = [
+    const ALL: [(Difference, &'static str, &'static str); 14] = [
         (
             Difference::FrozenCopyOut,
             "evbuffer_copyout_from",
@@ -61,12 +66,12 @@ impl Difference {
             "evbuffer_remove_buffer",
             "moving nothing between frozen buffers is no error",
         ),
-        (Difference::FrozenPrependOfNothing, "evbuffer_prepend", "a frozen front refuses 0 bytes too"),
         (
             Difference::FrozenLine,
             "evbuffer_readln",
             "a frozen front is an error and not the absence of a line",
         ),
+        (Difference::FrozenVectors, "evbuffer_add_iovec", "a frozen back is an error and not a count of 0"),
         (Difference::PullupOfNothing, "evbuffer_pullup", "0 bytes are an empty slice, not an error"),
         (Difference::WriteOfNothing, "evbuffer_write", "an empty buffer writes 0 bytes"),
         (
@@ -81,6 +86,13 @@ impl Difference {
         ),
         (Difference::EmptyReference, "evbuffer_add_reference", "an owner of no bytes is cleaned up at once"),
         (Difference::PartsAreShared, "evbuffer_remove_buffer", "a part of a chunk is shared, not copied"),
+        (Difference::LineToldOnce, "evbuffer_add_cb", "a line makes two in libevent"),
+        (
+            Difference::MoveToldSourceFirst,
+            "evbuffer_remove_buffer",
+            "the callbacks of the source are told before those of the target",
+        ),
+        (Difference::VectorsToldOnce, "evbuffer_add_iovec", "all of it or nothing, and one change"),
     ];
 }
 
@@ -102,7 +114,10 @@ struct Comparison {
     /// Front and back of each buffer.
     frozen: [(bool, bool); model::BUFFERS],
     owners: Owners,
-    owners_added: usize,
+    /// Owners and callbacks so far.
+    number: usize,
+    /// How many callbacks each buffer has, and whether they are deferred.
+    callbacks: [(usize, bool); model::BUFFERS],
     state: u32,
     seen: BTreeMap<Difference, usize>,
     ops: usize,
@@ -149,7 +164,8 @@ impl Comparison {
             theirs: Machine::new(disk),
             frozen: Default::default(),
             owners,
-            owners_added: 0,
+            number: 0,
+            callbacks: Default::default(),
             state,
             seen: BTreeMap::new(),
             ops: 0,
@@ -160,10 +176,32 @@ impl Comparison {
     fn step(&mut self, op: Op) {
         self.trim();
         let op = self.in_common(op);
-        let data = model::text(&mut self.state, data_len(op));
+        if self.forgets_untold(op) {
+            self.carry_out(Op::RunDeferred { buf: 0 });
+        }
+        self.carry_out(op);
+    }
+
+    /// Whether deferred callbacks have to be called first: C keeps one account a buffer, and zerovent one a callback, so a callback
+    /// that comes, goes or changes in their midst hears of different changes.
+    fn forgets_untold(&self, op: Op) -> bool {
+        match op {
+            Op::AddCallback { buf, .. }
+            | Op::RemoveCallback { buf, .. }
+            | Op::EnableCallback { buf, .. }
+            | Op::Replace { buf } => self.callbacks[buf].1,
+            _ => false,
+        }
+    }
+
+    fn carry_out(&mut self, op: Op) {
+        let mut data = model::text(&mut self.state, data_len(op));
+        if matches!(op, Op::AddFmt { .. }) {
+            // C's text ends at a NUL.
+            data.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b'0');
+        }
         let needle = self.needle(op);
-        let with = Material { data: &data, needle: &needle, owner: self.owners_added };
-        self.owners_added += usize::from(matches!(op, Op::AddOwned { .. } | Op::AddReference { .. }));
+        let with = Material { data: &data, needle: &needle, number: self.next_number(op) };
         let expected = self.difference(op, with);
         let ours = self.ours.apply(op, with);
         let theirs = self.theirs.apply(op, with);
@@ -177,6 +215,19 @@ impl Comparison {
         }
         self.compare(op);
         self.ops += 1;
+    }
+
+    /// The number of the owner or callback that the operation adds; that of a callback says whose it is.
+    fn next_number(&mut self, op: Op) -> usize {
+        match op {
+            Op::AddOwned { .. } | Op::AddReference { .. } => self.number += 1,
+            Op::AddCallback { buf, .. } => {
+                self.number += 1;
+                return self.number * model::BUFFERS + buf;
+            }
+            _ => {}
+        }
+        self.number
     }
 
     /// Keeps contents short, so that comparing stays cheap.
@@ -211,6 +262,18 @@ impl Comparison {
             Op::Read { buf, len, max } => {
                 Op::Read { buf, len: len.clamp(1, 60_000), max: max.clamp(1, 4096) }
             }
+            Op::Splice { buf, len, max } => {
+                Op::Splice { buf, len: len.clamp(1, 60_000), max: max.clamp(1, 4096) }
+            }
+            Op::ReserveMany { buf, count, max, commit } => {
+                Op::ReserveMany { buf, count, max, commit: commit.min(count).min(70_000) }
+            }
+            Op::AddReferenceRange { buf, len, start, end } if start <= end && end <= len => {
+                self.in_common(Op::AddReference { buf, len: end - start })
+            }
+            // C does not take deferring twice, nor back.
+            Op::Defer { buf, .. } if self.callbacks[buf].1 => Op::RunDeferred { buf },
+            Op::AddCallback { buf, .. } if self.callbacks[buf].0 >= 4 => Op::RemoveCallback { buf, which: 1 },
             Op::AddOwned { buf, len } if self.owners == Owners::Whole => {
                 Op::AddOwned { buf, len: len.max(1) }
             }
@@ -246,7 +309,7 @@ impl Comparison {
             Op::RemoveBuffer { dst, src, .. } if len(src) == 0 && (frozen(src).0 || frozen(dst).1) => {
                 Some(Difference::FrozenMoveOfNothing)
             }
-            Op::Prepend { buf, len: 0 } if frozen(buf).0 => Some(Difference::FrozenPrependOfNothing),
+            Op::AddIoSlices { buf, .. } if frozen(buf).1 => Some(Difference::FrozenVectors),
             Op::ReadLine { buf, .. } if frozen(buf).0 => Some(Difference::FrozenLine),
             Op::Pullup { count: 0, .. } => Some(Difference::PullupOfNothing),
             Op::Write { buf, limit } if limit == 0 || len(buf) == 0 => Some(Difference::WriteOfNothing),
@@ -267,7 +330,7 @@ impl Comparison {
                 *ours == Answer::Done && *theirs == Answer::Refused
             }
             Difference::FrozenMoveOfNothing => *ours == Answer::Count(0) && *theirs == Answer::Refused,
-            Difference::FrozenPrependOfNothing => *ours == Answer::Refused && *theirs == Answer::Done,
+            Difference::FrozenVectors => *ours == Answer::Refused && *theirs == Answer::Count(0),
             Difference::FrozenLine => *ours == Answer::Refused && *theirs == Answer::Found(None),
             Difference::PullupOfNothing | Difference::WriteOfNothing => {
                 *ours == nothing && *theirs == Answer::Refused
@@ -275,7 +338,8 @@ impl Comparison {
             Difference::EmptyNeedle => {
                 *ours == Answer::Found(None) && matches!(theirs, Answer::Found(Some(_)))
             }
-            Difference::EmptyReference | Difference::PartsAreShared => false,
+            // These show in clean-ups and callbacks, never in an answer.
+            _ => false,
         };
         assert!(as_stated, "{difference:?} at {op:?}: zerovent {ours:?}, libevent {theirs:?}");
         self.see(difference);
@@ -293,13 +357,42 @@ impl Comparison {
         match op {
             Op::Freeze { buf, end: End::Front, frozen } => self.frozen[buf].0 = frozen,
             Op::Freeze { buf, end: End::Back, frozen } => self.frozen[buf].1 = frozen,
-            Op::Replace { buf } => self.frozen[buf] = (false, false),
+            Op::Replace { buf } => {
+                self.frozen[buf] = (false, false);
+                self.callbacks[buf] = (0, false);
+            }
+            Op::AddCallback { buf, .. } => self.callbacks[buf].0 += 1,
+            Op::RemoveCallback { buf, .. } => self.callbacks[buf].0 -= 1,
+            Op::Defer { buf, .. } => self.callbacks[buf].1 = true,
             _ => {}
         }
     }
 
-    /// Compares lengths, contents and clean-ups.
+    /// Compares which callbacks were called, in which order, with what.
+    fn compare_told(&mut self, op: Op) {
+        let [mut ours, mut theirs] = [&self.ours.told, &self.theirs.told].map(taken);
+        if let Op::RunDeferred { .. } = op {
+            // C takes the buffers in the order in which they changed.
+            for calls in [&mut ours, &mut theirs] {
+                calls.sort_by_key(|call| call.0 % model::BUFFERS);
+            }
+        }
+        if ours == theirs {
+            return;
+        }
+        let difference = match op {
+            Op::ReadLine { .. } => Difference::LineToldOnce,
+            Op::RemoveBuffer { .. } => Difference::MoveToldSourceFirst,
+            Op::AddIoSlices { .. } => Difference::VectorsToldOnce,
+            _ => panic!("callbacks told {ours:?} by zerovent and {theirs:?} by libevent after {op:?}"),
+        };
+        assert_eq!(summaries(&ours), summaries(&theirs), "{difference:?} after {op:?}");
+        self.see(difference);
+    }
+
+    /// Compares lengths, contents, callbacks and clean-ups.
     fn compare(&mut self, op: Op) {
+        self.compare_told(op);
         for index in 0..model::BUFFERS {
             let (ours, theirs) = (&mut self.ours.buffers[index], &mut self.theirs.buffers[index]);
             assert_eq!(Subject::len(ours), Subject::len(theirs), "length of {index} after {op:?}");
@@ -325,7 +418,8 @@ impl Comparison {
     }
 
     /// Drops everything, and compares who was cleaned up in the end.
-    fn finish(self) -> (usize, BTreeMap<Difference, usize>) {
+    fn finish(mut self) -> (usize, BTreeMap<Difference, usize>) {
+        self.carry_out(Op::RunDeferred { buf: 0 });
         let (log, their_log) = (self.ours.log.clone(), self.theirs.log.clone());
         drop((self.ours, self.theirs));
         let (ours, theirs) = (sorted(&log), sorted(&their_log));
@@ -346,8 +440,11 @@ fn data_len(op: Op) -> usize {
         | Op::AddReference { len, .. }
         | Op::AddOwned { len, .. }
         | Op::Prepend { len, .. }
+        | Op::AddFmt { len, .. }
+        | Op::AddIoSlices { len, .. }
+        | Op::Splice { len, .. }
         | Op::Read { len, .. } => len,
-        Op::Reserve { commit, .. } => commit,
+        Op::Reserve { commit, .. } | Op::ReserveMany { commit, .. } => commit,
         _ => 0,
     }
 }
@@ -356,4 +453,19 @@ fn sorted(log: &interpreter::Log) -> Vec<(usize, usize)> {
     let mut cleaned = log.lock().expect("nobody panics here").clone();
     cleaned.sort_unstable();
     cleaned
+}
+
+/// The calls so far; they count from none again.
+fn taken(told: &Told) -> Vec<Call> {
+    std::mem::take(&mut told.lock().expect("nobody panics here"))
+}
+
+/// What each callback was told, as one change each, by their numbers.
+fn summaries(calls: &[Call]) -> BTreeMap<usize, (usize, usize, usize)> {
+    let mut all = BTreeMap::new();
+    for &(number, orig_len, added, removed) in calls {
+        let sum = all.entry(number).or_insert((orig_len, 0, 0));
+        (sum.1, sum.2) = (sum.1 + added, sum.2 + removed);
+    }
+    all
 }

@@ -1,5 +1,6 @@
 //! What the small servers among the examples share: their one option, their first line of output, and how a
 //! signal ends them.
+#![allow(dead_code, reason = "each example uses its own part of the support code")]
 
 use std::net::SocketAddr;
 use std::process;

@@ -148,7 +148,7 @@ impl Evbuffer {
     ///
     /// # Differences from libevent
     /// A callback that changes the buffer is not called from inside itself. One call makes one call of each callback: libevent makes two
-    /// for a line (the line and its end) and sometimes two for `evbuffer_remove_buffer`.
+    /// for a line (the line and its end), and one for each vector of `evbuffer_add_iovec`.
     #[doc(alias = "evbuffer_add_cb")]
     #[doc(alias = "evbuffer_cb_func")]
     pub fn add_callback<F>(&mut self, callback: F) -> Result<CallbackId>
@@ -232,7 +232,8 @@ impl Evbuffer {
     /// ```
     ///
     /// # Differences from libevent
-    /// A buffer knows no event base. Whoever runs the loop looks for [`callbacks_due`](Self::callbacks_due) and calls `run_deferred`.
+    /// A buffer knows no event base. The loop sees to the buffers of its bufferevents at the end of each turn; for a buffer that stands
+    /// alone its owner looks for [`callbacks_due`](Self::callbacks_due) and calls `run_deferred`.
     #[doc(alias = "evbuffer_defer_callbacks")]
     pub fn defer_callbacks(&mut self, deferred: bool) -> Result<()> {
         if deferred {
@@ -339,31 +340,46 @@ impl Evbuffer {
         }
     }
 
-    /// Tells the callbacks of a change that has just been accounted for.
+    /// Tells the callbacks of a change that has just been accounted for; of nothing, when nothing has changed.
     #[inline]
     pub(super) fn tell(&mut self, added: usize, removed: usize) {
+        if self.watch.is_some() && added + removed > 0 {
+            self.write_down(added, removed);
+            self.call_callbacks();
+        }
+    }
+
+    /// Writes a change that has just been accounted for down, for every callback that is to hear of it. Whoever does it sees to
+    /// [`call_callbacks`](Self::call_callbacks) too; between the two there may be a clean-up of the user's that panics, and the callbacks then
+    /// hear of this change with the next.
+    #[inline]
+    pub(super) fn write_down(&mut self, added: usize, removed: usize) {
         if self.watch.is_some() {
-            self.tell_callbacks(added, removed);
+            self.write_down_change(added, removed);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell_callbacks(&mut self, added: usize, removed: usize) {
+    fn write_down_change(&mut self, added: usize, removed: usize) {
         let change = Change { orig_len: self.len + removed - added, added, removed };
         let Some(watch) = self.watch_mut() else { return };
-        if change.is_nothing() {
-            return;
-        }
         for entry in watch.callbacks.iter_mut().filter(|entry| entry.enabled) {
             entry.untold.join(change);
         }
-        if !watch.deferred {
+    }
+
+    /// Tells the callbacks of what was written down, unless they wait for [`run_deferred`](Self::run_deferred).
+    #[inline]
+    pub(super) fn call_callbacks(&mut self) {
+        if self.watch.as_ref().is_some_and(|watch| !watch[0].deferred) {
             self.run_callbacks();
         }
     }
 
     /// Calls the callbacks until there is nothing new to tell.
+    #[cold]
+    #[inline(never)]
     fn run_callbacks(&mut self) {
         for _ in 0..ROUNDS_MAX {
             if !self.callbacks_due() {
@@ -387,14 +403,26 @@ impl Evbuffer {
     pub(super) fn batched<T>(&mut self, work: impl FnOnce(&mut Evbuffer) -> T) -> T {
         let Some(watch) = self.watch_mut() else { return work(self) };
         let nested = std::mem::replace(&mut watch.busy, true);
-        let result = work(self);
-        if let Some(watch) = self.watch_mut().filter(|_| !nested) {
-            watch.busy = false;
-            if !watch.deferred {
-                self.run_callbacks();
-            }
-        }
+        let batch = Batch { buffer: self, nested };
+        let result = work(batch.buffer);
+        drop(batch);
+        self.call_callbacks();
         result
+    }
+}
+
+/// Several changes that are told as one. Dropping it lets the callbacks be called again, also when a clean-up of the user's panics.
+struct Batch<'a> {
+    buffer: &'a mut Evbuffer,
+    /// Whether it is part of a larger one, or of a callback.
+    nested: bool,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.buffer.watch_mut() {
+            watch.busy = self.nested;
+        }
     }
 }
 

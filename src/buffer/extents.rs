@@ -5,13 +5,16 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use super::Evbuffer;
+use super::chain::Chain;
 use super::chunk::{CHUNK_MAX, Run};
 use super::node::Node;
+use crate::sys::io::IOV_MAX;
 use crate::{Error, Result};
 
 impl Evbuffer {
     /// Gives at least `count` writable bytes at the end in at most `max_extents` pieces: what is free in the last chunk first, then
-    /// new chunks of up to 64 KiB, of which the last is as large as it has to be. With one extent the bytes are contiguous.
+    /// new chunks of up to 64 KiB, of which the last is as large as it has to be. With one extent the bytes are contiguous. There
+    /// are never more than 1024: one call reads into no more.
     ///
     /// # Errors
     /// [`Error::Invalid`] when no extent is allowed, [`Error::Frozen`], [`Error::Overflow`], [`Error::Limit`] or [`Error::OutOfMemory`]; the
@@ -45,31 +48,35 @@ impl Evbuffer {
         let tailroom = self.tailroom();
         let uses_tail = tailroom > 0 && (max_extents > 1 || count <= tailroom);
         let rest = if uses_tail { count.saturating_sub(tailroom) } else { count };
-        let fresh = self.fresh_extents(rest, max_extents - usize::from(uses_tail))?;
+        let fresh =
+            fresh_extents(rest, max_extents.min(IOV_MAX) - usize::from(uses_tail), self.next_chunk(0))?;
         // What cannot fail later is done before anything is shown.
-        self.chain.reserve(fresh.len())?;
+        let mut places = Chain::new();
+        let chain = if self.chain.is_empty() { &mut places } else { &mut self.chain };
+        chain.reserve(fresh.len())?;
         if uses_tail {
             self.tail_mut(count.min(tailroom));
         }
         let most = self.room();
-        Ok(Extents { buffer: self, uses_tail, fresh, most })
+        Ok(Extents { buffer: self, uses_tail, fresh, places, most })
     }
+}
 
-    /// New runs with room for `count` bytes; `max` is 0 only when nothing is asked for.
-    fn fresh_extents(&self, count: usize, max: usize) -> Result<SmallVec<[Run; 2]>> {
-        let mut fresh = SmallVec::new();
-        let mut left = count;
-        while left > 0 {
-            let wanted = if fresh.len() + 1 >= max { left } else { left.min(CHUNK_MAX) };
-            let capacity = if fresh.is_empty() { self.next_chunk(wanted) } else { wanted };
-            let mut run = Run::with_capacity(capacity)?;
-            run.spare(wanted);
-            fresh.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
-            fresh.push(run);
-            left -= wanted;
-        }
-        Ok(fresh)
+/// New runs with room for `count` bytes, the first in a chunk of at least `first_chunk`; `max` is 0 only when nothing is asked for.
+fn fresh_extents(count: usize, max: usize, first_chunk: usize) -> Result<SmallVec<[Run; 2]>> {
+    let mut fresh = SmallVec::new();
+    let extents = count.div_ceil(CHUNK_MAX).min(max);
+    fresh.try_reserve(extents).map_err(|_| Error::OutOfMemory)?;
+    // The last one first: it may be too large to be had, and nothing should be cleared in vain.
+    for index in (0..extents).rev() {
+        let wanted = if index + 1 < extents { CHUNK_MAX } else { count - index * CHUNK_MAX };
+        let capacity = if index == 0 { wanted.max(first_chunk) } else { wanted };
+        let mut run = Run::with_capacity(capacity)?;
+        run.spare(wanted);
+        fresh.push(run);
     }
+    fresh.reverse();
+    Ok(fresh)
 }
 
 /// Writable space at the end of a buffer in several pieces, which become content when they are committed.
@@ -80,6 +87,8 @@ pub struct Extents<'a> {
     /// The first extent is the tailroom of the last chunk.
     uses_tail: bool,
     fresh: SmallVec<[Run; 2]>,
+    /// The chain that an empty buffer gets, with places for all of `fresh`: an empty one of its own holds no heap block.
+    places: Chain,
     /// As much as the buffer's limit still allows.
     most: usize,
 }
@@ -123,7 +132,7 @@ impl Extents<'_> {
     }
 
     /// Adds of each extent as many bytes as `len_of` says when it is told how long the extent is.
-    fn commit_each(self, mut len_of: impl FnMut(usize) -> usize) -> Result<usize> {
+    fn commit_each(mut self, mut len_of: impl FnMut(usize) -> usize) -> Result<usize> {
         let mut total = 0;
         if self.uses_tail
             && let Some(Node::Chunk(run)) = self.buffer.chain.back_mut()
@@ -136,6 +145,9 @@ impl Extents<'_> {
             let len = len_of(run.spare_shown().len());
             if len > 0 {
                 run.commit(len);
+                if self.buffer.chain.is_empty() {
+                    std::mem::swap(&mut self.buffer.chain, &mut self.places);
+                }
                 // There is a place for each.
                 self.buffer.attach(Node::Chunk(run))?;
                 total += len;

@@ -111,6 +111,7 @@ impl Bufferevent {
     pub(super) fn carry_out(&mut self, now_ns: u64) {
         self.refill(now_ns);
         self.write_once(now_ns, self.allowance(Direction::Write));
+        // After writing, so that what has left is told too. What the callbacks add is sent in the next turn.
         self.input.settle();
         self.output.settle();
         self.state -= State::TOUCHED;
@@ -123,7 +124,7 @@ impl Bufferevent {
             let _ = reactor.activate(self.slot, What::empty());
         }
         let rest = self.work_left();
-        if !rest.is_empty() {
+        if !rest.is_empty() || self.input.callbacks_due() || self.output.callbacks_due() {
             let _ = reactor.activate_later(self.slot, rest);
         }
         if self.fd.is_some() && !reactor.edge_triggered() {

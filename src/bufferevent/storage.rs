@@ -41,6 +41,11 @@ impl Stored {
         self.buffer.as_ref().map_or(usize::MAX, |buffer| buffer.room())
     }
 
+    /// Whether a callback of the buffer has something to hear in the next turn.
+    pub(super) fn callbacks_due(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|buffer| buffer.callbacks_due())
+    }
+
     /// The buffer, taken from the stock if there was none.
     pub(super) fn get(&mut self) -> &mut Evbuffer {
         let frozen = self.frozen;
@@ -51,9 +56,11 @@ impl Stored {
         })
     }
 
-    /// Gives back storage that is larger than what it holds, and the buffer itself if nobody could tell.
+    /// Calls the buffer's callbacks that wait for the end of the turn, then gives back storage that is larger than what it holds, and the
+    /// buffer itself if nobody could tell.
     pub(super) fn settle(&mut self) {
         let Some(buffer) = self.buffer.as_mut() else { return };
+        buffer.run_deferred();
         buffer.settle_storage();
         if buffer.is_as_new(self.frozen) {
             self.clear();

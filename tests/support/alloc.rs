@@ -18,6 +18,7 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
     static FREES: Cell<usize> = const { Cell::new(0) };
     static LIVE_BYTES: Cell<isize> = const { Cell::new(0) };
+    static PEAK_BYTES: Cell<isize> = const { Cell::new(0) };
     /// Allocations until one fails; 0 means never.
     static FAIL_IN: Cell<usize> = const { Cell::new(0) };
 }
@@ -37,6 +38,14 @@ pub fn live_bytes() -> isize {
     LIVE_BYTES.get()
 }
 
+/// Runs `call`; returns its result, and by how many bytes this thread held more at some time in it than before.
+pub fn peak<T>(call: impl FnOnce() -> T) -> (T, isize) {
+    let before = live_bytes();
+    PEAK_BYTES.set(before);
+    let result = call();
+    (result, PEAK_BYTES.get() - before)
+}
+
 /// Runs `call` with the `nth` allocation in it failing (1 is the first); returns its result, and whether one did fail.
 pub fn failing<T>(nth: usize, call: impl FnOnce() -> T) -> (T, bool) {
     FAIL_IN.set(nth);
@@ -44,42 +53,47 @@ pub fn failing<T>(nth: usize, call: impl FnOnce() -> T) -> (T, bool) {
     (result, FAIL_IN.replace(0) == 0)
 }
 
-/// Counts an allocation of `grown` bytes; false when it is to fail.
-fn admit(grown: isize) -> bool {
+/// Whether the next allocation is to be made, and not to fail.
+fn admit() -> bool {
     let left = FAIL_IN.get();
     FAIL_IN.set(left.saturating_sub(1));
-    if left == 1 {
-        return false;
+    left != 1
+}
+
+/// Counts an allocation of `grown` bytes, if the system made it.
+fn counted(memory: *mut u8, grown: isize) -> *mut u8 {
+    if !memory.is_null() {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE_BYTES.set(LIVE_BYTES.get() + grown);
+        PEAK_BYTES.set(PEAK_BYTES.get().max(LIVE_BYTES.get()));
     }
-    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-    LIVE_BYTES.set(LIVE_BYTES.get() + grown);
-    true
+    memory
 }
 
 // SAFETY: every call goes to the system's allocator with the arguments it came with, or is refused with null.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !admit(layout.size() as isize) {
+        if !admit() {
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's obligations are the same.
-        unsafe { System.alloc(layout) }
+        counted(unsafe { System.alloc(layout) }, layout.size() as isize)
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if !admit(layout.size() as isize) {
+        if !admit() {
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's obligations are the same.
-        unsafe { System.alloc_zeroed(layout) }
+        counted(unsafe { System.alloc_zeroed(layout) }, layout.size() as isize)
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !admit(size as isize - layout.size() as isize) {
+        if !admit() {
             return std::ptr::null_mut();
         }
         // SAFETY: the caller's obligations are the same.
-        unsafe { System.realloc(memory, layout, size) }
+        counted(unsafe { System.realloc(memory, layout, size) }, size as isize - layout.size() as isize)
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {

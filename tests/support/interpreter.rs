@@ -4,14 +4,15 @@
 //! two can do is put in terms of the other here, and nowhere else, so that whoever compares sees the same questions
 //! asked twice.
 
+use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
-use zerovent::buffer::{End, Eol};
+use zerovent::buffer::{CallbackId, End, Eol};
 use zerovent::{Error, Evbuffer, Result};
 
-use crate::libevent::CBuffer;
+use crate::libevent::{CBase, CBuffer, CCallback};
 use crate::support::model::Op;
 
 /// What came of an operation.
@@ -31,19 +32,31 @@ pub enum Answer {
 /// The owners whose memory was let go of, in order: their numbers and lengths.
 pub type Log = Arc<Mutex<Vec<(usize, usize)>>>;
 
+/// One call of one callback: its number, how long the buffer was before, what was added and what was removed.
+pub type Call = (usize, usize, usize, usize);
+
+/// The calls of callbacks, in order.
+pub type Told = Arc<Mutex<Vec<Call>>>;
+
 /// What an operation needs beside its counts.
 #[derive(Debug, Clone, Copy)]
 pub struct Material<'a> {
     /// Bytes to put in, as many as the operation asks for.
     pub data: &'a [u8],
     pub needle: &'a [u8],
-    /// The number of the owner, when the operation adds one.
-    pub owner: usize,
+    /// The number of the owner or callback, when the operation adds one.
+    pub number: usize,
 }
 
 /// A buffer of either kind. Every verb is refused as a whole or done as a whole.
 pub trait Subject: Sized {
+    /// What names a callback.
+    type Callback;
+    /// What runs deferred callbacks.
+    type Base;
+
     fn new() -> Self;
+    fn new_base() -> Self::Base;
     fn len(&self) -> usize;
     fn contents(&mut self) -> Vec<u8>;
     fn add(&mut self, data: &[u8]) -> Answer;
@@ -70,12 +83,25 @@ pub trait Subject: Sized {
     fn write(&mut self, socket: &UnixStream, limit: usize) -> Answer;
     /// One read, and how much it brought.
     fn read(&mut self, socket: &UnixStream, limit: usize) -> Answer;
+    /// The same, without looking if it can.
+    fn splice(&mut self, socket: &UnixStream, limit: usize) -> Answer;
+    fn add_text(&mut self, text: &str) -> Answer;
+    fn add_pieces(&mut self, pieces: &[&[u8]]) -> Answer;
+    fn reserve_pieces(&mut self, count: usize, max: usize, data: &[u8]) -> Answer;
+    fn add_callback(&mut self, number: usize, told: &Told) -> Self::Callback;
+    fn remove_callback(&mut self, callback: Self::Callback) -> Answer;
+    fn enable_callback(&mut self, callback: &Self::Callback, enabled: bool) -> Answer;
+    fn defer(&mut self, base: &Self::Base) -> Answer;
+    fn run_deferred(buffers: &mut [Self], base: &Self::Base);
 }
 
-/// Three buffers of one kind, and what they work with.
-pub struct Machine<S> {
+/// Three buffers of one kind, and what they work with. The buffers go first: C's must go before what it calls.
+pub struct Machine<S: Subject> {
     pub buffers: [S; 3],
+    callbacks: [Vec<S::Callback>; 3],
+    base: S::Base,
     pub log: Log,
+    pub told: Told,
     file: std::fs::File,
     sockets: (UnixStream, UnixStream),
 }
@@ -84,7 +110,15 @@ impl<S: Subject> Machine<S> {
     pub fn new(file: std::fs::File) -> Machine<S> {
         let sockets = UnixStream::pair().expect("a pair of sockets");
         sockets.0.set_nonblocking(true).expect("non-blocking");
-        Machine { buffers: [S::new(), S::new(), S::new()], log: Log::default(), file, sockets }
+        Machine {
+            buffers: [S::new(), S::new(), S::new()],
+            callbacks: Default::default(),
+            base: S::new_base(),
+            log: Log::default(),
+            told: Told::default(),
+            file,
+            sockets,
+        }
     }
 
     /// Two different buffers.
@@ -98,7 +132,7 @@ impl<S: Subject> Machine<S> {
         match op {
             Op::Add { buf, .. } => self.buffers[buf].add(with.data),
             Op::AddReference { buf, .. } | Op::AddOwned { buf, .. } => {
-                self.buffers[buf].add_owned(with.data, with.owner, &self.log)
+                self.buffers[buf].add_owned(with.data, with.number, &self.log)
             }
             Op::AddFile { buf, offset, len } => self.buffers[buf].add_file(&self.file, offset, len),
             Op::Prepend { buf, .. } => self.buffers[buf].prepend(with.data),
@@ -107,9 +141,11 @@ impl<S: Subject> Machine<S> {
             Op::Expand { buf, count } => self.buffers[buf].expand(count),
             Op::Reserve { buf, count, .. } => self.buffers[buf].reserve(count, with.data),
             Op::Write { buf, limit } => self.write(buf, limit),
-            Op::Read { buf, max, .. } => self.read(buf, max, with.data),
+            Op::Read { buf, max, .. } => self.read(buf, max, with.data, S::read),
+            Op::Splice { buf, max, .. } => self.read(buf, max, with.data, S::splice),
             Op::Replace { buf } => {
                 self.buffers[buf] = S::new();
+                self.callbacks[buf].clear();
                 Answer::Done
             }
             Op::Freeze { buf, end, frozen } => {
@@ -126,6 +162,9 @@ impl<S: Subject> Machine<S> {
             | Op::PrependBuffer { dst, src }
             | Op::ShareBuffer { dst, src }
             | Op::RemoveBuffer { dst, src, .. } => self.two(dst, src),
+            Op::AddFmt { .. } | Op::AddIoSlices { .. } | Op::ReserveMany { .. } => {
+                return self.apply_in_pieces(op, with);
+            }
             _ => return self.look(op, with),
         };
         match op {
@@ -146,6 +185,47 @@ impl<S: Subject> Machine<S> {
             Op::SearchEol { buf, start, eol } => self.buffers[buf].search_eol(start, eol),
             Op::ReadLine { buf, eol } => self.buffers[buf].read_line(eol),
             Op::Mark { buf, offset } => self.buffers[buf].advance(offset / 2, offset - offset / 2),
+            _ => self.watch(op, with),
+        }
+    }
+
+    fn apply_in_pieces(&mut self, op: Op, with: Material<'_>) -> Answer {
+        match op {
+            Op::AddFmt { buf, .. } => {
+                self.buffers[buf].add_text(std::str::from_utf8(with.data).expect("ASCII"))
+            }
+            Op::AddIoSlices { buf, size, .. } => {
+                self.buffers[buf].add_pieces(&with.data.chunks(size.max(1)).collect::<Vec<_>>())
+            }
+            Op::ReserveMany { buf, count, max, .. } => {
+                self.buffers[buf].reserve_pieces(count, max, with.data)
+            }
+            _ => Answer::NotCompared,
+        }
+    }
+
+    /// Callbacks.
+    fn watch(&mut self, op: Op, with: Material<'_>) -> Answer {
+        match op {
+            Op::AddCallback { buf, .. } => {
+                let callback = self.buffers[buf].add_callback(with.number, &self.told);
+                self.callbacks[buf].push(callback);
+                Answer::Done
+            }
+            Op::RemoveCallback { buf, which } if !self.callbacks[buf].is_empty() => {
+                let which = which % self.callbacks[buf].len();
+                let callback = self.callbacks[buf].remove(which);
+                self.buffers[buf].remove_callback(callback)
+            }
+            Op::EnableCallback { buf, which, enabled } if !self.callbacks[buf].is_empty() => {
+                let callback = &self.callbacks[buf][which % self.callbacks[buf].len()];
+                self.buffers[buf].enable_callback(callback, enabled)
+            }
+            Op::Defer { buf, .. } => self.buffers[buf].defer(&self.base),
+            Op::RunDeferred { .. } => {
+                S::run_deferred(&mut self.buffers, &self.base);
+                Answer::Done
+            }
             _ => Answer::NotCompared,
         }
     }
@@ -172,14 +252,20 @@ impl<S: Subject> Machine<S> {
         }
     }
 
-    /// Sends `data` and reads up to `max` of it, then takes the rest away.
-    fn read(&mut self, buf: usize, max: usize, data: &[u8]) -> Answer {
+    /// Sends `data` and reads up to `max` of it with `call`s, then takes the rest away.
+    fn read(
+        &mut self,
+        buf: usize,
+        max: usize,
+        data: &[u8],
+        call: impl Fn(&mut S, &UnixStream, usize) -> Answer,
+    ) -> Answer {
         std::io::Write::write_all(&mut &self.sockets.1, data).expect("room in the socket");
         let wanted = max.min(data.len());
         let mut total = 0;
         let mut answer = Answer::Count(0);
         while total < wanted {
-            match self.buffers[buf].read(&self.sockets.0, wanted - total) {
+            match call(&mut self.buffers[buf], &self.sockets.0, wanted - total) {
                 Answer::Count(count) if count > 0 => total += count,
                 other => {
                     answer = other;
@@ -204,7 +290,14 @@ fn note(log: &Log, owner: usize, len: usize) {
 fn answer<T>(result: Result<T>, say: impl FnOnce(T) -> Answer) -> Answer {
     match result {
         Ok(value) => say(value),
-        Err(Error::Frozen | Error::OutOfRange | Error::Overflow | Error::OutOfMemory) => Answer::Refused,
+        Err(
+            Error::Frozen
+            | Error::OutOfRange
+            | Error::Overflow
+            | Error::OutOfMemory
+            | Error::Invalid(_)
+            | Error::Stale,
+        ) => Answer::Refused,
         Err(error) => panic!("an error without a reason: {error}"),
     }
 }
@@ -214,9 +307,14 @@ fn done(result: Result<()>) -> Answer {
 }
 
 impl Subject for Evbuffer {
+    type Callback = CallbackId;
+    type Base = ();
+
     fn new() -> Evbuffer {
         Evbuffer::new()
     }
+
+    fn new_base() {}
 
     fn len(&self) -> usize {
         self.len()
@@ -340,6 +438,60 @@ impl Subject for Evbuffer {
     fn read(&mut self, socket: &UnixStream, limit: usize) -> Answer {
         answer(self.read_from(socket, limit), Answer::Count)
     }
+
+    fn splice(&mut self, socket: &UnixStream, limit: usize) -> Answer {
+        answer(self.splice_from(socket, limit), Answer::Count)
+    }
+
+    fn add_text(&mut self, text: &str) -> Answer {
+        let (head, tail) = text.split_at(text.len() / 3);
+        answer(self.add_fmt(format_args!("{head}{tail}")), Answer::Count)
+    }
+
+    fn add_pieces(&mut self, pieces: &[&[u8]]) -> Answer {
+        let slices: Vec<_> = pieces.iter().map(|piece| std::io::IoSlice::new(piece)).collect();
+        answer(self.add_io_slices(&slices), Answer::Count)
+    }
+
+    fn reserve_pieces(&mut self, count: usize, max: usize, data: &[u8]) -> Answer {
+        let result = self.reserve_vectored(count, max).and_then(|mut space| {
+            let mut rest = data;
+            for extent in space.iter_mut() {
+                let (part, behind) = rest.split_at(rest.len().min(extent.len()));
+                extent[..part.len()].copy_from_slice(part);
+                rest = behind;
+            }
+            assert!(rest.is_empty(), "a reservation is as long as was asked for");
+            space.commit_first(data.len())
+        });
+        done(result)
+    }
+
+    fn add_callback(&mut self, number: usize, told: &Told) -> CallbackId {
+        let told = Arc::clone(told);
+        let note = move |buf: &mut Evbuffer, change: zerovent::buffer::Change| {
+            assert_eq!(change.orig_len + change.added - change.removed, buf.len(), "what is told adds up");
+            let call = (number, change.orig_len, change.added, change.removed);
+            told.lock().expect("nobody panics here").push(call);
+        };
+        self.add_callback(note).expect("memory")
+    }
+
+    fn remove_callback(&mut self, callback: CallbackId) -> Answer {
+        done(self.remove_callback(callback))
+    }
+
+    fn enable_callback(&mut self, callback: &CallbackId, enabled: bool) -> Answer {
+        done(if enabled { self.enable_callback(*callback) } else { self.disable_callback(*callback) })
+    }
+
+    fn defer(&mut self, (): &()) -> Answer {
+        done(self.defer_callbacks(true))
+    }
+
+    fn run_deferred(buffers: &mut [Evbuffer], (): &()) {
+        buffers.iter_mut().for_each(Evbuffer::run_deferred);
+    }
 }
 
 /// libevent's answer.
@@ -352,8 +504,15 @@ fn said_done(result: Option<()>) -> Answer {
 }
 
 impl Subject for CBuffer {
+    type Callback = CCallback;
+    type Base = CBase;
+
     fn new() -> CBuffer {
         CBuffer::new()
+    }
+
+    fn new_base() -> CBase {
+        CBase::new()
     }
 
     fn len(&self) -> usize {
@@ -467,5 +626,46 @@ impl Subject for CBuffer {
 
     fn read(&mut self, socket: &UnixStream, limit: usize) -> Answer {
         said(self.read(socket.as_fd(), limit), Answer::Count)
+    }
+    /// C has no such thing; what arrives is the same.
+    fn splice(&mut self, socket: &UnixStream, limit: usize) -> Answer {
+        said(self.read(socket.as_fd(), limit), Answer::Count)
+    }
+
+    fn add_text(&mut self, text: &str) -> Answer {
+        let (head, tail) = text.split_at(text.len() / 3);
+        let [head, tail] = [head, tail].map(|part| CString::new(part).expect("no NUL in it"));
+        said(self.add_text(&head, &tail), Answer::Count)
+    }
+
+    fn add_pieces(&mut self, pieces: &[&[u8]]) -> Answer {
+        Answer::Count(self.add_pieces(pieces))
+    }
+
+    fn reserve_pieces(&mut self, count: usize, max: usize, data: &[u8]) -> Answer {
+        said_done(self.reserve_pieces(count, max, data).flatten())
+    }
+
+    fn add_callback(&mut self, number: usize, told: &Told) -> CCallback {
+        let told = Arc::clone(told);
+        self.add_callback(move |orig_len, added, removed| {
+            told.lock().expect("nobody panics here").push((number, orig_len, added, removed));
+        })
+    }
+
+    fn remove_callback(&mut self, callback: CCallback) -> Answer {
+        said_done(self.remove_callback(callback))
+    }
+
+    fn enable_callback(&mut self, callback: &CCallback, enabled: bool) -> Answer {
+        said_done(self.enable_callback(callback, enabled))
+    }
+
+    fn defer(&mut self, base: &CBase) -> Answer {
+        said_done(self.defer_callbacks(base))
+    }
+
+    fn run_deferred(_: &mut [CBuffer], base: &CBase) {
+        base.run();
     }
 }

@@ -1,8 +1,6 @@
 //! C libevent's evbuffer and its helpers, for comparing: the library of the Debian package `libevent-2.1-7`, loaded at run time.
 //!
-//! It is loaded with its names kept to itself (`RTLD_LOCAL`) and called through the addresses found there, so they cannot
-//! be mixed up with names that zerovent's own C interface exports. The verbs take and give what C's do, in Rust's types: -1 is
-//! `None`, a count beyond `ssize_t` is the largest one.
+//! The verbs take and give what C's do, in Rust's types: -1 is `None`, a count beyond `ssize_t` is the largest one.
 #![allow(unsafe_code, reason = "calling a C library is unsafe; each block says what the callee is owed")]
 
 use std::cmp::Ordering;
@@ -11,14 +9,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::OnceLock;
 
 use libc::{iovec, size_t, ssize_t};
-use libloading::Library;
 use zerovent::buffer::Eol;
 
-/// Its name in every Linux distribution that has this version.
-const NAME: &str = "libevent-2.1.so.7";
+use crate::foreign::library;
 
 /// `struct evbuffer`, of which only addresses are known.
 #[repr(C)]
@@ -44,32 +39,24 @@ impl Place {
     }
 }
 
+/// `struct evbuffer_cb_info`.
+#[repr(C)]
+struct ChangeInfo {
+    orig_size: size_t,
+    n_added: size_t,
+    n_deleted: size_t,
+}
+
+/// What libevent calls when a buffer has changed.
+type Told = unsafe extern "C" fn(*mut Opaque, *const ChangeInfo, *mut c_void);
+
 /// What libevent calls when the memory of a reference is no longer used.
 type Cleanup = unsafe extern "C" fn(*const c_void, size_t, *mut c_void);
 
-macro_rules! functions {
-    ($($name:ident: ($($argument:ty),* $(; $variadic:tt)?) $(-> $result:ty)?;)*) => {
-        /// The addresses of the functions, and the library that holds them.
-        struct Api {
-            $($name: unsafe extern "C" fn($($argument),* $(, $variadic)?) $(-> $result)?,)*
-            _library: Library,
-        }
-
-        impl Api {
-            fn load() -> Result<Api, libloading::Error> {
-                // SAFETY: libevent's initialisers do nothing but set up its own variables.
-                let library = unsafe { Library::new(NAME) }?;
-                Ok(Api {
-                    // SAFETY: the type is that of the function's declaration in event2/buffer.h, or event2/util.h, of this version.
-                    $($name: *unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) }?,)*
-                    _library: library,
-                })
-            }
-        }
-    };
-}
-
-functions! {
+// The types are those of event2/buffer.h, event2/event.h and event2/util.h of this version.
+library! {
+    // Its name in every Linux distribution that has this version.
+    "libevent-2.1.so.7";
     event_get_version: () -> *const c_char;
     evbuffer_new: () -> *mut Opaque;
     evbuffer_free: (*mut Opaque);
@@ -98,6 +85,16 @@ functions! {
     evbuffer_readln: (*mut Opaque, *mut size_t, c_int) -> *mut c_char;
     evbuffer_freeze: (*mut Opaque, c_int) -> c_int;
     evbuffer_unfreeze: (*mut Opaque, c_int) -> c_int;
+    evbuffer_add_printf: (*mut Opaque, *const c_char; ...) -> c_int;
+    evbuffer_add_iovec: (*mut Opaque, *mut iovec, c_int) -> size_t;
+    evbuffer_add_cb: (*mut Opaque, Told, *mut c_void) -> *mut c_void;
+    evbuffer_remove_cb_entry: (*mut Opaque, *mut c_void) -> c_int;
+    evbuffer_cb_set_flags: (*mut Opaque, *mut c_void, u32) -> c_int;
+    evbuffer_cb_clear_flags: (*mut Opaque, *mut c_void, u32) -> c_int;
+    evbuffer_defer_callbacks: (*mut Opaque, *mut c_void) -> c_int;
+    event_base_new: () -> *mut c_void;
+    event_base_free: (*mut c_void);
+    event_base_loop: (*mut c_void, c_int) -> c_int;
     evbuffer_write_atmost: (*mut Opaque, c_int, ssize_t) -> c_int;
     evbuffer_read: (*mut Opaque, c_int, c_int) -> c_int;
     evutil_parse_sockaddr_port: (*const c_char, *mut libc::sockaddr, *mut c_int) -> c_int;
@@ -105,22 +102,6 @@ functions! {
     evutil_ascii_strcasecmp: (*const c_char, *const c_char) -> c_int;
     evutil_ascii_strncasecmp: (*const c_char, *const c_char, size_t) -> c_int;
     evutil_snprintf: (*mut c_char, size_t, *const c_char; ...) -> c_int;
-}
-
-// SAFETY: it holds addresses of functions and an open library, which any thread may use.
-unsafe impl Send for Api {}
-// SAFETY: as above; nothing in it changes.
-unsafe impl Sync for Api {}
-
-static API: OnceLock<Result<Api, String>> = OnceLock::new();
-
-fn loaded() -> &'static Result<Api, String> {
-    API.get_or_init(|| Api::load().map_err(|error| error.to_string()))
-}
-
-/// The library.
-fn api() -> &'static Api {
-    loaded().as_ref().expect("whoever compares has asked whether the library is there")
 }
 
 /// The version of the library.
@@ -479,6 +460,130 @@ impl CBuffer {
         let limit = c_int::try_from(limit).unwrap_or(c_int::MAX);
         // SAFETY: the buffer is live and the descriptor open.
         counted(unsafe { (api().evbuffer_read)(self.raw(), fd.as_raw_fd(), limit) })
+    }
+}
+
+/// Who is called with a change: the length before it, and what was added and removed.
+type Note = Box<dyn FnMut(usize, usize, usize)>;
+
+/// A callback of one buffer. It must stay where it is until the buffer is gone, or the callback removed.
+#[derive(Debug)]
+pub struct CCallback {
+    entry: *mut c_void,
+    note: *mut Note,
+}
+
+impl Drop for CCallback {
+    fn drop(&mut self) {
+        // SAFETY: it came from `Box::into_raw`, and whoever drops this has seen to it that libevent does not call it any more.
+        drop(unsafe { Box::from_raw(self.note) });
+    }
+}
+
+/// # Safety
+/// `note` is that of a live `CCallback`, and nobody else uses it now.
+unsafe extern "C" fn tell(_: *mut Opaque, info: *const ChangeInfo, note: *mut c_void) {
+    // SAFETY: libevent hands over a change that lives for the length of the call.
+    let info = unsafe { &*info };
+    // SAFETY: see above.
+    let note = unsafe { &mut *note.cast::<Note>() };
+    note(info.orig_size, info.n_added, info.n_deleted);
+}
+
+/// An event base, for deferred callbacks. It must outlive the buffers that were told of it.
+#[derive(Debug)]
+pub struct CBase {
+    raw: NonNull<c_void>,
+}
+
+impl CBase {
+    pub fn new() -> CBase {
+        // SAFETY: it takes nothing.
+        let raw = unsafe { (api().event_base_new)() };
+        CBase { raw: NonNull::new(raw).expect("memory for a base") }
+    }
+
+    /// Calls what has been deferred.
+    pub fn run(&self) {
+        const EVLOOP_NONBLOCK: c_int = 2;
+        // SAFETY: the base is live.
+        let result = unsafe { (api().event_base_loop)(self.raw.as_ptr(), EVLOOP_NONBLOCK) };
+        assert!(result >= 0, "the loop ran");
+    }
+}
+
+impl Drop for CBase {
+    fn drop(&mut self) {
+        // SAFETY: the base is live and nobody uses it afterwards.
+        unsafe { (api().event_base_free)(self.raw.as_ptr()) };
+    }
+}
+
+/// Callbacks.
+impl CBuffer {
+    pub fn add_callback(&mut self, note: impl FnMut(usize, usize, usize) + 'static) -> CCallback {
+        let note: *mut Note = Box::into_raw(Box::new(Box::new(note)));
+        // SAFETY: the buffer is live, and `note` lives as long as the entry does.
+        let entry = unsafe { (api().evbuffer_add_cb)(self.raw(), tell, note.cast()) };
+        assert!(!entry.is_null(), "memory for a callback");
+        CCallback { entry, note }
+    }
+
+    pub fn remove_callback(&mut self, callback: CCallback) -> Option<()> {
+        // SAFETY: the buffer is live, and so is the entry, which is this buffer's.
+        done(unsafe { (api().evbuffer_remove_cb_entry)(self.raw(), callback.entry) })
+    }
+
+    pub fn enable_callback(&mut self, callback: &CCallback, enabled: bool) -> Option<()> {
+        const EVBUFFER_CB_ENABLED: u32 = 1;
+        let change = if enabled { api().evbuffer_cb_set_flags } else { api().evbuffer_cb_clear_flags };
+        // SAFETY: the buffer is live, and so is the entry, which is this buffer's.
+        done(unsafe { change(self.raw(), callback.entry, EVBUFFER_CB_ENABLED) })
+    }
+
+    pub fn defer_callbacks(&mut self, base: &CBase) -> Option<()> {
+        // SAFETY: the buffer and the base are live, and the caller keeps the base for longer.
+        done(unsafe { (api().evbuffer_defer_callbacks)(self.raw(), base.raw.as_ptr()) })
+    }
+}
+
+/// Adding in pieces, and reserving in pieces.
+impl CBuffer {
+    pub fn add_text(&mut self, head: &CStr, tail: &CStr) -> Option<usize> {
+        // SAFETY: the buffer is live; the format asks for two strings, and two are there.
+        counted(unsafe {
+            (api().evbuffer_add_printf)(self.raw(), c"%s%s".as_ptr(), head.as_ptr(), tail.as_ptr())
+        })
+    }
+
+    /// Adds several pieces; says how many bytes that were.
+    pub fn add_pieces(&mut self, pieces: &[&[u8]]) -> usize {
+        let vector =
+            |piece: &&[u8]| iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() };
+        let mut vectors: Vec<iovec> = pieces.iter().map(vector).collect();
+        // SAFETY: the buffer is live, and the vectors are readable memory.
+        unsafe { (api().evbuffer_add_iovec)(self.raw(), vectors.as_mut_ptr(), vectors.len() as c_int) }
+    }
+
+    /// Reserves `count` bytes in at most `max` pieces, fills them with `data` from the front, and commits that.
+    pub fn reserve_pieces(&mut self, count: usize, max: usize, data: &[u8]) -> Option<Option<()>> {
+        let empty = iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        let mut vectors = vec![empty; max];
+        let (first, max) = (vectors.as_mut_ptr(), max as c_int);
+        // SAFETY: the buffer is live, and there are `max` vectors to fill in.
+        let used = unsafe { (api().evbuffer_reserve_space)(self.raw(), signed(count), first, max) };
+        let used = counted(used)?;
+        let mut rest = data;
+        for vector in &mut vectors[..used] {
+            vector.iov_len = vector.iov_len.min(rest.len());
+            let (part, behind) = rest.split_at(vector.iov_len);
+            rest = behind;
+            // SAFETY: the vector is writable space of the buffer, at least as long as `part`.
+            unsafe { ptr::copy_nonoverlapping(part.as_ptr(), vector.iov_base.cast(), part.len()) };
+        }
+        assert!(rest.is_empty(), "a reservation is as long as was asked for");
+        // SAFETY: the buffer is live and has not changed since it was reserved from.
+        Some(done(unsafe { (api().evbuffer_commit_space)(self.raw(), first, used as c_int) }))
     }
 }
 

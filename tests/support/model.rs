@@ -258,7 +258,7 @@ impl Machine {
                 let data = self.data(len);
                 let pair = &mut self.pairs[buf];
                 let result = self.memory.call(|| pair.real.prepend(&data));
-                if permitted(result, pair.refuses_front(len)).is_some() {
+                if permitted(result, pair.refuses_front(len).filter(|_| len > 0)).is_some() {
                     pair.prepend(&data);
                 }
             }

@@ -301,7 +301,8 @@ impl Source<'_> {
             8..11 => Op::AddReferenceRange { buf, len: self.len(), start: self.len(), end: self.count() },
             11..15 => Op::SplitOff { buf, at: self.count() },
             15..20 => {
-                Op::ReserveMany { buf, count: self.count(), max: self.buffer() * 2, commit: self.count() }
+                let count = self.count().saturating_mul(1 + self.buffer());
+                Op::ReserveMany { buf, count, max: [0, 2, 64][self.buffer()], commit: self.count() }
             }
             20..23 => Op::Lines { buf, eol: self.eol() },
             23..28 => {

@@ -3,10 +3,11 @@
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zerovent::EventBase;
 use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
+use zerovent::event_base::Run;
 
 /// Long enough for anything a test waits for on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,6 +74,15 @@ pub fn run<C>(base: &mut EventBase<C>) {
 pub fn run_for<C>(base: &mut EventBase<C>, quiet: Duration) {
     base.loop_exit(Some(quiet)).unwrap();
     base.dispatch().unwrap();
+}
+
+/// Runs for as long as something is still to happen, however slow the machine.
+pub fn run_while<C>(base: &mut EventBase<C>, mut is_missing: impl FnMut(&mut EventBase<C>) -> bool) {
+    let begun = Instant::now();
+    while is_missing(base) {
+        assert!(begun.elapsed() < PATIENCE, "it does not happen");
+        base.run(Run::NONBLOCK).unwrap();
+    }
 }
 
 /// Reads exactly `len` bytes.
