@@ -149,6 +149,7 @@ impl Bufferevent {
         interest.set(Interest::READ, self.waits_to_read());
         let writing = self.wants_write() || self.state.contains(State::CONNECTING);
         interest.set(Interest::WRITE, writing && !self.state.contains(State::WRITABLE));
+        interest.set(Interest::CLOSED, self.state.contains(State::TELLS_CLOSE));
         interest
     }
 
