@@ -492,7 +492,7 @@ fn a_limited_output_pauses_the_other_side() {
     let mut joined = joined(&RelayOptions::new().splicing(Splicing::Never));
     let output = joined.base.bufferevent(joined.b).unwrap();
     output.disable(Interest::WRITE);
-    output.output().set_limit(Some(1000));
+    output.output().set_capacity_limit(Some(1000)).unwrap();
     joined.client.write_all(&[7; 5000]).unwrap();
     net::run_for(&mut joined.base, Duration::from_millis(20));
     assert_eq!(joined.base.bufferevent(joined.b).unwrap().output().len(), 1000);
