@@ -88,7 +88,7 @@ fn filter_over_pair(base: &mut Base, options: &Options) -> (BuffereventId, Buffe
 
 impl Ends {
     fn new(kind: Kind, options: &Options, method: &str) -> Self {
-        let others = supported_methods().into_iter().filter(|&other| other != method);
+        let others = supported_methods().filter(|&other| other != method);
         let config = others.fold(Config::new(), |config, other| config.avoid_method(other));
         let mut base = EventBase::with_config(&config, Vec::new()).unwrap();
         assert_eq!(base.method(), method);
