@@ -52,8 +52,13 @@ impl Server {
     /// Starts an example under strace, which counts its system calls (those of all its threads) into `summary`.
     /// The tracer is detached (`-D`), so that the child is the example itself.
     pub fn start_traced(name: &str, arguments: &[&str], summary: &Path) -> Self {
+        Self::run_traced(&example(name), arguments, summary)
+    }
+
+    /// As [`start_traced`](Self::start_traced), with any program.
+    pub fn run_traced(program: &Path, arguments: &[&str], summary: &Path) -> Self {
         let mut command = Command::new("strace");
-        command.args(["-D", "-f", "-c", "-o"]).arg(summary).arg(example(name)).args(arguments);
+        command.args(["-D", "-f", "-c", "-o"]).arg(summary).arg(program).args(arguments);
         Self::run(&mut command)
     }
 
@@ -71,6 +76,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// A new connection to it, blocking, on which a read that waits too long fails.
