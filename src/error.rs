@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io;
 
+use crate::features::Features;
+
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -31,6 +33,9 @@ pub enum Error {
     Filter,
     /// The loop is already running: a callback may not run it again.
     Reentrant,
+    /// No backend that may be used has all the features that are required. These are missing from the one that comes
+    /// nearest; none are if no backend may be used at all.
+    NoBackend(Features),
     /// The name of a host has no address, or none could be found out.
     Resolve(ResolveError),
     /// The operating system refused.
@@ -50,6 +55,11 @@ impl fmt::Display for Error {
             Error::Invalid(why) => write!(f, "invalid arguments: {why}"),
             Error::Filter => f.write_str("a filter cannot go on"),
             Error::Reentrant => f.write_str("the loop is already running"),
+            Error::NoBackend(missing) if missing.is_empty() => f.write_str("no backend is left to be used"),
+            Error::NoBackend(missing) => {
+                f.write_str("no backend that may be used has all of the features required; missing: ")?;
+                bitflags::parser::to_writer(missing, f)
+            }
             Error::Resolve(source) => source.fmt(f),
             Error::Io(source) => source.fmt(f),
         }

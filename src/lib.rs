@@ -10,6 +10,7 @@
 //!   with `&mut` access to itself and to a context of yours.
 //! - [`bufferevent`]s join the two: a connection with an input and an output buffer, marks, timeouts and budgets.
 //! - [`listener`]s accept connections, and [`resolve`] finds hosts by name without blocking the loop.
+//! - [`threads`] runs one loop a thread.
 //! - [`util`] has what the book's helpers do and std does not.
 //! - [`http`] (feature `http`, on by default) serves a directory over HTTP/1.1 with all of them.
 //!
@@ -73,12 +74,14 @@ pub mod buffer;
 pub mod bufferevent;
 mod error;
 pub mod event_base;
+mod features;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod listener;
 pub(crate) mod reactor;
 pub mod resolve;
 pub(crate) mod sys;
+pub mod threads;
 pub mod util;
 
 pub use buffer::Evbuffer;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{PipeReader, PipeWriter};
+use std::io::{IoSlice, PipeReader, PipeWriter};
 
 use support::model::{naive_eol, naive_find};
 use zerovent::buffer::{Eol, FileSegment, PipePool};
@@ -325,4 +325,27 @@ fn the_debug_form_shows_the_shape_and_not_the_bytes() {
     buf.add_buffer(&mut in_nodes_of(7, b"on disk", Kind::File)).expect("added");
     let shown = format!("{buf:?}");
     assert_eq!(shown, "Evbuffer(19 bytes) [Chunk(0..6 of 224), Reference(6), File(7 at 0)]");
+}
+
+/// Every length and number of places, over a ring that has wrapped round and one that has not.
+#[test]
+fn io_slices_show_what_fits_and_nothing_behind_it() {
+    for turned in 0..8 {
+        let mut buf = Evbuffer::new();
+        for piece in 0..turned + 6_u8 {
+            buf.add_reference(vec![piece; 3]).expect("added");
+            if piece < turned {
+                buf.drain(3).expect("drained");
+            }
+        }
+        buf.expand(100).expect("expanded");
+        let content: Vec<u8> = (turned..turned + 6).flat_map(|piece| [piece; 3]).collect();
+        for (len, places) in (0..=20).flat_map(|len| (0..=8).map(move |places| (len, places))) {
+            let mut out = vec![IoSlice::new(&[]); places];
+            let filled = buf.peek_io_slices(len, &mut out).expect("memory");
+            let shown: Vec<u8> = out[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
+            assert_eq!(shown, content[..len.min(18).min(3 * places)], "{len} bytes in {places} places");
+            assert!(out[filled..].iter().all(|slice| slice.is_empty()));
+        }
+    }
 }

@@ -57,7 +57,7 @@ fn many_small_additions_make_few_allocations() {
 }
 
 #[test]
-fn an_empty_buffer_holds_nothing_however_it_became_empty() {
+fn what_many_pieces_held_is_gone_however_the_buffer_became_empty() {
     let file = tempfile::tempfile().expect("a file");
     file.set_len(100).expect("sparse");
     let segment = FileSegment::new(file, 0, None).expect("a segment");
@@ -92,6 +92,40 @@ fn an_empty_buffer_holds_nothing_however_it_became_empty() {
             assert!(buf.is_empty());
             assert!(round == 0 || alloc::live_bytes() == before, "way {index} leaves something behind");
         }
+    }
+}
+
+#[test]
+fn an_empty_buffer_keeps_one_small_chunk_at_most() {
+    for (len, most) in [(1, 256), (224, 256), (225, 512), (992, 1024), (993, 0), (4096, 0), (65_536, 0)] {
+        let (heap, _buf) = heap_after(|| {
+            let mut buf = buffer_with(len);
+            buf.drain(usize::MAX).expect("drained");
+            ChunkPool::trim(0);
+            buf
+        });
+        assert!(heap <= most, "{heap} bytes are held after {len}");
+    }
+}
+
+#[test]
+fn a_chunk_that_others_see_is_not_kept() {
+    let mut buf = buffer_with(100);
+    let mut other = Evbuffer::new();
+    other.add_buffer_reference(&buf).expect("shared");
+    buf.drain(usize::MAX).expect("drained");
+    assert_eq!(buf.storage_bytes(), 0);
+    buf.add(&[8; 100]).expect("added");
+    assert_eq!(other.pullup(100).expect("there"), [7; 100]);
+}
+
+#[test]
+fn what_a_kept_chunk_is_too_small_for_lies_in_one_piece_all_the_same() {
+    for len in [224, 225, 1000, 5000, 65_536] {
+        let mut buf = buffer_with(10);
+        buf.drain(10).expect("drained");
+        buf.add(&vec![1; len]).expect("added");
+        assert_eq!(buf.contiguous_len(), len);
     }
 }
 

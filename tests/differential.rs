@@ -4,6 +4,8 @@
 //! It runs with the feature `compare` where the library is installed, and says so in one line where not. With `CI=true` a missing
 //! library is a failure.
 
+#[path = "support/foreign.rs"]
+mod foreign;
 #[path = "support/interpreter.rs"]
 #[allow(unreachable_pub, reason = "a test binary has no outside")]
 mod interpreter;

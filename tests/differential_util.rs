@@ -2,6 +2,8 @@
 //!
 //! It runs with the feature `compare` where the library is installed, as `tests/differential.rs` does.
 
+#[path = "support/foreign.rs"]
+mod foreign;
 #[path = "support/libevent.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the other tests and the benches use other parts of it")]
 mod libevent;

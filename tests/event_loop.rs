@@ -286,6 +286,19 @@ fn continue_looks_for_what_is_ready_before_the_rest_is_called() {
 }
 
 #[test]
+fn continue_without_anything_to_skip_skips_nothing_later() {
+    let mut base = base();
+    base.remote().run(|base: &mut Base| base.loop_continue()).unwrap();
+    base.once(Event::timer(), Some(MS), |base, what| base.context_mut().push(("timer", what))).unwrap();
+    base.once(Event::timer(), Some(10 * MS), |base, what| base.context_mut().push(("later", what))).unwrap();
+    while base.context().is_empty() {
+        base.run(Run::ONCE).unwrap();
+        assert!(base.stats().waits <= 2, "the timer was due, and passed over");
+    }
+    assert_eq!(names(&run_dry(&mut base)), ["timer", "later"]);
+}
+
+#[test]
 fn running_inside_a_callback_is_refused_and_the_loop_goes_on() {
     let mut base = base();
     active(&mut base, "first", |base, _| {

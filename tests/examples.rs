@@ -64,8 +64,14 @@ fn echo_loses_nothing_of_a_peer_that_closes_its_half_before_it_reads() {
 
 #[test]
 fn servers_end_well_when_asked() {
-    let servers =
-        [("echo", "TERM"), ("echo", "INT"), ("rot13", "TERM"), ("uppercase", "TERM"), ("fibonacci", "INT")];
+    let servers = [
+        ("echo", "TERM"),
+        ("echo", "INT"),
+        ("rot13", "TERM"),
+        ("rot13_events", "INT"),
+        ("uppercase", "TERM"),
+        ("fibonacci", "INT"),
+    ];
     for (name, signal) in servers {
         let server = Server::start(name, &[]);
         let _connected = server.connect();
@@ -95,7 +101,7 @@ fn a_bad_command_line_gets_the_usage() {
 
 #[test]
 fn help_is_not_an_error() {
-    for name in ["echo", "rot13", "uppercase", "fibonacci", "client", "http09", "proxy"] {
+    for name in ["echo", "rot13", "rot13_events", "uppercase", "fibonacci", "client", "http09", "proxy"] {
         let output = run(name, &["--help"]);
         assert!(output.status.success() && output.stderr.is_empty(), "{name}: {output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).to_lowercase().contains("usage: "), "{output:?}");
@@ -112,12 +118,26 @@ fn a_port_in_use_is_an_error() {
 
 #[test]
 fn rot13_answers_line_by_line() {
-    let server = Server::start("rot13", &[]);
-    let mut stream = server.connect();
-    stream.write_all(b"Hello, World 13!\n\nNOPQRSTUVWXYZ nopq").unwrap();
-    assert_eq!(read_exact(&mut stream, 18), b"Uryyb, Jbeyq 13!\n\n");
-    stream.write_all(b"rstuvwxyz\r\n").unwrap();
-    assert_eq!(read_exact(&mut stream, 29), b"ABCDEFGHIJKLM abcdefghijklm\r\n"[..29]);
+    for name in ["rot13", "rot13_events"] {
+        let server = Server::start(name, &[]);
+        let mut stream = server.connect();
+        stream.write_all(b"Hello, World 13!\n\nNOPQRSTUVWXYZ nopq").unwrap();
+        assert_eq!(read_exact(&mut stream, 18), b"Uryyb, Jbeyq 13!\n\n");
+        stream.write_all(b"rstuvwxyz\r\n").unwrap();
+        assert_eq!(read_exact(&mut stream, 29), b"ABCDEFGHIJKLM abcdefghijklm\r\n"[..29]);
+    }
+}
+
+#[test]
+fn rot13_events_closes_after_the_peer_has_and_serves_the_next() {
+    let server = Server::start("rot13_events", &[]);
+    for _ in 0..3 {
+        let mut stream = server.connect();
+        stream.write_all(b"a\n").unwrap();
+        assert_eq!(read_exact(&mut stream, 2), b"n\n");
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(&mut stream), b"");
+    }
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use support::source::{self, SourceFile, in_name};
 
 /// The floor each room stands on. A room may name its own floor and those below; a new room gets a line here.
-const FLOORS: [(&str, u8); 13] = [
+const FLOORS: [(&str, u8); 14] = [
+    ("features", 0),
     ("address", 0),
     ("error", 0),
     ("sys", 1),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::alloc::{self, Counting};
 use support::events::*;
 use support::net::PATIENCE;
-use zerovent::event_base::{Ended, Remote, Run};
+use zerovent::event_base::{Ended, Event, Remote, Run};
 use zerovent::{Error, EventBase};
 
 #[global_allocator]
@@ -26,9 +26,9 @@ fn a_handle_may_go_anywhere() {
 }
 
 #[test]
-fn two_hundred_thousand_calls_of_four_threads_all_arrive_each_threads_in_order() {
+fn a_million_calls_of_four_threads_all_arrive_each_threads_in_order() {
     const THREADS: usize = 4;
-    const CALLS: usize = 50_000;
+    const CALLS: usize = 250_000;
     let mut base = EventBase::with_context([0usize; THREADS]).unwrap();
     let start = Arc::new(Barrier::new(THREADS));
     let threads: Vec<_> = (0..THREADS)
@@ -53,6 +53,10 @@ fn two_hundred_thousand_calls_of_four_threads_all_arrive_each_threads_in_order()
     assert_eq!(base.run(Run::NO_EXIT_ON_EMPTY).unwrap(), Ended::Break);
     assert_eq!(base.context(), &[CALLS; THREADS]);
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let stats = base.stats();
+    // The last write may be one that the loop did not wait for any more.
+    assert!(stats.wake_writes <= stats.wakes + 1, "more than one write a wake: {stats:?}");
+    assert!(stats.wakes > 0 && stats.waits >= stats.wakes, "{stats:?}");
 }
 
 #[test]
@@ -123,6 +127,103 @@ fn a_freed_event_is_passed_over() {
     assert!(!base.pending(heir).unwrap().active);
 }
 
+#[test]
+fn events_are_added_and_deleted_from_afar() {
+    let mut base = base();
+    let id = idle(&mut base, "timer");
+    let remote = base.remote();
+    remote.add(id, Some(Duration::from_millis(1))).unwrap();
+    assert_eq!(run_dry(&mut base), [("timer", TIMEOUT)]);
+    base.add(id, Some(NEVER)).unwrap();
+    remote.del(id).unwrap();
+    assert_eq!(run_dry(&mut base), []);
+    // What cannot be done any more is passed over.
+    base.free(id).unwrap();
+    remote.add(id, None).unwrap();
+    remote.del(id).unwrap();
+    remote.del_blocking(id).unwrap();
+    assert_eq!(run_dry(&mut base), []);
+}
+
+#[test]
+fn deleting_and_waiting_returns_when_the_callback_has() {
+    for round in 0..200 {
+        let (began, begun) = channel();
+        let inside = Arc::new(AtomicUsize::new(0));
+        let mut base = EventBase::new().unwrap();
+        let seen = Arc::clone(&inside);
+        let id = base
+            .new_event(Event::timer().persist(), move |_, _, _| {
+                seen.fetch_add(1, Ordering::SeqCst);
+                began.send(()).ok();
+                std::thread::sleep(Duration::from_micros(round));
+                seen.fetch_sub(1, Ordering::SeqCst);
+            })
+            .unwrap();
+        base.add(id, Some(Duration::from_micros(10))).unwrap();
+        let remote = base.remote();
+        let thread = std::thread::spawn(move || {
+            begun.recv().unwrap();
+            remote.del_blocking(id).unwrap();
+            assert_eq!(inside.load(Ordering::SeqCst), 0, "the callback is still running");
+            let calls = begun.try_iter().count();
+            std::thread::sleep(Duration::from_micros(100));
+            assert_eq!(begun.try_iter().count(), 0, "it was called again, after {calls}");
+        });
+        assert_eq!(base.dispatch().unwrap(), Ended::Empty);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn waiting_for_oneself_is_refused_and_waiting_for_nobody_does_not_last() {
+    let mut base = base();
+    let id = noted(&mut base, "timer", Event::timer(), Some(Duration::ZERO));
+    let remote = base.remote();
+    remote.del_blocking(id).unwrap();
+    assert_eq!(run_dry(&mut base), [], "it was deleted before anything was called");
+    let inner = remote.clone();
+    let own = base
+        .new_timer(move |base: &mut Base, own, _| {
+            assert!(matches!(inner.del_blocking(own), Err(Error::Reentrant)));
+            assert!(!base.pending(own).unwrap().active);
+            base.context_mut().push(("own", TIMEOUT));
+        })
+        .unwrap();
+    base.activate(own, TIMEOUT).unwrap();
+    assert_eq!(run_dry(&mut base), [("own", TIMEOUT)]);
+}
+
+#[test]
+fn who_waits_is_let_go_when_the_loop_ends_or_panics_or_the_base_goes() {
+    let ends: [fn(&mut EventBase); 3] = [
+        |base| base.loop_break(),
+        |_| panic!("expected"),
+        |base| base.remote().run(|_| panic!("expected")).unwrap(),
+    ];
+    for end in ends {
+        let mut base = EventBase::new().unwrap();
+        let (began, begun) = channel();
+        let id = base
+            .new_timer(move |base, _, _| {
+                began.send(()).unwrap();
+                // The other thread is asking meanwhile, or will be; either way it must be let go.
+                std::thread::sleep(Duration::from_millis(5));
+                end(base);
+            })
+            .unwrap();
+        base.activate(id, TIMEOUT).unwrap();
+        let remote = base.remote();
+        let thread = std::thread::spawn(move || {
+            begun.recv().unwrap();
+            remote.del_blocking(id)
+        });
+        let run = catch_unwind(AssertUnwindSafe(|| base.run(Run::NO_EXIT_ON_EMPTY)));
+        assert!(!matches!(run, Ok(Err(_))));
+        thread.join().unwrap().unwrap();
+    }
+}
+
 /// Counts its drops; the last thing it does is to use its remote.
 struct Dropped(Arc<AtomicUsize>, Remote);
 
@@ -161,8 +262,15 @@ fn every_call_on_a_base_that_is_gone_is_stale() {
     let id = idle(&mut base, "never");
     let remote = base.remote();
     drop(base);
-    let results =
-        [remote.activate(id, READ), remote.loop_exit(None), remote.loop_break(), remote.clone().run(|_| {})];
+    let results = [
+        remote.activate(id, READ),
+        remote.add(id, None),
+        remote.del(id),
+        remote.del_blocking(id),
+        remote.loop_exit(None),
+        remote.loop_break(),
+        remote.clone().run(|_| {}),
+    ];
     assert!(results.iter().all(|result| matches!(result, Err(Error::Stale))), "{results:?}");
 }
 

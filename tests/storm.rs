@@ -212,8 +212,8 @@ fn run_until_all_are_served(base: &mut Base, begun: Instant) {
         {
             base.free_listener(listener).unwrap();
         }
-        // The timer that ends this run keeps it from being empty; what is left then is the base's own slot.
-        if ended == Ended::Empty || (base.context().listener.is_none() && base.stats().slots == 1) {
+        // What ends this run keeps it from being empty.
+        if ended == Ended::Empty || (base.context().listener.is_none() && base.stats().slots == 0) {
             return;
         }
     }

@@ -5,7 +5,8 @@ use std::hint::black_box;
 
 use memchr::{memchr, memmem};
 
-use crate::rows::{self, CLEAR_EVERY, LARGE, LINES, MIB, Row, SMALL, Work, batched, each, each_cleared};
+use crate::rows::{self, APPENDED, APPENDED_MANY, CLEAR_EVERY, LARGE, LARGE_MANY, LINES, MIB, Row};
+use crate::rows::{SMALL, Work, batched, each, each_cleared, each_cleared_after};
 
 /// A fixed block of bytes that are added at one end and taken from the other.
 struct Arena {
@@ -67,17 +68,9 @@ impl<T: Copy> Ring<T> {
 
 pub(crate) fn work(row: Row) -> Work {
     match row {
-        Row::Append => {
-            let (mut arena, mut round) = (Arena::new(64_000), 0);
-            each(move || {
-                black_box(&mut arena).add(black_box(&SMALL));
-                round += 1;
-                if round == 1000 {
-                    round = 0;
-                    arena.drain(64_000);
-                }
-            })
-        }
+        Row::Append => adding(APPENDED, &SMALL),
+        Row::AppendMany => adding(APPENDED_MANY, &SMALL),
+        Row::LargeMany => adding(LARGE_MANY, &LARGE),
         Row::PingPong => ping_pong(&SMALL),
         Row::Large => ping_pong(&LARGE),
         Row::ReferenceStatic | Row::ReferenceCounted => {
@@ -184,6 +177,13 @@ fn peeking() -> Work {
         }
         black_box(&mut out);
     })
+}
+
+/// Adds so many times, then drains.
+fn adding<const LEN: usize>(times: u64, data: &'static [u8; LEN]) -> Work {
+    let arena = Arena::new(times as usize * LEN);
+    let add = move |arena: &mut Arena| black_box(arena).add(black_box(data));
+    each_cleared_after(times, arena, add, |arena| arena.drain(arena.end))
 }
 
 fn ping_pong(data: &'static [u8]) -> Work {

@@ -7,21 +7,14 @@ use std::hint::black_box;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use memchr::{memchr, memmem};
 
-use crate::rows::{self, LARGE, LINES, MIB, Row, SMALL, Work, batched, each, each_cleared};
+use crate::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
+use crate::rows::{batched, each, each_cleared, each_cleared_after};
 
 pub(crate) fn work(row: Row) -> Option<Work> {
     Some(match row {
-        Row::Append => {
-            let (mut buf, mut round) = (BytesMut::new(), 0);
-            each(move || {
-                buf.extend_from_slice(black_box(&SMALL));
-                round += 1;
-                if round == 1000 {
-                    round = 0;
-                    black_box(&mut buf).clear();
-                }
-            })
-        }
+        Row::Append => adding(APPENDED, &SMALL),
+        Row::AppendMany => adding(APPENDED_MANY, &SMALL),
+        Row::LargeMany => adding(LARGE_MANY, &LARGE),
         Row::PingPong => ping_pong(&SMALL),
         Row::Large => ping_pong(&LARGE),
         Row::ReferenceStatic => references(Bytes::from_static(&MIB)),
@@ -99,6 +92,12 @@ fn reading(row: Row) -> Option<Work> {
         }
         _ => return None,
     })
+}
+
+/// Adds so many times, then drains.
+fn adding<const LEN: usize>(times: u64, data: &'static [u8; LEN]) -> Work {
+    let add = move |buf: &mut BytesMut| buf.extend_from_slice(black_box(data));
+    each_cleared_after(times, BytesMut::new(), add, |buf| black_box(buf).clear())
 }
 
 fn ping_pong(data: &'static [u8]) -> Work {

@@ -1,16 +1,17 @@
 //! The rows of the table and who is measured in them, with what they share: data, and a way to take the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Does an operation so many times, and says how long that took without what had to be prepared.
-pub(crate) type Work = Box<dyn FnMut(u64) -> Duration>;
+pub(crate) use crate::measure::Work;
 
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Row {
     Append,
+    AppendMany,
     PingPong,
     Large,
+    LargeMany,
     ReferenceStatic,
     ReferenceCounted,
     MoveOne,
@@ -28,10 +29,12 @@ pub(crate) enum Row {
     Peek,
 }
 
-pub(crate) const ROWS: [(Row, &str); 18] = [
+pub(crate) const ROWS: [(Row, &str); 20] = [
     (Row::Append, "64 B x 1000 added, then drained"),
+    (Row::AppendMany, "64 B x 8192 added, then drained"),
     (Row::PingPong, "64 B add, drain ping-pong"),
     (Row::Large, "16 KiB add, drain"),
+    (Row::LargeMany, "16 KiB x 16 added, then drained"),
     (Row::ReferenceStatic, "add_reference of 1 MiB, static"),
     (Row::ReferenceCounted, "add_reference of 1 MiB, counted"),
     (Row::MoveOne, "add_buffer of 1 chunk"),
@@ -49,6 +52,11 @@ pub(crate) const ROWS: [(Row, &str); 18] = [
     (Row::Peek, "peek of 16 vectors"),
 ];
 
+/// How often something is added before all of it is drained. The longer ones need more heap than malloc keeps when it is given back.
+pub(crate) const APPENDED: u64 = 1000;
+pub(crate) const APPENDED_MANY: u64 = 8192;
+pub(crate) const LARGE_MANY: u64 = 16;
+
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -61,7 +69,7 @@ pub(crate) enum Subject {
 impl Subject {
     pub(crate) const ALL: [Subject; 4] = [Subject::Zerovent, Subject::C, Subject::Bytes, Subject::Floor];
 
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Subject::Zerovent => "zerovent",
             Subject::C => "libevent",
@@ -101,19 +109,39 @@ pub(crate) fn lines() -> &'static [u8] {
     TEXT.get_or_init(|| [&[b'l'; 60][..], b"\r\n"].concat().repeat(LINES as usize))
 }
 
+/// What this thread has spent of a processor's time. Others that want the processor too do not count, unlike on a wall clock.
+#[allow(unsafe_code, reason = "std has no clock but the wall's")]
+fn cpu_time() -> Duration {
+    let mut spent = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `spent` is a timespec that may be written.
+    let answer = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut spent) };
+    assert_eq!(answer, 0, "Linux has this clock");
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
+}
+
 /// Work in which nothing has to be prepared between two operations.
 pub(crate) fn each(mut operation: impl FnMut() + 'static) -> Work {
     Box::new(move |count| {
-        let start = Instant::now();
+        let start = cpu_time();
         for _ in 0..count {
             operation();
         }
-        start.elapsed()
+        cpu_time() - start
     })
 }
 
-/// Work that is cleared every so often, inside the time: what grows has to go.
+/// [`each_cleared_after`] the usual number of operations.
 pub(crate) fn each_cleared<T: 'static>(
+    state: T,
+    operation: impl FnMut(&mut T) + 'static,
+    clear: impl FnMut(&mut T) + 'static,
+) -> Work {
+    each_cleared_after(CLEAR_EVERY, state, operation, clear)
+}
+
+/// Work that is cleared after so many operations, inside the time: what grows has to go.
+pub(crate) fn each_cleared_after<T: 'static>(
+    count: u64,
     mut state: T,
     mut operation: impl FnMut(&mut T) + 'static,
     mut clear: impl FnMut(&mut T) + 'static,
@@ -122,7 +150,7 @@ pub(crate) fn each_cleared<T: 'static>(
     each(move || {
         operation(&mut state);
         round += 1;
-        if round == CLEAR_EVERY {
+        if round == count {
             round = 0;
             clear(&mut state);
         }
@@ -140,11 +168,11 @@ pub(crate) fn batched<T: 'static>(
         while left > 0 {
             let mut state = prepare();
             let part = left.min(size);
-            let start = Instant::now();
+            let start = cpu_time();
             for _ in 0..part {
                 operation(&mut state);
             }
-            total += start.elapsed();
+            total += cpu_time() - start;
             left -= part;
         }
         total

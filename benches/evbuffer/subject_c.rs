@@ -6,23 +6,16 @@ use std::hint::black_box;
 use zerovent::buffer::Eol;
 
 use crate::libevent::CBuffer;
-use crate::rows::{self, LARGE, LINES, MIB, Row, SMALL, Work, batched, each, each_cleared};
+use crate::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
+use crate::rows::{batched, each, each_cleared, each_cleared_after};
 
 const ADDED: &str = "memory";
 
 pub(crate) fn work(row: Row) -> Work {
     match row {
-        Row::Append => {
-            let (mut buf, mut round) = (CBuffer::new(), 0);
-            each(move || {
-                buf.add(black_box(&SMALL)).expect(ADDED);
-                round += 1;
-                if round == 1000 {
-                    round = 0;
-                    drain(&mut buf);
-                }
-            })
-        }
+        Row::Append => adding(APPENDED, &SMALL),
+        Row::AppendMany => adding(APPENDED_MANY, &SMALL),
+        Row::LargeMany => adding(LARGE_MANY, &LARGE),
         Row::PingPong => {
             let mut buf = CBuffer::new();
             each(move || {
@@ -103,6 +96,12 @@ fn reading(row: Row) -> Work {
         }
         _ => peeking(),
     }
+}
+
+/// Adds so many times, then drains.
+fn adding<const LEN: usize>(times: u64, data: &'static [u8; LEN]) -> Work {
+    let add = move |buf: &mut CBuffer| buf.add(black_box(data)).expect(ADDED);
+    each_cleared_after(times, CBuffer::new(), add, drain)
 }
 
 fn peeking() -> Work {

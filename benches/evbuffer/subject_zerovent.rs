@@ -1,21 +1,22 @@
 //! The rows for zerovent's buffer.
 
 use std::hint::black_box;
+use std::io::IoSlice;
 
 use bytes::Bytes;
 use zerovent::Evbuffer;
 use zerovent::buffer::Eol;
 
-use crate::rows::{self, LARGE, LINES, MIB, Row, SMALL, Work, batched, each, each_cleared};
+use crate::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
+use crate::rows::{batched, each, each_cleared, each_cleared_after};
 
 const ADDED: &str = "memory";
 
 pub(crate) fn work(row: Row) -> Work {
     match row {
-        Row::Append => {
-            let drain = |buf: &mut Evbuffer| buf.drain(usize::MAX).expect(ADDED);
-            batched_append(drain)
-        }
+        Row::Append => adding(APPENDED, &SMALL),
+        Row::AppendMany => adding(APPENDED_MANY, &SMALL),
+        Row::LargeMany => adding(LARGE_MANY, &LARGE),
         Row::PingPong => {
             let mut buf = Evbuffer::new();
             each(move || {
@@ -33,7 +34,8 @@ pub(crate) fn work(row: Row) -> Work {
         Row::ReferenceStatic => {
             let mut buf = Evbuffer::new();
             each(move || {
-                buf.add_reference(Bytes::from_static(black_box(&MIB))).expect(ADDED);
+                buf.add_reference(Bytes::from_static(black_box::<&'static [u8; 1 << 20]>(&MIB)))
+                    .expect(ADDED);
                 buf.drain(usize::MAX).expect(ADDED);
             })
         }
@@ -73,16 +75,10 @@ pub(crate) fn work(row: Row) -> Work {
     }
 }
 
-fn batched_append(drain: impl Fn(&mut Evbuffer) + 'static) -> Work {
-    let (mut buf, mut round) = (Evbuffer::new(), 0);
-    each(move || {
-        buf.add(black_box(&SMALL)).expect(ADDED);
-        round += 1;
-        if round == 1000 {
-            round = 0;
-            drain(&mut buf);
-        }
-    })
+/// Adds so many times, then drains.
+fn adding<const LEN: usize>(times: u64, data: &'static [u8; LEN]) -> Work {
+    let add = move |buf: &mut Evbuffer| buf.add(black_box(data)).expect(ADDED);
+    each_cleared_after(times, Evbuffer::new(), add, |buf| buf.drain(usize::MAX).expect(ADDED))
 }
 
 fn reading(row: Row) -> Work {
@@ -132,11 +128,9 @@ fn reading(row: Row) -> Work {
 
 fn peeking() -> Work {
     let mut buf = nodes(16, 100);
-    let mut out = [(std::ptr::null(), 0); 16];
     each(move || {
-        for (slot, run) in out.iter_mut().zip(buf.peek(usize::MAX).expect(ADDED)) {
-            *slot = (run.as_ptr(), run.len());
-        }
+        let mut out = [IoSlice::new(&[]); 16];
+        black_box(buf.peek_io_slices(usize::MAX, &mut out).expect(ADDED));
         black_box(&mut out);
     })
 }

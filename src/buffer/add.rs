@@ -43,6 +43,19 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_add")]
     #[inline]
     pub fn add(&mut self, data: &[u8]) -> Result<()> {
+        // Mostly there is room for it, and nobody to be asked or told: so much is worth being part of the caller.
+        if self.is_free(self.frozen_back, data.len())
+            && self.chain.back_run().is_some_and(|run| run.append(data))
+        {
+            stats::copied(data.len());
+            self.account_added(data.len());
+            return Ok(());
+        }
+        self.add_slowly(data)
+    }
+
+    #[inline(never)]
+    fn add_slowly(&mut self, data: &[u8]) -> Result<()> {
         self.admit(self.frozen_back, data.len())?;
         self.append(data)?;
         stats::copied(data.len());
@@ -53,34 +66,39 @@ impl Evbuffer {
     /// Copies `data` to the end of the chain, without accounting for it.
     #[inline]
     pub(super) fn append(&mut self, data: &[u8]) -> Result<()> {
-        let fits = match self.chain.back_mut() {
-            Some(Node::Chunk(run)) => run.append(data),
-            _ => false,
-        };
-        if fits { Ok(()) } else { self.add_growing(data) }
+        if self.chain.is_empty() && data.len() <= CHUNK_MAX {
+            return self.add_first(data);
+        }
+        if self.chain.back_run().is_some_and(|run| run.append(data)) {
+            Ok(())
+        } else {
+            self.add_growing(data)
+        }
+    }
+
+    /// Puts what fits one chunk into an empty chain.
+    #[inline(always)]
+    fn add_first(&mut self, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.chain.push_first_with(|| {
+            // Two calls, so that the usual one knows its size class when it is compiled.
+            let small = data.len() <= FIRST;
+            let mut run = if small { Run::with_capacity(FIRST) } else { Run::with_capacity(data.len()) }?;
+            run.append(data);
+            Ok(Node::Chunk(run))
+        })
     }
 
     /// Fills the tailroom, and puts the rest into new chunks.
     #[inline(never)]
     fn add_growing(&mut self, data: &[u8]) -> Result<()> {
-        if self.chain.is_empty() && data.len() <= CHUNK_MAX {
-            if data.is_empty() {
-                return Ok(());
-            }
-            return self.chain.push_first_with(|| {
-                // Two calls, so that the usual one knows its size class when it is compiled.
-                let small = data.len() <= FIRST;
-                let mut run = if small { Run::with_capacity(FIRST) } else { Run::with_capacity(data.len()) }?;
-                run.append(data);
-                Ok(Node::Chunk(run))
-            });
-        }
-        self.add_behind(data)
-    }
-
-    /// [`add_growing`](Self::add_growing) when there is something in front.
-    fn add_behind(&mut self, data: &[u8]) -> Result<()> {
-        let room = self.tailroom().min(data.len());
+        let room = match self.chain.back() {
+            // Space at hand that is too small for all of it is given up, so that the data stays in one piece.
+            Some(Node::Chunk(run)) if run.len() > 0 => run.tailroom().min(data.len()),
+            _ => 0,
+        };
         let (head, rest) = data.split_at(room);
         if rest.is_empty() {
             return Ok(());
@@ -106,7 +124,7 @@ impl Evbuffer {
 
     /// Copies `head` into the tailroom, which holds it.
     fn fill_tail(&mut self, head: &[u8]) {
-        if let Some(Node::Chunk(run)) = self.chain.back_mut() {
+        if let Some(run) = self.chain.back_run() {
             let fitted = run.append(head);
             debug_assert!(fitted || head.is_empty());
         }
@@ -164,6 +182,20 @@ impl Evbuffer {
     #[inline]
     pub fn add_reference(&mut self, data: impl Into<Bytes>) -> Result<()> {
         let bytes: Bytes = data.into();
+        let count = bytes.len();
+        if self.is_free(self.frozen_back, count)
+            && let Some(place) = self.chain.free_place()
+        {
+            place.fill(Node::Reference(bytes));
+            stats::count(|totals| &totals.referenced, count);
+            self.account_added(count);
+            return Ok(());
+        }
+        self.add_reference_slowly(bytes)
+    }
+
+    #[inline(never)]
+    fn add_reference_slowly(&mut self, bytes: Bytes) -> Result<()> {
         let count = bytes.len();
         self.admit(self.frozen_back, count)?;
         if count > 0 {
@@ -270,6 +302,20 @@ impl Evbuffer {
         if count == 0 {
             return Ok(());
         }
+        let told = src.frozen_front || src.watch.is_some();
+        if !told && self.is_free(self.frozen_back, count) && self.chain.append_at_once(&mut src.chain) {
+            self.has_unread |= std::mem::take(&mut src.has_unread);
+            src.len = 0;
+            src.note_changed(count);
+            self.account_added(count);
+            return Ok(());
+        }
+        self.add_buffer_slowly(src)
+    }
+
+    #[inline(never)]
+    fn add_buffer_slowly(&mut self, src: &mut Evbuffer) -> Result<()> {
+        let count = src.len;
         src.admit_removal()?;
         self.admit(self.frozen_back, count)?;
         self.release_reserved();
@@ -315,10 +361,10 @@ impl Evbuffer {
         Ok(())
     }
 
-    /// Gives up an empty node at the back, which `expand` or an unfinished reservation left.
-    #[inline]
+    /// Gives up an empty node at the back, which `expand`, an unfinished reservation or a drained buffer's last byte left.
+    #[inline(always)]
     pub(super) fn release_reserved(&mut self) {
-        if self.chain.back().is_some_and(|node| node.len() == 0) {
+        if self.chain.ends_in_space() {
             self.chain.pop_back();
         }
     }
@@ -394,15 +440,22 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_prepend")]
     #[inline]
     pub fn prepend(&mut self, data: &[u8]) -> Result<()> {
+        let freely = self.is_free(self.frozen_front, data.len());
+        if freely && self.chain.front_run().is_some_and(|run| run.prepend(data)) {
+            stats::copied(data.len());
+            self.account_added(data.len());
+            return Ok(());
+        }
+        self.prepend_slowly(data)
+    }
+
+    #[inline(never)]
+    fn prepend_slowly(&mut self, data: &[u8]) -> Result<()> {
         if data.is_empty() {
             return Ok(());
         }
         self.admit(self.frozen_front, data.len())?;
-        let fits = match self.chain.front_mut() {
-            Some(Node::Chunk(run)) => run.prepend(data),
-            _ => false,
-        };
-        if !fits {
+        if !self.chain.front_run().is_some_and(|run| run.prepend(data)) {
             self.prepend_growing(data)?;
         }
         stats::copied(data.len());
@@ -410,7 +463,6 @@ impl Evbuffer {
         Ok(())
     }
 
-    #[inline(never)]
     fn prepend_growing(&mut self, data: &[u8]) -> Result<()> {
         let mut fresh = Chain::new();
         for (index, piece) in data.rchunks(CHUNK_MAX).enumerate() {

@@ -5,8 +5,12 @@
 //! because a connection that answers pipelined requests needs one for a moment each time.
 
 use std::cell::RefCell;
+use std::io::IoSlice;
 use std::mem;
 
+use bytes::Buf;
+
+use super::chunk::Run;
 use super::node::Node;
 use crate::{Error, Result};
 
@@ -56,10 +60,28 @@ impl Chain {
     }
 
     #[inline(always)]
-    fn slot(&mut self, place: u32) -> &mut Slot {
-        let slots = self.slots_mut();
-        let mask = slots.len() - 1;
-        &mut slots[place as usize & mask]
+    fn slot(&self, place: u32) -> &Slot {
+        match &self.ring {
+            None => &self.inline[place as usize % INLINE],
+            Some(ring) => &ring[place as usize & (ring.len() - 1)],
+        }
+    }
+
+    #[inline(always)]
+    fn slot_mut(&mut self, place: u32) -> &mut Slot {
+        match &mut self.ring {
+            None => &mut self.inline[place as usize % INLINE],
+            Some(ring) => {
+                let mask = ring.len() - 1;
+                &mut ring[place as usize & mask]
+            }
+        }
+    }
+
+    /// Where the last node stands. In an empty chain that slot is empty, like all others.
+    #[inline(always)]
+    fn last_place(&self) -> u32 {
+        self.head.wrapping_add(self.count).wrapping_sub(1)
     }
 
     #[inline]
@@ -67,8 +89,7 @@ impl Chain {
         if index >= self.count() {
             return None;
         }
-        let slots = self.slots();
-        slots[(self.head as usize).wrapping_add(index) & (slots.len() - 1)].as_ref()
+        self.slot(self.head.wrapping_add(index as u32)).as_ref()
     }
 
     #[inline]
@@ -76,37 +97,87 @@ impl Chain {
         if index >= self.count() {
             return None;
         }
-        self.slot(self.head.wrapping_add(index as u32)).as_mut()
+        self.slot_mut(self.head.wrapping_add(index as u32)).as_mut()
     }
 
     #[inline]
     pub(super) fn front(&self) -> Option<&Node> {
-        self.get(0)
+        self.slot(self.head).as_ref()
     }
 
     #[inline]
     pub(super) fn front_mut(&mut self) -> Option<&mut Node> {
-        self.get_mut(0)
+        self.slot_mut(self.head).as_mut()
     }
 
     #[inline]
     pub(super) fn back(&self) -> Option<&Node> {
-        self.get(self.count().wrapping_sub(1))
+        self.slot(self.last_place()).as_ref()
     }
 
     #[inline]
     pub(super) fn back_mut(&mut self) -> Option<&mut Node> {
-        self.get_mut(self.count().wrapping_sub(1))
+        self.slot_mut(self.last_place()).as_mut()
+    }
+
+    /// The bytes of the first node, as far as they are in memory.
+    #[inline]
+    pub(super) fn front_memory(&self) -> &[u8] {
+        memory_in(self.slot(self.head))
+    }
+
+    /// The first `most` bytes, which are some and in memory, as far as `out` has places for the runs they lie in; says how many were filled.
+    pub(super) fn fill_slices<'a>(&'a self, most: usize, out: &mut [IoSlice<'a>]) -> usize {
+        let (mut shown, mut filled) = (0, 0);
+        let (ahead, wrapped) = self.as_slices();
+        for part in [ahead, wrapped] {
+            for (slot, place) in part.iter().zip(&mut out[filled..]) {
+                let run = memory_in(slot);
+                shown += run.len();
+                filled += 1;
+                if shown >= most {
+                    *place = IoSlice::new(&run[..run.len() - (shown - most)]);
+                    return filled;
+                }
+                *place = IoSlice::new(run);
+            }
+        }
+        filled
+    }
+
+    /// The part of the ring from the first node to its end, and the part that wrapped round.
+    #[inline]
+    fn as_slices(&self) -> (&[Slot], &[Slot]) {
+        let slots = self.slots();
+        let head = self.head as usize & (slots.len() - 1);
+        let first = self.count().min(slots.len() - head);
+        let (wrapped, rest) = slots.split_at(head);
+        (&rest[..first], &wrapped[..self.count() - first])
+    }
+
+    /// The first node, if it is a chunk.
+    #[inline]
+    pub(super) fn front_run(&mut self) -> Option<&mut Run> {
+        match self.front_mut() {
+            Some(Node::Chunk(run)) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The last node, if it is a chunk.
+    #[inline]
+    pub(super) fn back_run(&mut self) -> Option<&mut Run> {
+        match self.back_mut() {
+            Some(Node::Chunk(run)) => Some(run),
+            _ => None,
+        }
     }
 
     /// The nodes from first to last.
     #[inline]
     pub(super) fn iter(&self) -> Nodes<'_> {
-        let slots = self.slots();
-        let head = self.head as usize & (slots.len() - 1);
-        let first = self.count().min(slots.len() - head);
-        let (wrapped, rest) = slots.split_at(head);
-        Nodes { ahead: rest[..first].iter(), wrapped: wrapped[..self.count() - first].iter() }
+        let (ahead, wrapped) = self.as_slices();
+        Nodes { ahead: ahead.iter(), wrapped: wrapped.iter() }
     }
 }
 
@@ -118,10 +189,13 @@ pub(super) struct Nodes<'a> {
 }
 
 impl<'a> Nodes<'a> {
-    /// The node that comes next.
-    #[inline]
-    pub(super) fn first(&self) -> Option<&'a Node> {
-        self.clone().next()
+    /// The memory of the node that comes next, which is then behind; empty when there is none, or it is not in memory.
+    #[inline(always)]
+    pub(super) fn next_memory(&mut self) -> &'a [u8] {
+        if self.ahead.len() == 0 {
+            self.ahead = mem::take(&mut self.wrapped);
+        }
+        self.ahead.next().map_or(&[], memory_in)
     }
 }
 
@@ -160,10 +234,32 @@ impl Chain {
     #[inline(always)]
     pub(super) fn push_back_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
         self.reserve(1)?;
-        let slot = self.slot(self.head.wrapping_add(self.count));
+        let slot = self.slot_mut(self.head.wrapping_add(self.count));
         fill(slot, make()?);
         self.count += 1;
         Ok(())
+    }
+
+    /// The place behind the last node, unless the slots are all taken or the last node is an empty one, which nothing may stand behind.
+    #[inline(always)]
+    pub(super) fn free_place(&mut self) -> Option<Place<'_>> {
+        let slots = match &mut self.ring {
+            None => &mut self.inline[..],
+            Some(ring) => ring,
+        };
+        let mask = slots.len() - 1;
+        let next = self.head.wrapping_add(self.count) as usize & mask;
+        let last = next.wrapping_sub(1) & mask;
+        if self.count as usize == slots.len() || is_space(&slots[last]) {
+            return None;
+        }
+        Some(Place { slot: &mut slots[next], count: &mut self.count })
+    }
+
+    /// Whether the last node is an empty chunk.
+    #[inline(always)]
+    pub(super) fn ends_in_space(&self) -> bool {
+        is_space(self.slot(self.last_place()))
     }
 
     /// [`push_back_with`](Chain::push_back_with) for an empty chain, which has no ring: its place is known.
@@ -179,27 +275,34 @@ impl Chain {
     pub(super) fn push_front(&mut self, node: Node) -> Result<()> {
         self.reserve(1)?;
         self.head = self.head.wrapping_sub(1);
-        fill(self.slot(self.head), node);
+        fill(self.slot_mut(self.head), node);
         self.count += 1;
         Ok(())
     }
 
     /// Drops the first node where it stands, which is cheaper than moving it out. It has left the chain before: a node
     /// may run a clean-up of the user's, and that may panic.
-    #[inline]
-    pub(super) fn drop_front(&mut self) {
+    #[inline(always)]
+    fn drop_front(&mut self) {
         let first = self.head;
         if self.count > 1 {
             self.head = first.wrapping_add(1);
             self.count -= 1;
-            *self.slot(first) = None;
-            return;
+            *self.slot_mut(first) = None;
+        } else {
+            self.drop_last();
         }
-        (self.head, self.count) = (0, 0);
+    }
+
+    /// Drops the only node there is, and the ring with it.
+    #[inline(never)]
+    fn drop_last(&mut self) {
+        let place = mem::take(&mut self.head) as usize;
+        self.count = 0;
         match self.ring.take() {
-            None => self.inline[first as usize & (INLINE - 1)] = None,
+            None => self.inline[place % INLINE] = None,
             Some(mut ring) => {
-                ring[first as usize & (ring.len() - 1)] = None;
+                ring[place & (ring.len() - 1)] = None;
                 keep_ring(ring);
             }
         }
@@ -210,20 +313,20 @@ impl Chain {
         if self.count == 0 {
             return None;
         }
-        let node = self.slot(self.head).take();
+        let node = self.slot_mut(self.head).take();
         self.head = self.head.wrapping_add(1);
         self.count -= 1;
         self.settle();
         node
     }
 
-    #[inline]
+    #[inline(never)]
     pub(super) fn pop_back(&mut self) -> Option<Node> {
         if self.count == 0 {
             return None;
         }
         self.count -= 1;
-        let node = self.slot(self.head.wrapping_add(self.count)).take();
+        let node = self.slot_mut(self.head.wrapping_add(self.count)).take();
         self.settle();
         node
     }
@@ -244,21 +347,38 @@ impl Chain {
         }
     }
 
-    /// Drops every node.
+    /// Drops every node, except that a small chunk which is the only one, and which nobody else sees, stays as space at hand.
     #[inline]
     pub(super) fn clear(&mut self) {
         match self.count {
             0 => {}
-            1 => self.drop_front(),
+            1 => {
+                let kept = self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
+                if !kept {
+                    self.drop_single();
+                }
+            }
             _ => self.drop_many(usize::MAX),
         }
+    }
+
+    /// Drops the only node, mostly an inline one.
+    #[inline(never)]
+    fn drop_single(&mut self) {
+        if self.ring.is_some() {
+            return self.drop_last();
+        }
+        let place = mem::take(&mut self.head) as usize % INLINE;
+        self.count = 0;
+        self.inline[place] = None;
     }
 
     /// Drops the first `bytes` bytes, or all there are.
     #[inline]
     pub(super) fn drop_bytes(&mut self, bytes: usize) {
         match self.front_mut() {
-            Some(node) if bytes < node.len() => node.advance(bytes),
+            Some(Node::Chunk(run)) if bytes < run.len() => run.advance(bytes),
+            Some(Node::Reference(data)) if bytes < data.len() => data.advance(bytes),
             _ => self.drop_many(bytes),
         }
     }
@@ -277,7 +397,7 @@ impl Chain {
         let mut ring = take_ring(wanted.next_power_of_two().max(RING_MIN))?;
         let count = self.count;
         for index in 0..count {
-            relocate(self.slot(self.head.wrapping_add(index)), &mut ring[index as usize]);
+            relocate(self.slot_mut(self.head.wrapping_add(index)), &mut ring[index as usize]);
         }
         self.head = 0;
         if let Some(old) = self.ring.replace(ring) {
@@ -314,6 +434,43 @@ impl Drop for DropFront<'_> {
     #[inline]
     fn drop(&mut self) {
         self.run();
+    }
+}
+
+/// Whether a slot holds an empty chunk.
+#[inline(always)]
+fn is_space(slot: &Slot) -> bool {
+    matches!(slot, Some(Node::Chunk(run)) if run.len() == 0)
+}
+
+/// The bytes of the node in a slot, as far as there is one and they are in memory. [`Node::memory`] with the usual kinds told apart by two
+/// comparisons, empty slots included.
+#[inline(always)]
+fn memory_in(slot: &Slot) -> &[u8] {
+    match slot {
+        Some(Node::Chunk(run)) => run.as_slice(),
+        Some(Node::Reference(bytes)) => bytes,
+        other => rare_memory_in(other),
+    }
+}
+
+#[cold]
+fn rare_memory_in(slot: &Slot) -> &[u8] {
+    slot.as_ref().and_then(Node::memory).unwrap_or_default()
+}
+
+/// The empty slot behind the last node.
+pub(super) struct Place<'a> {
+    slot: &'a mut Slot,
+    count: &'a mut u32,
+}
+
+impl Place<'_> {
+    /// Puts `node` there. It cannot fail, nor panic, so nobody has to be ready to drop the node: that would keep it out of registers.
+    #[inline(always)]
+    pub(super) fn fill(self, node: Node) {
+        fill(self.slot, node);
+        *self.count += 1;
     }
 }
 
@@ -369,7 +526,7 @@ impl Chain {
             self.reserve(other.count())?;
             for index in 0..other.count {
                 let end = self.head.wrapping_add(self.count);
-                relocate(other.slot(other.head.wrapping_add(index)), self.slot(end));
+                relocate(other.slot_mut(other.head.wrapping_add(index)), self.slot_mut(end));
                 self.count += 1;
             }
             (other.head, other.count) = (0, 0);
@@ -379,7 +536,7 @@ impl Chain {
             while self.count > 0 {
                 self.count -= 1;
                 other.head = other.head.wrapping_sub(1);
-                relocate(self.slot(self.head.wrapping_add(self.count)), other.slot(other.head));
+                relocate(self.slot_mut(self.head.wrapping_add(self.count)), other.slot_mut(other.head));
                 other.count += 1;
             }
             self.settle();
@@ -388,17 +545,36 @@ impl Chain {
         Ok(())
     }
 
+    /// [`append`](Chain::append) when that is easy: to an empty chain, or of one inline node for which there is a place; says whether it was done.
+    #[inline(always)]
+    pub(super) fn append_at_once(&mut self, other: &mut Chain) -> bool {
+        if self.is_empty() {
+            self.take(other);
+            return true;
+        }
+        if other.count != 1 || other.ring.is_some() {
+            return false;
+        }
+        let Some(place) = self.free_place() else { return false };
+        relocate(&mut other.inline[other.head as usize % INLINE], place.slot);
+        *place.count += 1;
+        (other.head, other.count) = (0, 0);
+        true
+    }
+
     /// [`append`](Chain::append) to an empty chain: the heap ring changes hands, or the few inline nodes do.
     #[inline]
     fn take(&mut self, other: &mut Chain) {
         (self.head, self.count) = (other.head, other.count);
-        if other.ring.is_none() {
-            // An empty chain has no ring either, so the places are the same.
-            for (slot, other) in self.inline.iter_mut().zip(&mut other.inline) {
-                relocate(other, slot);
-            }
-        } else {
+        if other.ring.is_some() {
             mem::swap(&mut self.ring, &mut other.ring);
+        } else {
+            // An empty chain has no ring either, so the places are the same.
+            let first = other.head as usize % INLINE;
+            relocate(&mut other.inline[first], &mut self.inline[first]);
+            if other.count > 1 {
+                relocate(&mut other.inline[first ^ 1], &mut self.inline[first ^ 1]);
+            }
         }
         (other.head, other.count) = (0, 0);
     }

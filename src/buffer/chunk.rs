@@ -18,14 +18,15 @@
 //! - **INV-1** `block` comes from [`allocate`] and stays allocated while at least one run refers to it.
 //! - **INV-2** `refs` is the number of runs over the block. Whoever reads 1 while holding a run is alone: nobody
 //!   else has a run to copy from, so the count cannot grow behind its back.
-//! - **INV-3** `start <= end <= init <= capacity` for every run, and the bytes `0..init` have been written at least once
-//!   since the block was allocated (a pooled block keeps its `init`).
-//! - **INV-4** At most one run over a block has `tail` set. No other run reaches beyond that run's `end`, so the bytes
-//!   from there to `capacity` belong to it alone, and it alone touches `init`.
+//! - **INV-3** `start <= end <= capacity` for every run. The bytes of every run, those in front of the run that owns the tailroom, and
+//!   the first `init` of the block have been written at least once since it was allocated (a pooled block keeps its `init`).
+//! - **INV-4** At most one run over a block owns the tailroom: its `limit` is the block's `capacity`, that of all others is 0. No
+//!   other run reaches beyond that run's `end`, so the bytes from there to `capacity` belong to it alone, and it alone touches `init`.
 //! - **INV-5** Bytes inside any run are written only by a run that is alone (INV-2). A run that is alone may also use
 //!   everything in front of its `start`, and may claim the tailroom.
 //! - **INV-6** `class` and `capacity` are written once, by [`allocate`], and describe the layout of the allocation.
-//! - **INV-7** `next` is used only while the block sits in a pool, which happens only after its last run is gone.
+//! - **INV-7** `next` is used only while the block sits in a pool, which happens only after its last run is gone; its `refs` is 1
+//!   then, for the run that comes next.
 #![allow(
     unsafe_code,
     reason = "refcounted storage is pointer code; each block cites an invariant listed above"
@@ -69,6 +70,9 @@ const SMALL_MAX: usize = 2048 - HEADER;
 /// small enough to stay in the second-level cache.
 pub(super) const CHUNK_MAX: usize = 64 * 1024;
 
+/// The payload of the largest chunk that an empty buffer keeps: that of a block of 1 KiB.
+const SMALL_KEPT: usize = 1024 - HEADER;
+
 /// The class whose payload holds `wanted` bytes.
 #[inline]
 const fn class_for(wanted: usize) -> usize {
@@ -89,7 +93,8 @@ pub(super) struct Run {
     block: NonNull<Header>,
     start: usize,
     end: usize,
-    tail: bool,
+    /// How far it may write, if it owns the tailroom: the block's capacity, at hand without looking into the block. Otherwise 0.
+    limit: usize,
 }
 
 const _: () = assert!(size_of::<Run>() <= 32, "a run must leave a node at 40 bytes");
@@ -113,7 +118,7 @@ impl Run {
             Some(block) => block,
             None => allocate(class, wanted)?,
         };
-        Ok(Run { block, start: 0, end: 0, tail: true })
+        Ok(Run { block, start: 0, end: 0, limit: capacity_of(block) })
     }
 
     /// An empty run at the *end* of a block, for bytes that are going to be put in front of it.
@@ -122,9 +127,8 @@ impl Run {
     /// As [`Run::with_capacity`].
     pub(super) fn with_headroom(wanted: usize) -> Result<Run> {
         let mut run = Run::with_capacity(wanted)?;
-        let capacity = run.capacity();
-        run.initialise(capacity);
-        (run.start, run.end) = (capacity, capacity);
+        // INV-3: there is no byte in it yet, those that come in front will have been written, and it gives up the tailroom.
+        (run.start, run.end, run.limit) = (run.limit, run.limit, 0);
         Ok(run)
     }
 
@@ -137,7 +141,7 @@ impl Run {
             // Two billion references can only come from a loop that leaks them; wrapping would free live memory.
             std::process::abort();
         }
-        Run { block: self.block, start: self.start, end: self.end, tail: false }
+        Run { block: self.block, start: self.start, end: self.end, limit: 0 }
     }
 
     /// Splits off the first `count` bytes. The later half, `self`, keeps the tailroom.
@@ -155,7 +159,7 @@ impl Run {
     fn share_alone(&mut self) -> Run {
         // Relaxed: nobody else can reach the count (INV-2); whoever gets the new run gets it with its own hand-over.
         self.refs().store(2, Ordering::Relaxed);
-        Run { block: self.block, start: self.start, end: self.end, tail: false }
+        Run { block: self.block, start: self.start, end: self.end, limit: 0 }
     }
 }
 
@@ -176,14 +180,13 @@ impl Run {
     /// Payload bytes of the whole block.
     #[inline]
     pub(super) fn capacity(&self) -> usize {
-        // SAFETY: INV-1, and INV-6: the field is never written again.
-        unsafe { (*self.block.as_ptr()).capacity }
+        capacity_of(self.block)
     }
 
     /// Free bytes behind the run that it may write.
     #[inline]
     pub(super) fn tailroom(&self) -> usize {
-        if self.tail { self.capacity() - self.end } else { 0 }
+        self.limit.saturating_sub(self.end)
     }
 
     /// True when no other run refers to the block.
@@ -230,17 +233,16 @@ impl Run {
     /// Appends `data` when it fits the tailroom, and says whether it did.
     #[inline]
     pub(super) fn append(&mut self, data: &[u8]) -> bool {
-        if data.len() > self.tailroom() {
-            return false;
+        // Neither is longer than an allocation can be, so the sum does not wrap.
+        let end = self.end + data.len();
+        if end > self.limit {
+            return data.is_empty();
         }
         let target = self.at(self.end);
         // SAFETY: INV-4, the tailroom is this run's alone and holds `data.len()` bytes (checked above), so it cannot
         // overlap `data`, which is readable memory of somebody else's.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()) };
-        self.end += data.len();
-        if self.tail && self.init() < self.end {
-            self.set_init(self.end);
-        }
+        self.end = end;
         true
     }
 
@@ -249,42 +251,60 @@ impl Run {
     /// Bytes that were never written are cleared first, once in the life of the block.
     #[inline]
     pub(super) fn spare(&mut self, wanted: usize) -> &mut [u8] {
-        if !self.tail {
-            return &mut [];
-        }
         let until = self.end + wanted.min(self.tailroom());
-        if self.init() < until {
+        if self.end < until && self.init() < until {
             self.initialise(until);
         }
-        let len = self.init() - self.end;
+        self.shown_mut()
+    }
+
+    /// What [`Run::spare`] has shown, to be written.
+    #[inline]
+    pub(super) fn shown_mut(&mut self) -> &mut [u8] {
+        let len = self.shown_len();
         let first = self.at(self.end);
         // SAFETY: INV-3 and INV-4, `end..init` is initialised and reachable by this run alone, which is borrowed
         // mutably for as long as the slice lives.
         unsafe { std::slice::from_raw_parts_mut(first, len) }
     }
 
+    /// [`Run::spare`] for who looks at the bytes later: how many there are, if that is at least `wanted`, and not nothing.
+    #[inline]
+    pub(super) fn show(&mut self, wanted: usize) -> Option<usize> {
+        if wanted == 0 || wanted > self.tailroom() {
+            return None;
+        }
+        let until = self.end + wanted;
+        if self.init() < until {
+            self.initialise(until);
+        }
+        Some(self.init() - self.end)
+    }
+
     /// What [`Run::spare`] has shown and [`Run::commit`] would take.
     #[inline]
     pub(super) fn spare_shown(&self) -> &[u8] {
-        if !self.tail {
-            return &[];
-        }
-        let len = self.init() - self.end;
+        let len = self.shown_len();
         let first = self.at(self.end);
         // SAFETY: INV-3 and INV-4, `end..init` is initialised, and only this run, which is borrowed, could write it.
         unsafe { std::slice::from_raw_parts(first, len) }
     }
 
-    /// Clears `init..until`, so that it may be shown as bytes.
+    /// How many bytes behind the run are initialised and its own.
+    #[inline]
+    fn shown_len(&self) -> usize {
+        if self.limit > self.end { self.init().saturating_sub(self.end) } else { 0 }
+    }
+
+    /// Clears what was never written up to `until`, so that it may be shown as bytes.
     #[cold]
     fn initialise(&mut self, until: usize) {
-        let from = self.init();
-        if from >= until {
-            return;
-        }
+        debug_assert!(self.end < until && until <= self.limit);
+        // What was appended is written, but not counted in `init`, which would cost every small addition a look into the block.
+        let from = self.init().max(self.end);
         let first = self.at(from);
-        // SAFETY: INV-3 and INV-4, `init..until` is inside the block and this run alone may write it (callers own
-        // the tailroom and pass at most the capacity).
+        // SAFETY: INV-3 and INV-4, `from..until` is inside the block and this run alone may write it (the caller owns the
+        // tailroom, and passes more than `init` and at most the capacity).
         unsafe { ptr::write_bytes(first, 0, until - from) };
         self.set_init(until);
     }
@@ -295,14 +315,14 @@ impl Run {
     /// When `count` is more than [`Run::spare`] showed, which no caller passes.
     #[inline]
     pub(super) fn commit(&mut self, count: usize) {
-        let shown = if self.tail { self.init() - self.end } else { 0 };
-        assert!(count <= shown, "a commit is no longer than the space that was shown");
+        let shown = count == 0 || (count <= self.tailroom() && self.end + count <= self.init());
+        assert!(shown, "a commit is no longer than the space that was shown");
         self.end += count;
     }
 
     /// Takes back what was appended beyond the first `len` bytes, before anybody else has seen it.
     pub(super) fn truncate(&mut self, len: usize) {
-        assert!(self.tail && len <= self.len(), "only the owner of the tailroom takes bytes back");
+        assert!(self.limit > 0 && len <= self.len(), "only the owner of the tailroom takes bytes back");
         // INV-4: what this run appended while it was borrowed mutably is in no other view.
         self.end = self.start + len;
     }
@@ -347,8 +367,14 @@ impl Run {
             return false;
         }
         // INV-5: a run that is alone may claim the tailroom, and nothing in front of it is in anybody's view.
-        (self.start, self.end, self.tail) = (0, 0, true);
+        (self.start, self.end, self.limit) = (0, 0, self.capacity());
         true
+    }
+
+    /// [`reset`](Run::reset) for a chunk so small that an empty buffer may as well keep it.
+    #[inline]
+    pub(super) fn reset_small(&mut self) -> bool {
+        self.capacity() <= SMALL_KEPT && self.reset()
     }
 
     /// Whether `next` starts where this run ends, in the same block.
@@ -363,7 +389,7 @@ impl Run {
         assert!(self.continues_with(&next), "only runs of one block are joined");
         self.end = next.end;
         // The tailroom moves over before `next` is dropped, so that it never has two owners (INV-4).
-        self.tail |= std::mem::take(&mut next.tail);
+        self.limit = self.limit.max(std::mem::take(&mut next.limit));
     }
 }
 
@@ -376,7 +402,7 @@ impl AsRef<[u8]> for Run {
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Chunk({}..{} of {}", self.start, self.end, self.capacity())?;
-        if !self.tail {
+        if self.limit == 0 {
             f.write_str(", no tailroom")?;
         }
         if !self.is_alone() {
@@ -395,6 +421,8 @@ impl Drop for Run {
             release(self.block);
         } else if self.refs().fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
+            // Relaxed: nobody else can reach the block any more (INV-7).
+            self.refs().store(1, Ordering::Relaxed);
             release(self.block);
         }
     }
@@ -406,9 +434,8 @@ impl Run {
     pub(super) fn check_invariants(&self) {
         assert!(self.start <= self.end && self.end <= self.capacity(), "INV-3: {self:?}");
         assert!(self.refs().load(Ordering::Relaxed) >= 1, "INV-2: {self:?}");
-        if self.tail {
-            assert!(self.end <= self.init() && self.init() <= self.capacity(), "INV-3: {self:?}");
-        }
+        assert!(self.limit == 0 || self.limit == self.capacity(), "INV-4: {self:?}");
+        assert!(self.limit == 0 || self.init() <= self.capacity(), "INV-3: {self:?}");
     }
 }
 
@@ -426,6 +453,13 @@ unsafe impl bytes::BufMut for Reservation<'_> {
     unsafe fn advance_mut(&mut self, count: usize) {
         self.advance_written(count);
     }
+}
+
+/// Payload bytes of a block.
+#[inline]
+fn capacity_of(block: NonNull<Header>) -> usize {
+    // SAFETY: INV-1, whoever holds the block's address holds a run over it or is about to; INV-6, the field is never written again.
+    unsafe { (*block.as_ptr()).capacity }
 }
 
 fn layout_of(class: usize, capacity: usize) -> Result<Layout> {
@@ -453,8 +487,9 @@ fn allocate(class: usize, wanted: usize) -> Result<NonNull<Header>> {
     Ok(block)
 }
 
-/// Takes back a block whose last run is gone: into the pool of this thread, or to the allocator.
-#[inline]
+/// Takes back a block whose last run is gone: into the pool of this thread, or to the allocator. It is not inlined, so that dropping
+/// a node saves no registers.
+#[inline(never)]
 fn release(block: NonNull<Header>) {
     // SAFETY: INV-1, the caller held the last run, so the block is live and now nobody else's; INV-6.
     let class = unsafe { (*block.as_ptr()).class } as usize;
@@ -523,8 +558,6 @@ fn pool_take(class: usize) -> Option<NonNull<Header>> {
         let next = unsafe { (*block.as_ptr()).next };
         pool.heads[class].set(next);
         pool.idle_bytes.set(pool.idle_bytes.get() - SIZES[class]);
-        // SAFETY: INV-1; nobody else can reach a block that has just left the pool. Relaxed: the same.
-        unsafe { &(*block.as_ptr()).refs }.store(1, Ordering::Relaxed);
         Some(block)
     })
 }

@@ -32,7 +32,8 @@
 //! - **A file is read when somebody looks.** Inspecting (peek, pullup, search, a line) turns as much of a file node into memory
 //!   as is looked at, for good. Copying out reads straight into the caller's memory. Sending does neither. A pipe
 //!   gives its bytes only once, so they become memory for good, whoever looks.
-//! - **An empty buffer holds nothing**: no chunk, no heap block, only itself. The pool is what makes the next byte cheap.
+//! - **An empty buffer holds next to nothing**: no heap block, and no chunk but one of up to 1 KiB that was its only one and that nobody
+//!   else sees; what is added next goes there. The pool makes the next byte cheap for all others.
 //! - **Every copy is counted** in [`CopyStats`].
 //! - **Callbacks are told last.** When one is called the operation is over, and the buffer is whole and its to change.
 //!
@@ -78,7 +79,7 @@ pub use add::End;
 pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
 pub use extents::Extents;
-pub(crate) use io::ReadSpace;
+pub(crate) use io::{Filled, ReadSpace, is_refusal};
 pub use io::{WriteStrategy, ZeroCopyWriter};
 pub use lines::Lines;
 pub use pipe::PipePool;
@@ -170,10 +171,17 @@ impl Evbuffer {
     #[must_use]
     #[inline]
     pub fn contiguous_len(&self) -> usize {
-        self.chain.front().and_then(|node| node.memory()).map_or(0, <[u8]>::len)
+        self.chain.front_memory().len()
     }
 
-    /// Checks that `count` bytes may be added at the back.
+    /// Whether `count` bytes, which are some, may be added at an end without anybody being asked before or told afterwards: what
+    /// [`admit`](Self::admit) and [`tell`](Self::tell) do is nothing then, and the usual case need not look twice.
+    #[inline(always)]
+    fn is_free(&self, frozen: bool, count: usize) -> bool {
+        !frozen && self.watch.is_none() && count > 0 && count <= LEN_MAX - self.len
+    }
+
+    /// Checks that `count` bytes may be added at an end.
     #[inline]
     fn admit(&self, frozen: bool, count: usize) -> Result<()> {
         if frozen {
@@ -223,7 +231,7 @@ impl Evbuffer {
         self.note_changed(count);
     }
 
-    #[inline]
+    #[inline(always)]
     fn account_removed(&mut self, count: usize) {
         self.len -= count;
         if self.len == 0 {

@@ -43,8 +43,18 @@ impl Node {
         match self {
             Node::Chunk(run) => run.len(),
             Node::Reference(bytes) => bytes.len(),
+            Node::File(_) | Node::Pipe(_) => self.kernel_len(),
+        }
+    }
+
+    /// [`len`](Node::len) of what the kernel holds. Here as elsewhere in this file the rare kinds stand apart: two comparisons for the
+    /// others are cheaper than a jump through a table.
+    #[cold]
+    fn kernel_len(&self) -> usize {
+        match self {
             Node::File(range) => range.len,
             Node::Pipe(range) => range.len(),
+            Node::Chunk(_) | Node::Reference(_) => 0,
         }
     }
 
@@ -54,8 +64,15 @@ impl Node {
         match self {
             Node::Chunk(run) => Some(run.as_slice()),
             Node::Reference(bytes) => Some(bytes),
-            Node::File(_) => None,
+            Node::File(_) | Node::Pipe(_) => self.kernel_memory(),
+        }
+    }
+
+    #[cold]
+    fn kernel_memory(&self) -> Option<&[u8]> {
+        match self {
             Node::Pipe(range) => range.memory(),
+            _ => None,
         }
     }
 
@@ -83,11 +100,19 @@ impl Node {
         match self {
             Node::Chunk(run) => run.advance(count),
             Node::Reference(bytes) => bytes::Buf::advance(bytes, count),
+            Node::File(_) | Node::Pipe(_) => self.kernel_advance(count),
+        }
+    }
+
+    #[cold]
+    fn kernel_advance(&mut self, count: usize) {
+        match self {
             Node::File(range) => {
                 range.offset += count as u64;
                 range.len -= count;
             }
             Node::Pipe(range) => range.advance(count),
+            Node::Chunk(_) | Node::Reference(_) => {}
         }
     }
 

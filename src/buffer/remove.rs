@@ -42,7 +42,7 @@ impl Evbuffer {
 
     /// Drops the first `count` bytes, which are there. Everything is accounted for before they go: a clean-up
     /// of the user's that panics leaves a buffer that is right, outdated positions, and callbacks that hear of it later.
-    #[inline]
+    #[inline(always)]
     pub(super) fn discard(&mut self, count: usize) {
         debug_assert!(count <= self.len);
         self.len -= count;
@@ -336,8 +336,7 @@ impl Evbuffer {
     /// Appends `from..from + count`, which is there, to a vector that has room for it.
     #[inline]
     pub(super) fn copy_to_vec(&self, from: usize, count: usize, target: &mut Vec<u8>) -> Result<()> {
-        let first = self.chain.front().and_then(|node| node.memory()).unwrap_or_default();
-        if let Some(part) = first.get(from..from + count) {
+        if let Some(part) = self.chain.front_memory().get(from..from + count) {
             target.extend_from_slice(part);
             stats::copied(count);
             return Ok(());
@@ -413,11 +412,14 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_pullup")]
     #[inline]
     pub fn pullup(&mut self, count: usize) -> Result<&[u8]> {
-        if count > self.contiguous_len() {
-            self.pullup_copying(count)?;
-        }
-        let first = self.chain.front().and_then(|node| node.memory()).unwrap_or_default();
-        Ok(&first[..count])
+        self.make_contiguous(count)?;
+        Ok(&self.chain.front_memory()[..count])
+    }
+
+    /// [`pullup`](Self::pullup) for who looks at the bytes later.
+    #[inline]
+    pub(super) fn make_contiguous(&mut self, count: usize) -> Result<()> {
+        if count > self.contiguous_len() { self.pullup_copying(count) } else { Ok(()) }
     }
 
     /// [`pullup`](Self::pullup) for changing the bytes in place. They are copied when they are shared, or not in a chunk.

@@ -187,7 +187,22 @@ impl Evbuffer {
         Ok(self.runs(offset, 1).next().and_then(|run| run.first().copied()))
     }
 
+    /// The first line end of a buffer: most lines end with an LF in the node they begin in.
     #[inline]
+    fn first_eol(&mut self, eol: Eol) -> Result<Option<(usize, usize)>> {
+        let first = self.chain.front_memory();
+        if !matches!(eol, Eol::Crlf | Eol::Lf) {
+            return self.find_eol(0, eol);
+        }
+        let Some(lf) = memchr(b'\n', first) else {
+            // The last byte there may be the CR of an LF behind it.
+            let searched = first.len().saturating_sub(1);
+            return self.find_eol(searched, eol);
+        };
+        let cr = eol == Eol::Crlf && lf > 0 && first[lf - 1] == b'\r';
+        Ok(Some(if cr { (lf - 1, 2) } else { (lf, 1) }))
+    }
+
     fn find_eol(&mut self, start: usize, eol: Eol) -> Result<Option<(usize, usize)>> {
         let end = self.len;
         match eol {
@@ -199,16 +214,7 @@ impl Evbuffer {
         }
     }
 
-    #[inline]
     fn find_crlf(&mut self, start: usize) -> Result<Option<(usize, usize)>> {
-        // Most lines end in the node they begin in.
-        let first = self.chain.front().and_then(|node| node.memory()).unwrap_or_default();
-        if start == 0
-            && let Some(lf) = memchr(b'\n', first)
-        {
-            let cr = lf > 0 && first[lf - 1] == b'\r';
-            return Ok(Some(if cr { (lf - 1, 2) } else { (lf, 1) }));
-        }
         let Some(lf) = self.find_with(start, self.len, |run| memchr(b'\n', run))? else { return Ok(None) };
         if lf > start && self.byte_at(lf - 1)? == Some(b'\r') {
             return Ok(Some((lf - 1, 2)));
@@ -287,7 +293,7 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_readln")]
     #[inline]
     pub fn read_line(&mut self, eol: Eol) -> Result<Option<Vec<u8>>> {
-        let Some((len, eol_len)) = self.find_eol(0, eol)? else { return Ok(None) };
+        let Some((len, eol_len)) = self.first_eol(eol)? else { return Ok(None) };
         self.admit_removal()?;
         let mut line = Vec::new();
         line.try_reserve_exact(len).map_err(|_| Error::OutOfMemory)?;
@@ -301,7 +307,7 @@ impl Evbuffer {
     /// # Errors
     /// As [`read_line`](Self::read_line); `target` is then as it was.
     pub fn read_line_into(&mut self, eol: Eol, target: &mut Vec<u8>) -> Result<Option<usize>> {
-        let Some((len, eol_len)) = self.find_eol(0, eol)? else { return Ok(None) };
+        let Some((len, eol_len)) = self.first_eol(eol)? else { return Ok(None) };
         self.admit_removal()?;
         target.try_reserve(len).map_err(|_| Error::OutOfMemory)?;
         let before = target.len();
@@ -330,9 +336,9 @@ impl Evbuffer {
     /// ```
     #[inline]
     pub fn line(&mut self, eol: Eol) -> Result<Option<Line<'_>>> {
-        let Some((len, eol_len)) = self.find_eol(0, eol)? else { return Ok(None) };
+        let Some((len, eol_len)) = self.first_eol(eol)? else { return Ok(None) };
         self.admit_removal()?;
-        self.pullup(len)?;
+        self.make_contiguous(len)?;
         Ok(Some(Line { buffer: self, len, eol_len }))
     }
 }
@@ -356,8 +362,7 @@ impl Deref for Line<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let first = self.buffer.chain.front().and_then(|node| node.memory()).unwrap_or_default();
-        &first[..self.len]
+        &self.buffer.chain.front_memory()[..self.len]
     }
 }
 

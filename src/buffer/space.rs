@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use super::chain::Nodes;
 use super::chunk::{CHUNK_MAX, Run};
 use super::node::Node;
-use super::{Evbuffer, Position, stats};
+use super::{Evbuffer, LEN_MAX, Position, stats};
 use crate::{Error, Result};
 
 /// Space in the buffer.
@@ -56,17 +56,23 @@ impl Evbuffer {
     #[doc(alias = "evbuffer_reserve_space")]
     #[inline]
     pub fn reserve(&mut self, count: usize) -> Result<Reservation<'_>> {
-        self.admit(self.frozen_back, count)?;
-        if let Some(Node::Chunk(run)) = self.chain.back_mut()
-            && run.tailroom() >= count
+        let len = if self.is_free(self.frozen_back, count)
+            && let Some(shown) = self.chain.back_run().and_then(|run| run.show(count))
         {
-            run.spare(count);
+            shown.min(LEN_MAX - self.len)
         } else {
-            self.expand(count)?;
-            self.tail_mut(count);
-        }
-        let most = self.room();
-        Ok(Reservation { buffer: self, most, written: 0 })
+            self.make_space(count)?
+        };
+        Ok(Reservation { buffer: self, len, written: 0 })
+    }
+
+    /// Shows at least `count` bytes of tailroom, and says how many may be committed.
+    #[inline(never)]
+    fn make_space(&mut self, count: usize) -> Result<usize> {
+        self.admit(self.frozen_back, count)?;
+        self.expand(count)?;
+        let room = self.room();
+        Ok(self.tail_mut(count).len().min(room))
     }
 }
 
@@ -78,8 +84,8 @@ impl Evbuffer {
 pub struct Reservation<'a> {
     /// Its last node is a chunk that has shown its tailroom.
     buffer: &'a mut Evbuffer,
-    /// As much as the buffer's limit still allows.
-    most: usize,
+    /// Bytes of the space: what was shown, or as much as the buffer's limit still allows.
+    len: usize,
     /// How far the space was filled through [`bytes::BufMut`].
     written: usize,
 }
@@ -95,8 +101,8 @@ impl Reservation<'_> {
         if count == 0 {
             return Ok(());
         }
-        match self.buffer.chain.back_mut() {
-            Some(Node::Chunk(run)) if count <= run.spare_shown().len().min(self.most) => run.commit(count),
+        match self.buffer.chain.back_run() {
+            Some(run) if count <= self.len => run.commit(count),
             _ => return Err(Error::OutOfRange),
         }
         self.buffer.note_added(count);
@@ -138,7 +144,7 @@ impl Reservation<'_> {
 
     /// How much that is.
     pub(super) fn unwritten_len(&self) -> usize {
-        self.len() - self.written
+        self.len - self.written
     }
 
     /// Counts `count` bytes more as written.
@@ -164,16 +170,14 @@ impl Deref for Reservation<'_> {
             Some(Node::Chunk(run)) => run.spare_shown(),
             _ => &[],
         };
-        &shown[..shown.len().min(self.most)]
+        &shown[..self.len]
     }
 }
 
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let shown = self.buffer.tail_mut(0);
-        let len = shown.len().min(self.most);
-        &mut shown[..len]
+        &mut self.buffer.chain.back_run().map_or(&mut [][..], Run::shown_mut)[..self.len]
     }
 }
 
@@ -188,10 +192,7 @@ impl Evbuffer {
     /// The tailroom as bytes, at least `wanted` of them when they are there.
     #[inline]
     pub(super) fn tail_mut(&mut self, wanted: usize) -> &mut [u8] {
-        match self.chain.back_mut() {
-            Some(Node::Chunk(run)) => run.spare(wanted),
-            _ => &mut [],
-        }
+        self.chain.back_run().map_or(&mut [], |run| run.spare(wanted))
     }
 }
 
@@ -232,37 +233,38 @@ impl Evbuffer {
     /// The memory runs of `from..from + len`, which holds no file node.
     #[inline]
     pub(super) fn runs(&self, from: usize, len: usize) -> Runs<'_> {
-        let mut runs = Runs { nodes: self.chain.iter(), skip: from, left: len };
-        while runs.skip > 0 {
-            match runs.nodes.first() {
-                Some(node) if node.len() <= runs.skip => runs.skip -= node.len(),
-                _ => break,
+        let mut nodes = self.chain.iter();
+        let mut skip = from;
+        let first = loop {
+            match nodes.next() {
+                Some(node) if node.len() <= skip => skip -= node.len(),
+                node => break node.and_then(Node::memory).unwrap_or_default(),
             }
-            runs.nodes.next();
-        }
-        runs
+        };
+        let first = &first[skip.min(first.len())..];
+        let first = &first[..first.len().min(len)];
+        Runs { next: first, nodes, left: len - first.len() }
     }
 
     /// Fills `out` with the first runs, for a vectored write, and says how many were filled.
     ///
     /// # Errors
     /// As [`peek`](Self::peek).
+    #[inline]
     pub fn peek_io_slices<'a>(&'a mut self, len: usize, out: &mut [IoSlice<'a>]) -> Result<usize> {
-        let mut filled = 0;
-        for (slot, run) in out.iter_mut().zip(self.peek(len)?) {
-            *slot = IoSlice::new(run);
-            filled += 1;
-        }
-        Ok(filled)
+        self.materialise(0, len)?;
+        let most = len.min(self.len);
+        Ok(if most > 0 { self.chain.fill_slices(most, out) } else { 0 })
     }
 }
 
 /// The readable runs of a buffer, in order: what [`Evbuffer::peek`] returns.
 #[derive(Clone)]
 pub struct Runs<'a> {
+    /// What comes next; empty at the end.
+    next: &'a [u8],
     nodes: Nodes<'a>,
-    /// Bytes of the next node that lie before the range.
-    skip: usize,
+    /// Bytes behind `next`.
     left: usize,
 }
 
@@ -271,23 +273,19 @@ impl<'a> Iterator for Runs<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        if self.left == 0 {
+        if self.next.is_empty() {
             return None;
         }
-        let run = self.nodes.next()?.memory()?;
-        let run = &run[self.skip.min(run.len())..];
-        self.skip = 0;
-        if run.len() > self.left {
-            return Some(&run[..std::mem::take(&mut self.left)]);
-        }
-        self.left -= run.len();
-        Some(run)
+        let behind = self.nodes.next_memory();
+        let behind = &behind[..behind.len().min(self.left)];
+        self.left -= behind.len();
+        Some(std::mem::replace(&mut self.next, behind))
     }
 }
 
 impl std::fmt::Debug for Runs<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Runs({} bytes)", self.left)
+        write!(f, "Runs({} bytes)", self.next.len() + self.left)
     }
 }
 

@@ -185,7 +185,7 @@ impl Engine {
         options: &Options,
     ) -> Result<BuffereventId> {
         if self.get(underlying)?.state.contains(State::COVERED) {
-            return Err(Error::Invalid("a filter lies above it already"));
+            return Err(Error::Invalid("a filter or a relay lies above it already"));
         }
         let id = self.insert(reactor, None, options)?;
         let layer = Layer {
@@ -289,7 +289,7 @@ impl Bufferevent {
 
     /// Lets the input closure transform what has come in beneath.
     fn draw(&mut self, below: &mut Bufferevent, mode: FlushMode, now_ns: u64) -> Stop {
-        let wanted = self.enabled.contains(Interest::READ) && !self.state.contains(State::SUSPENDED);
+        let wanted = self.enabled.contains(Interest::READ) && !self.state.intersects(State::HELD_BACK);
         let bounds = match mode {
             _ if self.state.contains(State::EOF) => return Stop::Idle,
             FlushMode::Normal if !wanted => return Stop::Idle,

@@ -43,10 +43,12 @@ mod filter;
 mod flush;
 mod link;
 mod pair;
+mod pause;
 mod race;
 mod rate_group;
 mod rate_limit;
 mod rate_line;
+mod relay;
 mod settle;
 mod socket;
 mod storage;
@@ -64,11 +66,13 @@ use link::Link;
 use race::Race;
 use rate_group::Groups;
 use rate_limit::Rates;
+use relay::Relay;
 use storage::Stored;
 
 pub use filter::{Filter, FilterResult};
 pub use flush::FlushMode;
 pub use rate_group::{RateLimitGroup, RateLimitGroupId};
+pub use relay::{RELAY_MARK, RelayEnd, RelayId, RelayOptions, Splicing};
 pub(crate) use token_bucket::Direction;
 pub use token_bucket::{RATE_LIMIT_MAX, TokenBucket};
 
@@ -122,7 +126,7 @@ bitflags! {
 bitflags! {
     /// What is true of a bufferevent right now.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    struct State: u16 {
+    struct State: u32 {
         /// Reading may find something: the last read was full, or the kernel has said so since.
         const READABLE = 1;
         /// The kernel took all of the last write, or has said since that there is room.
@@ -146,12 +150,18 @@ bitflags! {
         const HOLDS_LOOP = 512;
         /// Its bytes come from another bufferevent and go to it, not to a socket.
         const LINKED = 1024;
-        /// A filter lies above: what becomes due is told to that.
+        /// A filter or a relay lies above: what becomes due is told to that.
         const COVERED = 2048;
         /// The filter above wants nothing for now.
         const SUSPENDED = 4096;
         /// The filter above needs more than the high mark lets in.
         const HUNGRY = 8192;
+        /// Another bufferevent has too much to send.
+        const PAUSED = 1 << 14;
+        /// Its write half is to be shut down when the output is empty.
+        const SHUT_ASKED = 1 << 15;
+        /// For one of these two reasons nothing is to be read now.
+        const HELD_BACK = Self::SUSPENDED.bits() | Self::PAUSED.bits();
     }
 }
 
@@ -491,7 +501,7 @@ impl Bufferevent {
 
     /// How many bytes reading may take in now; 0 while nobody wants any.
     fn read_room(&self) -> usize {
-        let ended = self.state.intersects(State::EOF | State::SUSPENDED);
+        let ended = self.state.intersects(State::EOF | State::HELD_BACK);
         if !self.enabled.contains(Interest::READ) || ended || !self.is_open() {
             return 0;
         }
@@ -544,6 +554,7 @@ pub(crate) struct Engine {
     /// is listed twice because of that, is known by its `State::TOUCHED`.
     touched: Vec<u32>,
     groups: Groups,
+    relays: Arena<Relay>,
     space: ReadSpace,
 }
 
@@ -553,6 +564,7 @@ impl Engine {
             arena: Arena::with_capacity(capacity),
             touched: Vec::new(),
             groups: Groups::new(),
+            relays: Arena::with_capacity(0),
             space: ReadSpace::new(),
         }
     }
@@ -583,7 +595,7 @@ impl Engine {
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
         let mut gone = self.take_out(reactor, id.0)?;
         if let Some(link) = gone.take_link() {
-            self.unlink(reactor, *link);
+            self.unlink(reactor, id.0, *link);
         }
         Ok(())
     }
@@ -612,7 +624,7 @@ impl Engine {
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;
         if bufferevent.state.contains(State::COVERED) {
-            return Err(Error::Invalid("its callbacks belong to the filter above it"));
+            return Err(Error::Invalid("its callbacks belong to what lies above it"));
         }
         bufferevent.heard.set(which, exists);
         if !exists {

@@ -360,9 +360,10 @@ impl Engine {
         bufferevent.refill(now_ns);
         let allowed = bufferevent.max_to_move(direction, share);
         let moved = match direction {
-            Direction::Read => bufferevent.read_once(&mut self.space, allowed),
+            Direction::Read => self.read(id, allowed),
             Direction::Write => bufferevent.write_once(now_ns, allowed),
         };
+        let Some(bufferevent) = self.arena.get_mut(id) else { return };
         bufferevent.settle_storage();
         let group = bufferevent.member().map(|member| member.group);
         if let Some(group) = group.and_then(|group| self.groups.arena.get_mut(group)) {

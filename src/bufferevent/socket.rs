@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, State};
-use crate::buffer::ReadSpace;
+use crate::buffer::{Filled, ReadSpace};
 use crate::error::Error;
-use crate::reactor::{Interest, Reactor, Source, What};
+use crate::reactor::{Interest, RawId, Reactor, Source, What};
 
 /// How a socket is registered: for everything, once, if the backend reports edges.
 pub(super) fn source(fd: &OwnedFd, reactor: &Reactor) -> Source {
@@ -39,11 +39,23 @@ impl Engine {
         }
         bufferevent.run_race(reactor);
         bufferevent.refill(reactor.now());
-        bufferevent.read_once(&mut self.space, bufferevent.allowance(Direction::Read));
+        let allowed = bufferevent.allowance(Direction::Read);
+        self.read(id.0, allowed);
         if what.contains(What::TIMEOUT) {
-            bufferevent.expire(reactor.now());
+            self.arena.get_mut(id.0)?.expire(reactor.now());
         }
         self.due_now(reactor, id, what)
+    }
+
+    /// Reads once, to where the bytes belong. Says how many came.
+    pub(super) fn read(&mut self, id: RawId, allowed: usize) -> usize {
+        let Some(bufferevent) = self.arena.get_mut(id) else { return 0 };
+        if bufferevent.state.contains(State::COVERED)
+            && let Some(tie) = bufferevent.tie_to_relay()
+        {
+            return self.read_across(id, tie, allowed);
+        }
+        bufferevent.read_once(&mut self.space, allowed)
     }
 
     /// Immediate callbacks are made at once; deferred ones go to the back of the queue, once.
@@ -80,7 +92,17 @@ impl Bufferevent {
             return 0;
         }
         let Some(fd) = self.fd.as_ref() else { return 0 };
-        match self.input.get().fill_from(fd.as_fd(), room, space) {
+        let received = self.input.get().fill_from(fd.as_fd(), room, space);
+        let bytes = self.take_in(received);
+        if bytes > 0 {
+            self.received();
+        }
+        bytes
+    }
+
+    /// Draws conclusions from what a read has brought. Says how many bytes that were.
+    pub(super) fn take_in(&mut self, received: io::Result<Filled>) -> usize {
+        match received {
             Ok(filled) if filled.bytes == 0 => self.reached_eof(),
             Ok(filled) => {
                 // A short read has emptied the socket: the next byte brings an edge. But the end of the stream brings
@@ -90,7 +112,6 @@ impl Bufferevent {
                 // Settling starts it anew: callbacks may take their time before that.
                 self.read_deadline_ns = 0;
                 self.spend(Direction::Read, filled.bytes);
-                self.received();
                 return filled.bytes;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.state -= State::READABLE,

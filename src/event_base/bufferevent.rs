@@ -217,7 +217,9 @@ impl<C> EventBase<C> {
     /// Lets a bufferevent take in what the reactor reports, then calls what has become due, each callback once: what a
     /// callback makes due (a connect that is refused at once, again and again) waits until the others have had a turn.
     pub(super) fn run_bufferevent(&mut self, index: u64, what: What) {
-        let Some(id) = self.bufferevents.on_ready(&mut self.reactor, index, what) else { return };
+        let Some(id) = self.bufferevents.on_ready(&mut self.reactor, index, what) else {
+            return self.run_relay(index);
+        };
         for due in Due::all().iter() {
             let Some(events) = self.bufferevents.take_due(id, due) else { continue };
             self.call_bufferevent(id, due, events);

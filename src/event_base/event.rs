@@ -7,18 +7,20 @@ use std::time::Duration;
 use super::callback::Taken;
 use super::{EventBase, Interest, What};
 use crate::error::{Error, Result};
-use crate::reactor::{RawId, SlotId, SlotSpec, Source, owner};
+use crate::reactor::{CommonTimeout, RawId, SlotId, SlotSpec, Source, owner};
+use crate::sys::signal;
 
 type Callback<C> = Box<dyn FnMut(&mut EventBase<C>, EventId, What)>;
 
 /// Names an event of one base. Small, `Copy`, and never another event's: once the event is freed, every use of its id is
 /// [`Error::Stale`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EventId(RawId);
+pub struct EventId(pub(super) RawId);
 
 /// An event's closure, out of its place while it runs, and its slot.
 pub(super) struct Entry<C> {
-    slot: SlotId,
+    pub(super) slot: SlotId,
+    pub(super) name: Option<&'static str>,
     callback: Option<Callback<C>>,
 }
 
@@ -39,13 +41,15 @@ impl<C> fmt::Debug for Entry<C> {
 /// let event = Event::fd(&near, Interest::READ).persist().priority(0);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[doc(alias = "event_new")]
 #[doc(alias = "event_assign")]
 pub struct Event {
-    source: Source,
-    persist: bool,
-    priority: Option<u8>,
+    pub(super) source: Source,
+    /// `None` is as its source has it: signals persist, nothing else does.
+    pub(super) persist: Option<bool>,
+    pub(super) priority: Option<u8>,
+    pub(super) name: Option<&'static str>,
 }
 
 impl Event {
@@ -65,14 +69,14 @@ impl Event {
         let waits =
             interest.intersects(Interest::READ | Interest::WRITE | Interest::CLOSED | Interest::URGENT);
         let source = if waits { Source::Fd { fd, interest } } else { Source::None };
-        Event { source, persist: false, priority: None }
+        Event::on(source)
     }
 
     /// Waits for nothing but its timeout, or to be activated.
     #[doc(alias = "evtimer_new")]
     #[must_use]
     pub fn timer() -> Self {
-        Event { source: Source::None, persist: false, priority: None }
+        Event::on(Source::None)
     }
 
     /// Waits for a signal, and goes on waiting for it unless it is [`one_shot`](Self::one_shot). Any number of events of
@@ -85,21 +89,25 @@ impl Event {
     #[doc(alias = "evsignal_new")]
     #[must_use]
     pub fn signal(signal: i32) -> Self {
-        Event { source: Source::Signal(signal), persist: true, priority: None }
+        Event::on(Source::Signal(signal))
+    }
+
+    fn on(source: Source) -> Self {
+        Event { source, persist: None, priority: None, name: None }
     }
 
     /// Stays pending when it is called; its timeout restarts.
     #[doc(alias = "EV_PERSIST")]
     #[must_use]
     pub fn persist(mut self) -> Self {
-        self.persist = true;
+        self.persist = Some(true);
         self
     }
 
     /// Is deleted when it is called, as all events are but those for signals and [persistent](Self::persist) ones.
     #[must_use]
     pub fn one_shot(mut self) -> Self {
-        self.persist = false;
+        self.persist = Some(false);
         self
     }
 
@@ -109,17 +117,28 @@ impl Event {
         self.priority = Some(priority);
         self
     }
-}
 
-/// What an event waits for at the moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pending {
-    /// What it waits for or is about to be called for; empty if it is not pending at all.
-    pub what: What,
-    /// Whether it is about to be called.
-    pub active: bool,
-    /// How long until its timeout, if it has one.
-    pub remaining: Option<Duration>,
+    /// What [`dump_events`](EventBase::dump_events) calls it; it means nothing to the loop.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Whether it stays pending when it is called.
+    fn persists(&self) -> bool {
+        self.persist.unwrap_or(matches!(self.source, Source::Signal(_)))
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.source {
+            Source::Fd { fd, .. } if fd < 0 => Err(Error::Invalid("a descriptor is not negative")),
+            Source::Signal(number) if !signal::exists(number) => {
+                Err(Error::Invalid("there is no such signal"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Making and freeing events.
@@ -128,7 +147,8 @@ impl<C> EventBase<C> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfRange`] if the base has no such priority, [`Error::Invalid`] for a negative descriptor.
+    /// [`Error::OutOfRange`] if the base has no such priority, [`Error::Invalid`] for a negative descriptor or a number that
+    /// no signal has.
     ///
     /// # Examples
     ///
@@ -149,16 +169,17 @@ impl<C> EventBase<C> {
     /// ```
     #[doc(alias = "event_new")]
     #[doc(alias = "event_callback_fn")]
+    #[doc(alias = "event_self_cbarg")]
+    #[doc(alias = "event_get_base")]
     pub fn new_event<F>(&mut self, event: Event, callback: F) -> Result<EventId>
     where
         F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
     {
-        if matches!(event.source, Source::Fd { fd, .. } if fd < 0) {
-            return Err(Error::Invalid("a descriptor is not negative"));
-        }
-        let Event { source, persist, priority } = event;
-        let slot = self.reactor.insert(SlotSpec { owner: owner::EVENT, source, persist, priority })?;
-        let id = self.events.insert(Entry { slot, callback: Some(Box::new(callback)) });
+        event.check()?;
+        let Event { source, priority, name, .. } = event;
+        let spec = SlotSpec { owner: owner::EVENT, source, persist: event.persists(), priority };
+        let slot = self.reactor.insert(spec)?;
+        let id = self.events.insert(Entry { slot, name, callback: Some(Box::new(callback)) });
         self.reactor.set_owner(slot, owner::EVENT | u64::from(id.index()))?;
         Ok(EventId(id))
     }
@@ -169,6 +190,7 @@ impl<C> EventBase<C> {
     ///
     /// As [`new_event`](Self::new_event).
     #[doc(alias = "evtimer_new")]
+    #[doc(alias = "evtimer_assign")]
     pub fn new_timer<F>(&mut self, callback: F) -> Result<EventId>
     where
         F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
@@ -180,8 +202,9 @@ impl<C> EventBase<C> {
     ///
     /// # Errors
     ///
-    /// As [`new_event`](Self::new_event); that there is no such signal is told by [`add`](Self::add).
+    /// As [`new_event`](Self::new_event); that a signal cannot be caught is told by [`add`](Self::add).
     #[doc(alias = "evsignal_new")]
+    #[doc(alias = "evsignal_assign")]
     pub fn new_signal<F>(&mut self, signal: i32, callback: F) -> Result<EventId>
     where
         F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
@@ -205,6 +228,7 @@ impl<C> EventBase<C> {
     /// # Errors
     ///
     /// [`Error::Stale`].
+    #[doc(alias = "event_get_callback")]
     pub fn set_callback<F>(&mut self, id: EventId, callback: F) -> Result<()>
     where
         F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
@@ -226,7 +250,7 @@ impl<C> EventBase<C> {
     /// # Errors
     ///
     /// [`Error::Stale`]; [`Error::Invalid`] if another event of the descriptor disagrees about edge triggering;
-    /// [`Error::Io`] if the signal does not exist or cannot be caught, or if a number in the millions is not open. The event is
+    /// [`Error::Io`] if the signal cannot be caught, or if a number in the millions is not open. The event is
     /// then as it was.
     ///
     /// # Differences from libevent
@@ -237,7 +261,42 @@ impl<C> EventBase<C> {
     #[doc(alias = "evtimer_add")]
     #[doc(alias = "evsignal_add")]
     pub fn add(&mut self, id: EventId, timeout: Option<Duration>) -> Result<()> {
-        self.reactor.add(self.slot_of(id)?, timeout)
+        let slot = self.slot_of(id)?;
+        warned(id, self.reactor.add(slot, timeout))
+    }
+
+    /// As [`add`](Self::add), with a timeout that many events share.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add), and [`Error::Invalid`] if another base made the timeout.
+    pub fn add_common(&mut self, id: EventId, timeout: CommonTimeout) -> Result<()> {
+        let slot = self.slot_of(id)?;
+        warned(id, self.reactor.add_common(slot, timeout))
+    }
+
+    /// A timeout that many events share: adding an event with it, deleting one and calling one cost the same however
+    /// many wait. For thousands of connections that each may idle for as long. The same duration gives the same timeout,
+    /// and there may be any number of them; each costs a few bytes for as long as the base lives.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let mut base = zerovent::EventBase::with_context(0)?;
+    /// let soon = base.common_timeout(Duration::from_millis(1));
+    /// for _ in 0..1000 {
+    ///     let id = base.new_timer(|base, _, _| *base.context_mut() += 1)?;
+    ///     base.add_common(id, soon)?;
+    /// }
+    /// base.dispatch()?;
+    /// assert_eq!(*base.context(), 1000);
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    #[doc(alias = "event_base_init_common_timeout")]
+    pub fn common_timeout(&mut self, duration: Duration) -> CommonTimeout {
+        self.reactor.common_timeout(duration)
     }
 
     /// Lets an event wait no longer; if it is about to be called, it is not.
@@ -272,19 +331,6 @@ impl<C> EventBase<C> {
         self.reactor.activate(self.slot_of(id)?, what)
     }
 
-    /// What an event waits for, and how long it has to go.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stale`].
-    #[doc(alias = "event_pending")]
-    #[doc(alias = "evtimer_pending")]
-    #[doc(alias = "evsignal_pending")]
-    pub fn pending(&mut self, id: EventId) -> Result<Pending> {
-        let pending = self.reactor.pending(self.slot_of(id)?)?;
-        Ok(Pending { what: pending.what, active: pending.active, remaining: pending.remaining })
-    }
-
     /// Sets the priority of an event that is not about to be called.
     ///
     /// # Errors
@@ -295,7 +341,7 @@ impl<C> EventBase<C> {
         self.reactor.set_priority(self.slot_of(id)?, priority)
     }
 
-    fn slot_of(&self, id: EventId) -> Result<SlotId> {
+    pub(super) fn slot_of(&self, id: EventId) -> Result<SlotId> {
         self.events.get(id.0).map(|entry| entry.slot).ok_or(Error::Stale)
     }
 
@@ -303,6 +349,19 @@ impl<C> EventBase<C> {
     pub(super) fn run_event(&mut self, index: u64, what: What) {
         let Some(id) = u32::try_from(index).ok().and_then(|index| self.events.id_at(index)) else { return };
         let call = |base: &mut _, callback: &mut Callback<C>| callback(base, EventId(id), what);
+        self.control.running_event = Some(EventId(id));
         Taken::call(self, move |base| Some(&mut base.events.get_mut(id)?.callback), call);
+        self.control.running_event = None;
     }
+}
+
+/// The log hears of what libevent would write about, beside the caller.
+#[inline]
+fn warned(id: EventId, result: Result<()>) -> Result<()> {
+    result.inspect_err(|error| warn_of_refusal(id, error))
+}
+
+#[cold]
+fn warn_of_refusal(id: EventId, error: &Error) {
+    log::warn!("event {} cannot be added: {error}", id.0.index());
 }

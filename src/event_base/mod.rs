@@ -8,26 +8,38 @@
 mod bufferevent;
 mod callback;
 mod config;
+mod dump;
 mod event;
+mod getters;
 mod link;
 mod listener;
+mod method;
+mod once;
 mod rate_limit;
+mod relay;
 mod remote;
 mod resolve;
 mod run;
+mod stats;
+mod watcher;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-pub use config::Config;
-pub use event::{Event, EventId, Pending};
+pub use config::{Config, PRIORITIES_MAX};
+pub use event::{Event, EventId};
+pub use method::{supported_methods, version};
 pub use remote::Remote;
-pub use run::{Ended, Run, Stats};
+pub use run::{Ended, Run};
+pub use stats::{EventCounts, Stats, Turn};
+pub use watcher::WatcherId;
 
-pub use crate::reactor::{Interest, What};
+pub use crate::features::Features;
+pub use crate::reactor::{CommonTimeout, Interest, Pending, What};
 
 use crate::error::Result;
-use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, owner};
+use crate::reactor::{Arena, Reactor, open_backend};
 
 /// A loop that watches descriptors, timers and signals and calls closures, one at a time.
 ///
@@ -56,6 +68,7 @@ use crate::reactor::{Arena, Reactor, SlotId, SlotSpec, Source, owner};
 /// A base belongs to one thread at a time and has no locks; other threads talk to it through [`Remote`]. What belongs
 /// to it is reached through ids, which turn stale instead of dangling.
 #[doc(alias = "event_base")]
+#[doc(alias = "event_base_free")]
 pub struct EventBase<C = ()> {
     reactor: Reactor,
     bufferevents: crate::bufferevent::Engine,
@@ -63,12 +76,17 @@ pub struct EventBase<C = ()> {
     events: Arena<event::Entry<C>>,
     bufferevent_callbacks: Vec<bufferevent::Callbacks<C>>,
     listener_callbacks: Vec<listener::Callbacks<C>>,
+    relay_callbacks: Vec<Option<relay::Callback<C>>>,
     resolver: crate::resolve::Resolver,
     askers: resolve::Askers<C>,
     mailbox: Arc<remote::Mailbox<C>>,
     /// Messages that have been taken from the mailbox and are being carried out.
     inbox: remote::Queue<C>,
+    finalizers: VecDeque<once::Finalizer<C>>,
+    watchers: watcher::Watchers<C>,
     control: run::Control,
+    work: stats::Work,
+    turn_hook: Option<stats::TurnHook>,
     context: C,
 }
 
@@ -94,16 +112,18 @@ impl<C> EventBase<C> {
         EventBase::with_config(&Config::new(), context)
     }
 
-    /// A base made as `config` says.
+    /// A base made as `config` says, on the fastest backend that it, the environment and the kernel allow.
     ///
     /// # Errors
     ///
-    /// As [`EventBase::new`].
+    /// As [`EventBase::new`]; [`Error::NoBackend`](crate::Error::NoBackend) if no backend that may be used has the
+    /// features required.
     #[doc(alias = "event_base_new_with_config")]
+    #[doc(alias = "EVENT_NOKQUEUE")]
     pub fn with_config(config: &Config, context: C) -> Result<Self> {
-        // One more: the loop's own timer.
-        let mut reactor = Reactor::new(config.capacity + 1, config.priorities)?;
-        let exit_timer = make_exit_timer(&mut reactor)?;
+        let backend = open_backend(&config.methods(), config.required)?;
+        let mut reactor = Reactor::new(backend, config.capacity, config.priorities)?;
+        reactor.set_caches_time(config.caches_time);
         let resolver = crate::resolve::Resolver::new(Arc::clone(reactor.notifier()));
         Ok(EventBase {
             mailbox: Arc::new(remote::Mailbox::new(Arc::clone(reactor.notifier()))),
@@ -114,14 +134,20 @@ impl<C> EventBase<C> {
             events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
+            relay_callbacks: Vec::new(),
             resolver,
             askers: Arena::with_capacity(0),
-            control: run::Control::new(exit_timer),
+            finalizers: VecDeque::new(),
+            watchers: watcher::Watchers::new(),
+            control: run::Control::new(config.limit),
+            work: stats::Work::default(),
+            turn_hook: None,
             context,
         })
     }
 
     /// The user's context.
+    #[doc(alias = "event_get_callback_arg")]
     pub fn context(&self) -> &C {
         &self.context
     }
@@ -150,14 +176,10 @@ impl<C> EventBase<C> {
     }
 }
 
-/// The timer behind `loop_exit`. The loop takes it from its queue as soon as it comes up, before anything is called.
-fn make_exit_timer(reactor: &mut Reactor) -> Result<SlotId> {
-    reactor.insert(SlotSpec { owner: owner::BASE, source: Source::None, persist: false, priority: Some(0) })
-}
-
 impl<C> Drop for EventBase<C> {
     fn drop(&mut self) {
         self.mailbox.close();
+        self.finalize_last();
     }
 }
 

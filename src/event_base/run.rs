@@ -4,21 +4,31 @@
 //! 2. Settle: what callbacks asked of bufferevents is carried out.
 //! 3. Call what settling has made due, and settle once more, so that a write callback waits for no system call.
 //! 4. Stop, if that asked for it, or if nothing is left to wait for.
-//! 5. Prepare: tell the kernel what has changed, and find out how long to wait.
-//! 6. Wait.
-//! 7. Complete: readiness, signals, due timers and the ready list become active.
-//! 8. Take the messages of other threads, and the addresses of hosts.
-//! 9. Call what is active, of the most important priority that has anything.
+//! 5. Call the prepare watchers.
+//! 6. Prepare: tell the kernel what has changed, and find out how long to wait.
+//! 7. Wait.
+//! 8. Complete: readiness, signals, due timers and the ready list become active.
+//! 9. Take the messages of other threads, and the addresses of hosts.
+//! 10. Call the check watchers.
+//! 11. Call what is active, of the most important priority that has anything.
+//!
+//! The first turn of a run leaves step 3 out: what other threads asked before the run counts before anything is called.
+//! Finalizers of freed events are called when the callback that was running has returned.
 //!
 //! Less important priorities have their turn when a turn brings nothing more important.
 
-use std::time::Duration;
+use std::cell::Cell;
+use std::io;
+use std::time::{Duration, SystemTime};
 
 use bitflags::bitflags;
 
-use super::EventBase;
+use super::config::DispatchLimit;
+use super::watcher::Moment;
+use super::{EventBase, EventId};
 use crate::error::{Error, Result};
-use crate::reactor::{Invocation, SlotId, owner};
+use crate::reactor::{Invocation, owner};
+use crate::sys::clock;
 
 /// A turn calls what was active when it began and so many more: something that activates itself for ever cannot
 /// keep the loop from looking at its descriptors.
@@ -61,59 +71,25 @@ pub enum Ended {
 }
 
 /// What the loop has been told, and whether it is running.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Control {
-    /// The timer whose turn ends the loop, and when it is due.
-    exit_timer: SlotId,
+    /// When the loop is to end.
     exit_at_ns: Option<u64>,
-    running: bool,
+    pub(super) running: bool,
     exit: bool,
     breaking: bool,
     /// Whether the turn's remaining calls are to wait.
     continuing: bool,
-    turns: u64,
-    calls: u64,
+    pub(super) running_event: Option<EventId>,
+    /// The wall clock's time at an instant of the loop's clock, when somebody asked for it last.
+    wall: Cell<Option<(u64, SystemTime)>>,
+    limit: DispatchLimit,
 }
 
 impl Control {
-    pub(super) fn new(exit_timer: SlotId) -> Self {
-        Control {
-            exit_timer,
-            exit_at_ns: None,
-            running: false,
-            exit: false,
-            breaking: false,
-            continuing: false,
-            turns: 0,
-            calls: 0,
-        }
+    pub(super) fn new(limit: DispatchLimit) -> Self {
+        Control { limit, ..Control::default() }
     }
-}
-
-/// Counters of a base's work since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Turns of the loop.
-    pub turns: u64,
-    /// Invocations handed out: events, bufferevents and listeners whose turn came.
-    pub calls: u64,
-    /// Waits for the kernel.
-    pub waits: u64,
-    /// Changes of interest that were asked for, and those that the kernel had to be told.
-    pub changes_asked: u64,
-    /// Changes of interest that took a system call.
-    pub changes_applied: u64,
-    /// Reports for registrations that were no longer current.
-    pub stale_reports: u64,
-    /// How often the kernel's set was replaced to be rid of such reports.
-    pub rebuilds: u64,
-    /// How often a member of a rate-limit group was given its share.
-    pub group_shares: u64,
-    /// Slots in use.
-    pub slots: usize,
-    /// Entries in the timer heap.
-    pub timers: usize,
 }
 
 /// Running.
@@ -140,9 +116,13 @@ impl<C> EventBase<C> {
     #[doc(alias = "event_base_loop")]
     pub fn run(&mut self, how: Run) -> Result<Ended> {
         if self.control.running {
+            log::warn!("a callback has tried to run the loop that called it");
             return Err(Error::Reentrant);
         }
         let running = Running::begin(self);
+        if let Some(hook) = &mut running.base.turn_hook {
+            hook.begin();
+        }
         let ended = running.base.turn_until_told(how)?;
         // What the last callbacks wrote leaves although the loop does not wait again.
         running.base.settle();
@@ -150,25 +130,39 @@ impl<C> EventBase<C> {
     }
 
     fn turn_until_told(&mut self, how: Run) -> Result<Ended> {
-        // With a turn for each priority everything that is active has been called, unless what is more important
-        // keeps coming; a run that is to be short does not wait for that to end.
-        let mut turns_left = self.priorities();
+        let mut turns_left = None;
+        let mut settled = 0;
+        self.settle();
         loop {
+            self.finalize();
             if let Some(ended) = self.why_told() {
                 return Ok(ended);
             }
-            let settled = self.call_settled();
             if let Some(empty) = self.why_empty(how) {
-                return Ok(self.why_told().unwrap_or(empty));
+                return Ok(empty);
             }
             let called = settled + self.turn(how, settled)?;
+            if let Some(hook) = &mut self.turn_hook {
+                hook.end();
+            }
             if how.contains(Run::NONBLOCK) || (how.contains(Run::ONCE) && called > 0) {
-                turns_left -= 1;
-                if turns_left == 0 || self.reactor.active_len() == 0 {
+                let left = turns_left.get_or_insert_with(|| self.turns_for_the_rest());
+                if *left == 0 || self.reactor.active_len() == 0 {
                     return Ok(self.why_told().unwrap_or(Ended::Done));
                 }
+                *left -= 1;
+            }
+            if self.why_told().is_none() {
+                settled = self.call_settled();
             }
         }
+    }
+
+    /// After how many turns everything that is active has been called, unless what is more important keeps coming: one for
+    /// each priority, and where a limit cuts turns short, one for each call. A run that is to be short goes on no longer.
+    fn turns_for_the_rest(&self) -> usize {
+        let cut = if self.control.limit.is_none() { 0 } else { self.reactor.active_len() };
+        self.priorities() - 1 + cut
     }
 
     /// Settles, and calls what that has made due.
@@ -185,7 +179,7 @@ impl<C> EventBase<C> {
 
     /// What is left of a turn when `settled` calls have been made: looking, and calling. Says how many calls that were.
     fn turn(&mut self, how: Run, settled: usize) -> Result<usize> {
-        self.control.turns += 1;
+        self.work.turns += 1;
         let mut called = 0;
         let is_done = settled > 0 && how.contains(Run::ONCE);
         if !is_done && self.why_told().is_none() {
@@ -200,14 +194,41 @@ impl<C> EventBase<C> {
 
     /// Waits for what is ready, due, or sent by other threads.
     fn look(&mut self, how: Run) -> Result<()> {
-        let poll = how.contains(Run::NONBLOCK) || !self.inbox.is_empty();
-        let mut wait = self.reactor.prepare(poll);
+        self.call_prepare_watchers(how);
+        let waited = self.wait(how);
+        waited.inspect_err(|error| log::warn!("the loop cannot wait: {error}"))?;
+        self.control.exit |= self.control.exit_at_ns.is_some_and(|at_ns| at_ns <= self.reactor.now());
+        self.take_messages();
+        if !self.watchers.is_empty() {
+            self.call_watchers(Moment::AfterWait);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, how: Run) -> io::Result<()> {
+        let from_ns = self.turn_hook.as_ref().map(|_| clock::now_ns());
+        let mut wait = self.reactor.prepare(self.is_hurried(how), self.control.exit_at_ns);
         let waited = wait.wait();
         self.reactor.complete(wait);
-        waited?;
-        self.control.exit |= self.reactor.take_active(self.control.exit_timer)?;
-        self.take_messages();
-        Ok(())
+        if let (Some(hook), Some(from_ns)) = (&mut self.turn_hook, from_ns) {
+            hook.waited(from_ns);
+        }
+        waited
+    }
+
+    fn call_prepare_watchers(&mut self, how: Run) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let wait_ns = self.reactor.time_to_wait(self.is_hurried(how), self.control.exit_at_ns);
+        self.call_watchers(Moment::BeforeWait(wait_ns.map(Duration::from_nanos)));
+        self.settle();
+    }
+
+    /// Whether the loop must not wait, whatever the reactor has to wait for.
+    fn is_hurried(&self, how: Run) -> bool {
+        let has_calls = !self.inbox.is_empty() || !self.finalizers.is_empty();
+        how.contains(Run::NONBLOCK) || has_calls || self.why_told().is_some()
     }
 
     /// Calls what is still active, of whatever priority: the loop is about to exit, and leaves nothing of it behind.
@@ -220,19 +241,29 @@ impl<C> EventBase<C> {
         called
     }
 
-    /// Calls what is active of the most important priority, and says how many calls that were. Ends early when something
-    /// more important turns up: what is pending there may be ready by now.
+    /// Calls what is active of the most important priority, and says how many calls that were.
     fn call_active(&mut self) -> usize {
-        let Some(priority) = self.reactor.first_priority() else { return 0 };
-        let most = self.reactor.active_len() + EXTRA_CALLS;
+        let called = self.reactor.first_priority().map_or(0, |priority| self.call_all_of(priority));
+        self.control.continuing = false;
+        self.work.calls += called as u64;
+        called
+    }
+
+    /// Calls what is active of a priority. Ends early when something more important turns up: what is pending there may be
+    /// ready by now.
+    fn call_all_of(&mut self, priority: u8) -> usize {
+        let limit = self.control.limit.of(priority);
+        let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);
+        let until_ns = limit.interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
         let mut called = 0;
         while called < most && self.reactor.first_priority() == Some(priority) && !self.is_stopping() {
             let Some(invocation) = self.reactor.next_active(priority) else { break };
             self.call(invocation);
             called += 1;
+            if until_ns.is_some_and(|until_ns| clock::now_ns() >= until_ns) {
+                break;
+            }
         }
-        self.control.continuing = false;
-        self.control.calls += called as u64;
         called
     }
 
@@ -243,9 +274,9 @@ impl<C> EventBase<C> {
             owner::EVENT => self.run_event(index, what),
             owner::BUFFEREVENT => self.run_bufferevent(index, what),
             owner::LISTENER => self.run_listener(index, what),
-            // The base's own timer is taken from its queue before anything is called.
             _ => {}
         }
+        self.finalize();
     }
 
     fn why_told(&self) -> Option<Ended> {
@@ -259,7 +290,8 @@ impl<C> EventBase<C> {
     }
 
     fn why_empty(&self, how: Run) -> Option<Ended> {
-        let has_work = self.reactor.has_work() || !self.inbox.is_empty() || self.awaits_answers();
+        let has_mail = !self.inbox.is_empty() || self.awaits_answers();
+        let has_work = self.reactor.has_work() || self.control.exit_at_ns.is_some() || has_mail;
         (!how.contains(Run::NO_EXIT_ON_EMPTY) && !has_work).then_some(Ended::Empty)
     }
 
@@ -290,10 +322,7 @@ impl<C> EventBase<C> {
             return Ok(());
         }
         let at_ns = self.reactor.now().saturating_add(after_ns);
-        if self.control.exit_at_ns.is_none_or(|earlier_ns| at_ns < earlier_ns) {
-            self.control.exit_at_ns = Some(at_ns);
-            self.reactor.set_deadline(self.control.exit_timer, Some(at_ns))?;
-        }
+        self.control.exit_at_ns = self.control.exit_at_ns.into_iter().chain([at_ns]).min();
         Ok(())
     }
 
@@ -324,24 +353,39 @@ impl<C> EventBase<C> {
     pub fn got_break(&self) -> bool {
         self.control.breaking
     }
+}
 
-    /// What the base has done so far.
+/// The time.
+impl<C> EventBase<C> {
+    /// The wall clock's time, as of this turn while callbacks run, so that all of them agree and asking often costs
+    /// little; else as of now.
+    #[doc(alias = "event_base_gettimeofday_cached")]
     #[must_use]
-    pub fn stats(&self) -> Stats {
-        let counters = self.reactor.counters();
-        let (slots, timers) = self.reactor.sizes();
-        Stats {
-            turns: self.control.turns,
-            calls: self.control.calls,
-            waits: counters.waits,
-            changes_asked: counters.changes_asked,
-            changes_applied: counters.changes_applied,
-            stale_reports: counters.stale_reports,
-            rebuilds: counters.rebuilds,
-            group_shares: self.bufferevents.group_shares(),
-            slots,
-            timers,
+    pub fn cached_time(&self) -> SystemTime {
+        if !self.control.running {
+            return SystemTime::now();
         }
+        let now_ns = self.reactor.now();
+        match self.control.wall.get() {
+            Some((at_ns, time)) if at_ns == now_ns => time,
+            _ => self.look_at_wall(now_ns),
+        }
+    }
+
+    /// Reads the clock: [`cached_time`](Self::cached_time) and the timeouts added from here on count from now. Does nothing
+    /// on a base that is not running.
+    #[doc(alias = "event_base_update_cache_time")]
+    pub fn update_cached_time(&mut self) {
+        if self.control.running {
+            self.reactor.refresh_now();
+        }
+    }
+
+    fn look_at_wall(&self, now_ns: u64) -> SystemTime {
+        let since = Duration::from_nanos(clock::now_ns().saturating_sub(now_ns));
+        let time = SystemTime::now().checked_sub(since).unwrap_or(SystemTime::UNIX_EPOCH);
+        self.control.wall.set(Some((now_ns, time)));
+        time
     }
 }
 
@@ -356,6 +400,9 @@ impl<'a, C> Running<'a, C> {
         base.control.exit = false;
         base.control.breaking = false;
         base.control.continuing = false;
+        if base.mailbox.has_senders() {
+            base.mailbox.set_running(true);
+        }
         Running { base }
     }
 }
@@ -366,8 +413,10 @@ impl<C> Drop for Running<'_, C> {
         control.running = false;
         control.continuing = false;
         control.exit_at_ns = None;
-        // The base's own timer lives as long as the base, so it is not stale.
-        let _ = self.base.reactor.del(control.exit_timer);
+        control.running_event = None;
         self.base.reactor.forget_now();
+        if self.base.mailbox.has_senders() {
+            self.base.mailbox.set_running(false);
+        }
     }
 }

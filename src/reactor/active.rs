@@ -2,6 +2,8 @@
 //! are not empty.
 
 use super::queue::{Items, Queue};
+use super::{Invocation, Reactor, SlotId, State, What};
+use crate::error::Result;
 
 /// The queues of all priorities; 0 is the most important.
 #[derive(Debug)]
@@ -10,12 +12,19 @@ pub(crate) struct Active {
     /// Bit p of word p / 64 says that queue p is not empty.
     occupied: [u64; 4],
     len: usize,
+    /// The largest `len` so far.
+    most: usize,
 }
 
 impl Active {
     /// Queues for `priorities` priorities, of which there are at most 256.
     pub(crate) fn new(priorities: usize) -> Self {
-        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], len: 0 }
+        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], len: 0, most: 0 }
+    }
+
+    /// Makes queues for another number of priorities; nothing may be in them.
+    pub(crate) fn set_priorities(&mut self, priorities: usize) {
+        self.queues = vec![Queue::new(); priorities];
     }
 
     pub(crate) fn priorities(&self) -> usize {
@@ -26,25 +35,38 @@ impl Active {
         self.len
     }
 
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    pub(crate) fn forget_most(&mut self) {
+        self.most = self.len;
+    }
+
     /// The most important priority that has something.
+    #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
         let word = self.occupied.iter().position(|&word| word != 0)?;
         Some((word * 64) as u8 + self.occupied[word].trailing_zeros() as u8)
     }
 
     /// Puts a slot, which is in no queue, at the end of one.
+    #[inline]
     pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
         self.len += 1;
+        self.most = self.most.max(self.len);
     }
 
     /// The first slot of a queue.
+    #[inline]
     pub(crate) fn first(&self, priority: u8) -> Option<u32> {
         self.queues.get(usize::from(priority))?.front()
     }
 
     /// Takes a slot out of the queue it is in.
+    #[inline]
     pub(crate) fn remove(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         let queue = &mut self.queues[usize::from(priority)];
         queue.remove(slots, slot);
@@ -52,6 +74,88 @@ impl Active {
             self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
         }
         self.len -= 1;
+    }
+}
+
+/// Being active.
+impl Reactor {
+    /// Puts a slot into its priority's queue; one that is there already gets `what` too.
+    pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.what |= what;
+        if slot.state.contains(State::ACTIVE) {
+            return Ok(());
+        }
+        slot.state |= State::ACTIVE;
+        let priority = slot.priority;
+        self.active.push(&mut self.slots, id.0.index(), priority);
+        Ok(())
+    }
+
+    /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
+    pub(crate) fn activate_later(&mut self, id: SlotId, what: What) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.later |= what;
+        if !slot.state.contains(State::LATER) {
+            slot.state |= State::LATER;
+            self.later.push(id);
+        }
+        Ok(())
+    }
+
+    /// The most important priority that has something to hand out.
+    pub(crate) fn first_priority(&self) -> Option<u8> {
+        self.active.first_priority()
+    }
+
+    /// How many slots are active.
+    pub(crate) fn active_len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
+    /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
+    /// so often, or is taken back.
+    pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
+        let index = self.active.first(priority)?;
+        let id = SlotId(self.slots.id_at(index)?);
+        let slot = self.slots.get_mut(id.0)?;
+        let invocation = Invocation { owner: slot.owner, what: slot.what };
+        let state = slot.state;
+        if slot.deliveries > 1 && state.contains(State::PERSIST) {
+            slot.deliveries -= 1;
+            slot.what = What::SIGNAL;
+        } else {
+            // The slot was found a moment ago, so it is not stale here, nor below.
+            let _ = self.deactivate(id);
+        }
+        if state.contains(State::PERSIST) {
+            self.restart_from_activity(id, invocation.what);
+        } else if state.intersects(State::PENDING | State::TIMED | State::LATER) {
+            let _ = self.del(id);
+        }
+        Some(invocation)
+    }
+
+    /// A timeout beside a descriptor counts from the last activity.
+    fn restart_from_activity(&mut self, id: SlotId, what: What) {
+        let period_ns = self.timers.period(id.0.index());
+        if period_ns != 0 && !what.contains(What::TIMEOUT) {
+            let _ = self.restart_timer(id, self.now().saturating_add(period_ns));
+        }
+    }
+
+    pub(super) fn deactivate(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        slot.what = What::empty();
+        slot.deliveries = 0;
+        if !slot.state.contains(State::ACTIVE) {
+            return Ok(());
+        }
+        slot.state -= State::ACTIVE;
+        let priority = slot.priority;
+        self.active.remove(&mut self.slots, id.0.index(), priority);
+        Ok(())
     }
 }
 

@@ -149,14 +149,20 @@ impl<T> Arena<T> {
 
 /// Lengthens a table, an eighth at a time: what is reserved in vain stays small against what thousands of connections
 /// cost.
+#[inline]
 pub(crate) fn extend_to<T>(table: &mut Vec<T>, len: usize, fill: impl FnMut() -> T) {
+    if len > table.len() {
+        lengthen(table, len, fill);
+    }
+}
+
+#[cold]
+fn lengthen<T>(table: &mut Vec<T>, len: usize, fill: impl FnMut() -> T) {
     if len > table.capacity() {
         let step = (table.len() / 8).max(16);
         table.reserve_exact(step.max(len - table.len()));
     }
-    if len > table.len() {
-        table.resize_with(len, fill);
-    }
+    table.resize_with(len, fill);
 }
 
 #[cfg(test)]

@@ -2,15 +2,25 @@
 //! next wait.
 //!
 //! Changes are only noted, on the dirty list, and applied once a turn; one that has been taken back by then costs
-//! nothing. What makes that safe when numbers are closed and reused:
+//! nothing. What makes that safe when numbers are closed and reused is that each descriptor is in one of five states
+//! ([`Known`]), and that a doubt costs one question:
+//!
+//! ```text
+//!             something is wanted      a slot comes      nothing is wanted    its owner closes it
+//!  Nothing    add: Told, or Refused    -                 -                    -
+//!  Told       modify if it differs     Doubtful          remove: Nothing      Closed
+//!  Doubtful   modify, or add: Told     -                 remove: Nothing      Closed
+//!  Refused    -                        Nothing           Nothing              Closed
+//!  Closed     as Nothing               -                 Nothing              -
+//! ```
 //!
 //! - A slot is bound to its open file. When the only slot of a descriptor leaves and the *same* slot comes back, the file
 //!   is the same, and so is what the kernel knows.
 //! - When *another* slot comes, the number may stand for another file by now, whether the old slot left or was
 //!   forgotten: one `modify` finds out, and turns into an `add` when the kernel knows nothing of it.
 //! - An edge-triggered slot that comes wants to hear what is true already, and `modify` makes the kernel say it.
-//! - Each registration carries a generation in its token. A report under an old one, from a file that a duplicate
-//!   keeps open after its number was closed here, reaches nobody.
+//! - Each telling has a generation in its token. A report under an old one, from a file that a duplicate keeps open after
+//!   its number was closed here, reaches nobody.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -18,9 +28,24 @@ use std::os::fd::RawFd;
 use super::backend::Backend;
 use super::{Arena, Interest, RawId, Slot, arena::extend_to, queue::NOBODY};
 use crate::error::{Error, Result};
-use crate::sys::epoll;
+use crate::sys::descriptor;
 
-/// What one descriptor is registered for.
+/// What the kernel knows of a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing, as far as we know.
+    Nothing,
+    /// What is wanted of it, and of the file that the slots mean.
+    Told(Interest),
+    /// It was told something, but the number may stand for another file by now, or an edge may be owed.
+    Doubtful,
+    /// That it cannot be waited for. It counts as always ready, as poll(2) has it, and is on one of those lists.
+    Refused,
+    /// Its owner has closed it. The kernel has forgotten it then, unless a duplicate is left.
+    Closed,
+}
+
+/// What is known of one descriptor.
 #[derive(Debug, Clone, Copy)]
 struct FdEntry {
     /// The first of the slots that wait for it; the others follow by `Slot::next_peer`.
@@ -28,24 +53,13 @@ struct FdEntry {
     generation: u32,
     /// The slot that left last.
     bound: Option<RawId>,
-    /// What the kernel was told; empty is not registered.
-    applied: Interest,
+    known: Known,
+    /// Whether it is on the dirty list.
     dirty: bool,
-    /// The kernel must be asked again although the interest may be the same: the file may be another.
-    rebound: bool,
-    /// The kernel cannot wait for it, so it counts as always ready, as poll(2) has it.
-    refused: bool,
 }
 
-const UNKNOWN: FdEntry = FdEntry {
-    first: NOBODY,
-    generation: 0,
-    bound: None,
-    applied: Interest::empty(),
-    dirty: false,
-    rebound: false,
-    refused: false,
-};
+const UNKNOWN: FdEntry =
+    FdEntry { first: NOBODY, generation: 0, bound: None, known: Known::Nothing, dirty: false };
 
 const _: () = assert!(size_of::<FdEntry>() <= 20, "every descriptor up to the highest one has one");
 
@@ -83,8 +97,8 @@ impl FdMap {
             let last = last_peer(slots, entry.first, edge)?;
             peer(slots, last).next_peer = id.index();
         }
-        let is_another = entry.bound != Some(id);
-        entry.rebound |= entry.refused || (!entry.applied.is_empty() && (is_another || edge));
+        let is_same = self.entries[fd as usize].bound == Some(id);
+        self.doubt(fd, edge || !is_same);
         self.changed(fd);
         Ok(())
     }
@@ -93,11 +107,21 @@ impl FdMap {
     /// open, because a wild number must not cost gigabytes.
     fn entry(&mut self, fd: RawFd) -> Result<&mut FdEntry> {
         let index = usize::try_from(fd).map_err(|_| Error::Invalid("a descriptor is not negative"))?;
-        if index >= self.entries.len().max(COMMON_NUMBERS) && !epoll::is_open(fd) {
+        if index >= self.entries.len().max(COMMON_NUMBERS) && !descriptor::is_open(fd) {
             return Err(Error::Io(io::Error::from_raw_os_error(libc::EBADF)));
         }
         extend_to(&mut self.entries, index + 1, || UNKNOWN);
         Ok(&mut self.entries[index])
+    }
+
+    /// A slot comes. What the kernel was told stands if `is_news` is false; what it refused is always asked again, because
+    /// the number may have been closed, or the wrong one, and its owner has mended that.
+    fn doubt(&mut self, fd: RawFd, is_news: bool) {
+        match self.entries[fd as usize].known {
+            Known::Told(_) if is_news => self.entries[fd as usize].known = Known::Doubtful,
+            Known::Refused => self.set_known(fd, Known::Nothing),
+            _ => {}
+        }
     }
 
     /// A slot that does not wait is going to stand for another file, perhaps under the same number.
@@ -130,6 +154,10 @@ impl FdMap {
     /// Notes that what is wanted of a descriptor may have changed.
     pub(super) fn changed(&mut self, fd: RawFd) {
         self.changes_asked += 1;
+        self.list(fd);
+    }
+
+    fn list(&mut self, fd: RawFd) {
         let Some(entry) = self.entries.get_mut(fd as usize) else { return };
         if !entry.dirty {
             entry.dirty = true;
@@ -139,17 +167,19 @@ impl FdMap {
 
     /// The descriptor is about to be closed, and its registration goes with it.
     pub(super) fn forget(&mut self, fd: RawFd) {
-        if let Some(entry) = self.entries.get_mut(fd as usize) {
-            entry.applied = Interest::empty();
-            entry.rebound = false;
-            self.accept_again(fd);
+        if let Some(entry) = self.entries.get(fd as usize)
+            && entry.known != Known::Nothing
+        {
+            self.set_known(fd, Known::Closed);
+            self.list(fd);
         }
     }
 
     /// The first slot that waits for the descriptor of a report, unless the report is stale.
     pub(super) fn first_waiting(&self, token: u64) -> Option<u32> {
         let entry = self.entries.get(token as u32 as usize)?;
-        let current = u64::from(entry.generation) == token >> 32 && !entry.applied.is_empty();
+        let is_watched = matches!(entry.known, Known::Told(_) | Known::Doubtful);
+        let current = u64::from(entry.generation) == token >> 32 && is_watched;
         (current && entry.first != NOBODY).then_some(entry.first)
     }
 
@@ -180,13 +210,6 @@ impl FdMap {
     pub(super) fn has_unapplied(&self) -> bool {
         !self.dirty.is_empty()
     }
-
-    fn accept_again(&mut self, fd: RawFd) {
-        if std::mem::take(&mut self.entries[fd as usize].refused) {
-            self.refused.retain(|&other| other != fd);
-            self.refused_edges.retain(|&other| other != fd);
-        }
-    }
 }
 
 /// Telling the kernel.
@@ -197,17 +220,16 @@ impl FdMap {
         for place in 0..self.dirty.len() {
             let fd = self.dirty[place];
             let wanted = wanted(slots, self.entries[fd as usize].first);
-            let entry = &mut self.entries[fd as usize];
-            entry.dirty = false;
+            self.entries[fd as usize].dirty = false;
             match self.apply_one(backend, fd, wanted) {
                 Ok(()) => {}
-                Err(e) if is_refusal(&e) => self.refuse(fd, wanted),
-                Err(e) => {
+                Err(e) if is_shortage(&e) => {
                     log::warn!("descriptor {fd} cannot be watched now, trying again: {e}");
                     self.entries[fd as usize].dirty = true;
                     self.dirty[again] = fd;
                     again += 1;
                 }
+                Err(_) => self.refuse(fd, wanted),
             }
         }
         self.dirty.truncate(again);
@@ -215,38 +237,45 @@ impl FdMap {
 
     fn apply_one(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
         let entry = &mut self.entries[fd as usize];
-        let rebound = std::mem::take(&mut entry.rebound);
-        if entry.refused && (wanted.is_empty() || rebound) {
-            self.accept_again(fd);
+        if entry.known == Known::Closed {
+            backend.closed(fd);
+            entry.known = Known::Nothing;
         }
-        let entry = &mut self.entries[fd as usize];
-        let is_told = wanted == entry.applied && (wanted.is_empty() || !rebound);
-        if entry.refused || is_told {
-            return Ok(());
+        match (entry.known, wanted.is_empty()) {
+            (Known::Told(_) | Known::Doubtful, true) => {
+                self.changes_applied += 1;
+                entry.known = Known::Nothing;
+                // Whatever the kernel says, the descriptor is not registered any more: at worst it has been closed.
+                let _ = backend.remove(fd);
+            }
+            (Known::Told(interest), false) if interest != wanted => self.tell(backend, fd, wanted)?,
+            (Known::Nothing | Known::Doubtful, false) => self.tell(backend, fd, wanted)?,
+            (Known::Refused, true) => self.set_known(fd, Known::Nothing),
+            // Nothing is wanted that the kernel has not been told, or nothing that it would hear of.
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// Tells the kernel what is wanted, in the words that are most likely right, and else in the others.
+    fn tell(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
         self.changes_applied += 1;
-        if wanted.is_empty() {
-            entry.applied = wanted;
-            // Whatever the kernel says, the descriptor is not registered any more: at worst it has been closed.
-            let _ = backend.remove(fd);
-            return Ok(());
-        }
-        let known = !entry.applied.is_empty();
-        if !known || rebound {
-            entry.generation = entry.generation.wrapping_add(1) & GENERATIONS;
-        }
-        entry.applied = Interest::empty();
-        let token = u64::from(entry.generation) << 32 | u64::from(fd as u32);
-        let result = if known {
-            or_else(backend.modify(fd, wanted, token), libc::ENOENT, || backend.add(fd, wanted, token))
+        let entry = &mut self.entries[fd as usize];
+        let generation = entry.generation.wrapping_add(1) & GENERATIONS;
+        let token = u64::from(generation) << 32 | u64::from(fd as u32);
+        if entry.known == Known::Nothing {
+            let added = backend.add(fd, wanted, token);
+            or_else(added, io::ErrorKind::AlreadyExists, || backend.modify(fd, wanted, token))?;
         } else {
-            or_else(backend.add(fd, wanted, token), libc::EEXIST, || backend.modify(fd, wanted, token))
-        };
-        result.map(|()| entry.applied = wanted)
+            let modified = backend.modify(fd, wanted, token);
+            or_else(modified, io::ErrorKind::NotFound, || backend.add(fd, wanted, token))?;
+        }
+        (entry.generation, entry.known) = (generation, Known::Told(wanted));
+        Ok(())
     }
 
     fn refuse(&mut self, fd: RawFd, wanted: Interest) {
-        self.entries[fd as usize].refused = true;
+        self.entries[fd as usize].known = Known::Refused;
         if wanted.contains(Interest::EDGE) {
             self.refused_edges.push(fd);
         } else {
@@ -254,11 +283,21 @@ impl FdMap {
         }
     }
 
+    /// What the kernel knows is something else now; what it no longer refuses is not always ready any more.
+    fn set_known(&mut self, fd: RawFd, known: Known) {
+        let before = std::mem::replace(&mut self.entries[fd as usize].known, known);
+        if before == Known::Refused {
+            self.refused.retain(|&other| other != fd);
+            self.refused_edges.retain(|&other| other != fd);
+        }
+    }
+
     /// Forgets what the kernel was told: there is a new backend, which knows nothing yet.
     pub(super) fn start_over(&mut self) {
         for fd in 0..self.entries.len() {
-            if !self.entries[fd].applied.is_empty() {
-                self.entries[fd].applied = Interest::empty();
+            let entry = &mut self.entries[fd];
+            if !matches!(entry.known, Known::Nothing | Known::Refused) {
+                entry.known = Known::Nothing;
                 self.changed(fd as RawFd);
             }
         }
@@ -302,15 +341,20 @@ fn peer(slots: &mut Arena<Slot>, index: u32) -> &mut Slot {
     slots.at_mut(index).expect("a slot leaves its descriptor's list before it is freed")
 }
 
-/// epoll refuses regular files and directories with `EPERM`; a closed number is `EBADF`. Both are reported as ready,
-/// so that the owner's next read or write tells the rest.
-fn is_refusal(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EPERM | libc::EBADF))
+/// What may be better soon. Everything else never is: epoll refuses regular files and directories with `EPERM`, itself
+/// with `EINVAL` or `ELOOP`, a closed number with `EBADF`. Those are reported as ready, so that the owner's next read or
+/// write tells the rest.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC))
 }
 
-fn or_else(first: io::Result<()>, on: i32, second: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+fn or_else(
+    first: io::Result<()>,
+    on: io::ErrorKind,
+    second: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     match first {
-        Err(e) if e.raw_os_error() == Some(on) => second(),
+        Err(e) if e.kind() == on => second(),
         result => result,
     }
 }

@@ -27,10 +27,12 @@ mod fd_map;
 mod notify;
 mod queue;
 mod signal;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timer;
 mod turn;
+mod view;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -40,13 +42,19 @@ use std::time::Duration;
 use bitflags::bitflags;
 
 pub(crate) use arena::{Arena, RawId, extend_to};
+pub(crate) use backend::{Backend, METHODS, Method, open as open_backend};
 pub(crate) use notify::Notifier;
 pub(crate) use queue::{Items, Links, Queue};
+pub(crate) use tally::Tally;
+pub use timer::CommonTimeout;
+pub use view::Pending;
+pub(crate) use view::SlotView;
 
 use crate::error::{Error, Result};
+use crate::features::Features;
 use crate::sys::clock;
 use active::Active;
-use backend::{Backend, Epoll, Ready};
+use backend::Ready;
 use fd_map::FdMap;
 use signal::Signals;
 use timer::Timers;
@@ -63,10 +71,12 @@ bitflags! {
         const WRITE = 0x04;
         /// There is urgent data: TCP's out-of-band byte, for example.
         const URGENT = 0x10;
-        /// Report changes instead of states: once each time there is something new.
+        /// Report changes instead of states: once each time there is something new. A backend without
+        /// [`Features::EDGE`] reports states all the same.
         #[doc(alias = "EV_ET")]
         const EDGE = 0x20;
-        /// The peer has shut down its side.
+        /// The peer has shut down its side. A backend without [`Features::EARLY_CLOSE`] never reports it: there, reading
+        /// finds the end.
         #[doc(alias = "EV_CLOSED")]
         const CLOSED = 0x80;
     }
@@ -98,7 +108,6 @@ pub(crate) mod owner {
     pub(crate) const EVENT: u64 = 0 << 62;
     pub(crate) const BUFFEREVENT: u64 = 1 << 62;
     pub(crate) const LISTENER: u64 = 2 << 62;
-    pub(crate) const BASE: u64 = 3 << 62;
     /// The bits that say who.
     pub(crate) const MASK: u64 = 3 << 62;
 }
@@ -163,9 +172,9 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() <= 40, "thousands of idle connections have one each");
 
-impl Slot {
-    fn holds_loop(&self) -> bool {
-        !self.state.contains(State::IDLE) && self.state.intersects(State::PENDING | State::TIMED)
+impl State {
+    fn holds_loop(self) -> bool {
+        !self.contains(State::IDLE) && self.intersects(State::PENDING | State::TIMED)
     }
 }
 
@@ -182,21 +191,15 @@ pub(crate) struct Invocation {
     pub(crate) what: What,
 }
 
-/// What a slot is waiting for at the moment, and how long its timer has to go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct PendingState {
-    pub(crate) what: What,
-    pub(crate) active: bool,
-    pub(crate) remaining: Option<Duration>,
-}
-
 /// Counters of a reactor's work, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     pub(crate) waits: u64,
+    pub(crate) wakes: u64,
     pub(crate) changes_asked: u64,
     pub(crate) changes_applied: u64,
-    pub(crate) stale_reports: u64,
+    /// Reports for registrations that were no longer current.
+    pub(crate) stale_events: u64,
     pub(crate) rebuilds: u64,
 }
 
@@ -218,8 +221,7 @@ pub(crate) struct Reactor {
     active: Active,
     /// The ready list: what goes on next turn although nothing new will be reported.
     later: Vec<SlotId>,
-    /// How many slots keep the loop alive by waiting.
-    holding: usize,
+    tally: Tally,
     // Before the notifier: a signal handler may write to it until the watcher is gone.
     signals: Signals,
     notifier: Arc<Notifier>,
@@ -227,8 +229,10 @@ pub(crate) struct Reactor {
     /// Away while a `Wait` has them.
     backend: Option<Box<dyn Backend>>,
     ready: Vec<Ready>,
-    edge_triggered: bool,
+    method: &'static Method,
     now_ns: u64,
+    /// Whether a turn has one time; else the clock is read whenever it is asked.
+    caches_time: bool,
     /// Whether `now_ns` is this turn's; between `prepare` and `complete`, and before the first turn, it is not.
     now_is_fresh: bool,
     stale_waits: u32,
@@ -252,10 +256,9 @@ impl Wait {
 
 /// Making, and slots.
 impl Reactor {
-    /// A reactor on epoll with room for `slots` slots and queues for `priorities` priorities.
-    pub(crate) fn new(slots: usize, priorities: u8) -> io::Result<Self> {
+    /// A reactor on `backend` with room for `slots` slots and queues for `priorities` priorities.
+    pub(crate) fn new(mut backend: Box<dyn Backend>, slots: usize, priorities: u8) -> io::Result<Self> {
         let notifier = Arc::new(Notifier::new()?);
-        let mut backend: Box<dyn Backend> = Box::new(Epoll::new()?);
         watch(&mut *backend, &notifier)?;
         Ok(Reactor {
             slots: Arena::with_capacity(slots),
@@ -263,23 +266,29 @@ impl Reactor {
             timers: Timers::with_capacity(slots),
             active: Active::new(usize::from(priorities.max(1))),
             later: Vec::new(),
-            holding: 0,
+            tally: Tally::default(),
             signals: Signals::default(),
             notifier,
             notified: false,
-            edge_triggered: backend.edge_triggered(),
+            method: backend.method(),
             backend: Some(backend),
             ready: Vec::new(),
             now_ns: clock::now_ns(),
+            caches_time: true,
             now_is_fresh: false,
             stale_waits: 0,
             counters: Counters::default(),
         })
     }
 
+    /// What kind of backend there is.
+    pub(crate) fn method(&self) -> &'static Method {
+        self.method
+    }
+
     /// Whether the backend honours [`Interest::EDGE`].
     pub(crate) fn edge_triggered(&self) -> bool {
-        self.edge_triggered
+        self.method.features.contains(Features::EDGE)
     }
 
     /// How many priorities there are.
@@ -365,32 +374,35 @@ impl Reactor {
         if self.active.len() > 0 {
             return Err(Error::Invalid("priorities cannot change while events are active"));
         }
-        if self.slots.iter().any(|(_, slot)| slot.priority >= priorities && slot.owner != owner::BASE) {
+        if self.slots.iter().any(|(_, slot)| slot.priority >= priorities) {
             return Err(Error::Invalid("an event has a priority that would no longer exist"));
         }
-        self.active = Active::new(usize::from(priorities));
+        self.active.set_priorities(usize::from(priorities));
         Ok(())
     }
 
+    #[inline]
     fn slot(&mut self, id: SlotId) -> Result<&mut Slot> {
         self.slots.get_mut(id.0).ok_or(Error::Stale)
     }
 
     /// Changes a slot's state, and with it what keeps the loop alive.
+    #[inline]
     fn mark(&mut self, id: SlotId, set: State, clear: State) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        let held = slot.holds_loop();
-        slot.state = (slot.state - clear) | set;
-        let holds = slot.holds_loop();
-        self.holding = self.holding + usize::from(holds) - usize::from(held);
+        let before = slot.state;
+        slot.state = (before - clear) | set;
+        if slot.state == before {
+            return Ok(());
+        }
+        self.tally.change(slot.owner, before, slot.state);
         Ok(())
     }
 }
 
 /// Lets a backend report the notifier's wakes.
 fn watch(backend: &mut dyn Backend, notifier: &Notifier) -> io::Result<()> {
-    let edge = if backend.edge_triggered() { Interest::EDGE } else { Interest::empty() };
-    backend.add(notifier.as_fd().as_raw_fd(), Interest::READ | edge, NOTIFIER)
+    backend.add(notifier.as_fd().as_raw_fd(), Interest::READ | Interest::EDGE, NOTIFIER)
 }
 
 impl Slot {
@@ -408,28 +420,72 @@ impl Slot {
 impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        self.start_waiting(id)?;
-        let Some(timeout) = timeout else { return Ok(()) };
-        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        let deadline_ns = self.now().saturating_add(timeout_ns);
-        let slot = self.slot(id)?;
-        let (persists, what) = (slot.state.contains(State::PERSIST), slot.what);
-        // The new timeout replaces the one that has passed but has not been told of.
-        slot.what -= What::TIMEOUT;
-        if what == What::TIMEOUT {
-            self.deactivate(id)?;
+        let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
+        let (state, what) = (slot.state, slot.what);
+        if slot.fd >= 0 && !state.contains(State::PENDING) {
+            self.start_waiting(id)?;
         }
-        self.timers.set_period(id.0.index(), if persists { timeout_ns } else { 0 });
+        let Some(timeout) = timeout else { return Ok(()) };
+        let timeout_ns = nanos(timeout);
+        let deadline_ns = self.now().saturating_add(timeout_ns);
+        if what.contains(What::TIMEOUT) {
+            self.take_back_timeout(id)?;
+        }
+        let persists = state.contains(State::PERSIST);
+        // The others never have one.
+        if persists {
+            self.timers.set_period(id.0.index(), timeout_ns);
+        }
         self.set_deadline(id, Some(deadline_ns))
+    }
+
+    /// As [`add`](Self::add), with a timeout that many share.
+    pub(crate) fn add_common(&mut self, id: SlotId, timeout: CommonTimeout) -> Result<()> {
+        if !self.timers.has_common(timeout) {
+            return Err(Error::Invalid("the common timeout is another base's"));
+        }
+        self.add(id, None)?;
+        let slot = self.slot(id)?;
+        let (state, what) = (slot.state, slot.what);
+        if what.contains(What::TIMEOUT) {
+            self.take_back_timeout(id)?;
+        }
+        self.mark(id, State::TIMED, State::empty())?;
+        self.timers.set_common(id.0.index(), timeout, self.now(), state.contains(State::PERSIST));
+        Ok(())
+    }
+
+    /// The common timeout of a duration.
+    pub(crate) fn common_timeout(&mut self, duration: Duration) -> CommonTimeout {
+        self.timers.common(nanos(duration))
+    }
+
+    /// A new timeout replaces one that has passed but has not been told of.
+    fn take_back_timeout(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        let what = slot.what;
+        slot.what -= What::TIMEOUT;
+        if what == What::TIMEOUT { self.deactivate(id) } else { Ok(()) }
     }
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
-        self.stop_waiting(id)?;
-        self.remove_timer(id)?;
-        self.deactivate(id)?;
-        self.slot(id)?.later = What::empty();
-        self.mark(id, State::empty(), State::LATER)
+        // Most slots are in few of these states, and each costs a look at another table.
+        let state = self.slot(id)?.state;
+        if state.contains(State::PENDING) {
+            self.stop_waiting(id)?;
+        }
+        // A period is set only while the timer is.
+        if state.contains(State::TIMED) {
+            self.remove_timer(id)?;
+        }
+        if state.contains(State::ACTIVE) {
+            self.deactivate(id)?;
+        }
+        let slot = self.slot(id)?;
+        slot.later = What::empty();
+        slot.state -= State::LATER;
+        Ok(())
     }
 
     /// Takes back a slot's timeout alone.
@@ -450,6 +506,13 @@ impl Reactor {
                 self.timers.cancel(id.0.index());
             }
         }
+        Ok(())
+    }
+
+    /// Lets the timer of a persistent slot start again.
+    fn restart_timer(&mut self, id: SlotId, deadline_ns: u64) -> Result<()> {
+        self.mark(id, State::TIMED, State::empty())?;
+        self.timers.restart(id.0.index(), deadline_ns);
         Ok(())
     }
 
@@ -475,34 +538,13 @@ impl Reactor {
         Ok(())
     }
 
-    /// What a slot waits for, and whether it is about to be handed out.
-    pub(crate) fn pending(&mut self, id: SlotId) -> Result<PendingState> {
-        let now_ns = self.now();
-        let deadline_ns = self.timers.deadline(id.0.index());
-        let slot = self.slot(id)?;
-        let mut pending =
-            PendingState { active: slot.state.contains(State::ACTIVE), ..PendingState::default() };
-        if slot.state.contains(State::PENDING) {
-            let signal = if slot.state.contains(State::SIGNAL) { What::SIGNAL } else { What::empty() };
-            pending.what = What::from_bits_truncate(slot.interest.bits()) | signal;
-        }
-        if slot.state.contains(State::TIMED) {
-            pending.what |= What::TIMEOUT;
-            let remaining_ns = deadline_ns.unwrap_or(0).saturating_sub(now_ns);
-            pending.remaining = Some(Duration::from_nanos(remaining_ns));
-        }
-        if pending.active {
-            pending.what |= slot.what;
-        }
-        Ok(pending)
-    }
-
     /// Whether anything keeps the loop alive: something waits, is to be handed out, or has been sent by another thread.
     pub(crate) fn has_work(&self) -> bool {
         let has_mail = self.notified || self.notifier.is_pending();
-        self.holding > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
+        self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
     }
 
+    #[inline]
     fn start_waiting(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
         let (fd, state) = (slot.fd, slot.state);
@@ -534,86 +576,7 @@ impl Reactor {
     }
 }
 
-/// Being active.
-impl Reactor {
-    /// Puts a slot into its priority's queue; one that is there already gets `what` too.
-    pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
-        let slot = self.slot(id)?;
-        slot.what |= what;
-        if slot.state.contains(State::ACTIVE) {
-            return Ok(());
-        }
-        slot.state |= State::ACTIVE;
-        let priority = slot.priority;
-        self.active.push(&mut self.slots, id.0.index(), priority);
-        Ok(())
-    }
-
-    /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
-    pub(crate) fn activate_later(&mut self, id: SlotId, what: What) -> Result<()> {
-        let slot = self.slot(id)?;
-        slot.later |= what;
-        if !slot.state.contains(State::LATER) {
-            slot.state |= State::LATER;
-            self.later.push(id);
-        }
-        Ok(())
-    }
-
-    /// The most important priority that has something to hand out.
-    pub(crate) fn first_priority(&self) -> Option<u8> {
-        self.active.first_priority()
-    }
-
-    /// How many slots are active.
-    pub(crate) fn active_len(&self) -> usize {
-        self.active.len()
-    }
-
-    /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
-    /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
-    /// so often, or is taken back.
-    pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
-        let index = self.active.first(priority)?;
-        let id = SlotId(self.slots.id_at(index)?);
-        let slot = self.slots.get(id.0)?;
-        let invocation = Invocation { owner: slot.owner, what: slot.what };
-        let persist = slot.state.contains(State::PERSIST);
-        let is_last = slot.deliveries <= 1;
-        let period_ns = self.timers.period(index);
-        // The slot was found a moment ago, so none of these can find it stale.
-        if !persist {
-            let _ = self.del(id);
-        } else if is_last {
-            let _ = self.deactivate(id);
-        } else if let Ok(slot) = self.slot(id) {
-            slot.deliveries -= 1;
-            slot.what = What::SIGNAL;
-        }
-        if persist && period_ns != 0 && !invocation.what.contains(What::TIMEOUT) {
-            // A timeout beside a descriptor counts from the last activity.
-            let _ = self.set_deadline(id, Some(self.now().saturating_add(period_ns)));
-        }
-        Some(invocation)
-    }
-
-    /// Takes a slot that is active for its owner alone out of the queue, and says whether it was in it.
-    pub(crate) fn take_active(&mut self, id: SlotId) -> Result<bool> {
-        let is_active = self.slot(id)?.state.contains(State::ACTIVE);
-        self.deactivate(id)?;
-        Ok(is_active)
-    }
-
-    fn deactivate(&mut self, id: SlotId) -> Result<()> {
-        let slot = self.slot(id)?;
-        slot.what = What::empty();
-        slot.deliveries = 0;
-        if !slot.state.contains(State::ACTIVE) {
-            return Ok(());
-        }
-        slot.state -= State::ACTIVE;
-        let priority = slot.priority;
-        self.active.remove(&mut self.slots, id.0.index(), priority);
-        Ok(())
-    }
+fn nanos(duration: Duration) -> u64 {
+    // In 64 bits from the start: this is in the way of every timeout.
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::backend::{Backend, Ready};
+use super::backend::Ready;
 use super::*;
 
 /// An open file: which one, and whether it can be waited for.
@@ -21,6 +21,8 @@ struct FileId {
 struct Table {
     open: HashMap<RawFd, FileId>,
     registered: HashMap<(FileId, RawFd), (Interest, u64)>,
+    /// What the kernel says of files that cannot be waited for; 0 is `EPERM`.
+    refusal: i32,
     /// Fail the next so many calls for lack of memory.
     short_of_memory: u32,
     reports: Vec<Ready>,
@@ -42,7 +44,7 @@ impl Table {
         }
         let file = *self.open.get(&fd).ok_or(libc::EBADF)?;
         if !file.waitable {
-            return Err(libc::EPERM);
+            return Err(if self.refusal == 0 { libc::EPERM } else { self.refusal });
         }
         if self.registered.contains_key(&(file, fd)) != exists {
             return Err(if exists { libc::ENOENT } else { libc::EEXIST });
@@ -77,8 +79,8 @@ fn os<T>(result: std::result::Result<T, i32>) -> io::Result<T> {
 }
 
 impl Backend for Kernel {
-    fn edge_triggered(&self) -> bool {
-        true
+    fn method(&self) -> &'static Method {
+        &TABLE
     }
 
     fn add(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
@@ -101,16 +103,21 @@ impl Backend for Kernel {
         ready.append(&mut table.reports);
         Ok(())
     }
+}
 
-    /// Nothing is open in the new one, so that even the notifier cannot be watched.
-    fn renew(&self) -> io::Result<Box<dyn Backend>> {
-        Ok(Box::new(Kernel::default()))
-    }
+/// Nothing is open in a new one, so that even the notifier cannot be watched.
+static TABLE: Method =
+    Method { name: "table", features: Features::all(), open: || Ok(Box::new(Kernel::default())) };
+
+/// A reactor on the fastest backend.
+fn reactor(priorities: u8) -> Reactor {
+    Reactor::new(open_backend(&METHODS, Features::empty()).unwrap(), 0, priorities).unwrap()
 }
 
 fn reactor_on(kernel: &Kernel) -> Reactor {
-    let mut reactor = Reactor::new(0, 1).unwrap();
+    let mut reactor = reactor(1);
     reactor.backend = Some(Box::new(kernel.clone()));
+    reactor.method = &TABLE;
     reactor
 }
 
@@ -123,7 +130,7 @@ fn reading(fd: RawFd) -> Source {
 }
 
 fn turn(reactor: &mut Reactor) -> io::Result<()> {
-    let mut wait = reactor.prepare(true);
+    let mut wait = reactor.prepare(true, None);
     let result = wait.wait();
     reactor.complete(wait);
     result
@@ -133,7 +140,7 @@ impl Reactor {
     /// What must hold between any two calls.
     fn check_invariants(&self) {
         let slots = || self.slots.iter().map(|(_, slot)| slot);
-        assert_eq!(self.holding, slots().filter(|slot| slot.holds_loop()).count());
+        assert_eq!(self.tally.holding(), slots().filter(|slot| slot.state.holds_loop()).count());
         assert_eq!(self.active.len(), slots().filter(|slot| slot.state.contains(State::ACTIVE)).count());
         for (id, slot) in self.slots.iter() {
             let timed = self.timers.deadline(id.index()).is_some();
@@ -324,13 +331,36 @@ fn what_cannot_be_registered_for_lack_of_memory_is_tried_again_soon() {
     kernel.table().short_of_memory = 1;
     let id = slot(&mut reactor, reading(5), true);
     reactor.add(id, None).unwrap();
-    let wait = reactor.prepare(false);
+    let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, Some(RETRY_NS));
     reactor.complete(wait);
-    let wait = reactor.prepare(false);
+    let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, None);
     reactor.complete(wait);
     assert!(kernel.table().registered.contains_key(&(file, 5)));
+}
+
+#[test]
+fn an_error_that_never_gets_better_is_told_to_the_owner_and_not_tried_again() {
+    for refusal in [libc::EPERM, libc::ELOOP, libc::EINVAL, libc::EIO] {
+        let kernel = Kernel::default();
+        let mut reactor = reactor_on(&kernel);
+        kernel.table().open.insert(5, FileId { number: 1, waitable: false });
+        kernel.table().refusal = refusal;
+        let id = slot(&mut reactor, reading(5), true);
+        reactor.add(id, None).unwrap();
+        for _ in 0..3 {
+            let wait = reactor.prepare(false, None);
+            assert_eq!(wait.timeout_ns, Some(0), "{refusal}");
+            reactor.complete(wait);
+            assert_eq!(reactor.next_active(0).unwrap().what, What::READ, "its next read tells");
+        }
+        assert_eq!(kernel.table().calls, 1, "asked once");
+        reactor.del(id).unwrap();
+        let wait = reactor.prepare(false, None);
+        assert_eq!(wait.timeout_ns, None);
+        reactor.complete(wait);
+    }
 }
 
 #[test]
@@ -367,7 +397,7 @@ fn reports_of_the_past_reach_nobody_and_a_backend_that_cannot_be_replaced_stays(
     for round in 1..STALE_WAITS_MAX {
         kernel.table().reports.push(Ready { token, what: What::READ });
         turn(&mut reactor).unwrap();
-        assert_eq!(reactor.counters().stale_reports, u64::from(round));
+        assert_eq!(reactor.counters().stale_events, u64::from(round));
         assert!(reactor.next_active(0).is_none());
     }
     turn(&mut reactor).unwrap();
@@ -385,7 +415,7 @@ fn reports_of_the_past_reach_nobody_and_a_backend_that_cannot_be_replaced_stays(
 
 #[test]
 fn the_ready_list_forgets_what_is_taken_back_and_takes_it_anew() {
-    let mut reactor = Reactor::new(0, 1).unwrap();
+    let mut reactor = reactor(1);
     let ids: Vec<_> = (0..4).map(|_| slot(&mut reactor, Source::None, true)).collect();
     ids.iter().for_each(|&id| reactor.activate_later(id, What::READ).unwrap());
     reactor.del(ids[1]).unwrap();
@@ -409,7 +439,7 @@ fn the_ready_list_forgets_what_is_taken_back_and_takes_it_anew() {
 #[test]
 fn accounts_balance_after_any_verbs() {
     let mut random = Random(9);
-    let mut reactor = Reactor::new(0, 3).unwrap();
+    let mut reactor = reactor(3);
     let mut ids: Vec<SlotId> = Vec::new();
     for _ in 0..20_000 {
         let priority = Some(random.below(3) as u8);

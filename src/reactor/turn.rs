@@ -10,44 +10,55 @@ use super::{
 };
 use crate::sys::clock;
 
+const ONE_AT_A_TIME: &str = "every wait is completed before the next is prepared";
+
 impl Reactor {
     /// Tells the kernel what has changed, and finds out how long to wait: not at all if something is to be done or
-    /// `poll` says so.
+    /// `poll` says so, and not beyond `until_ns`.
     ///
     /// # Panics
     ///
     /// When a wait that was prepared before has not been completed.
-    pub(crate) fn prepare(&mut self, poll: bool) -> Wait {
-        const ONE_AT_A_TIME: &str = "every wait is completed before the next is prepared";
-        // Taken only when it is needed: applying can warn, and a logger can panic.
-        self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
-        let timeout_ns = if poll || self.is_busy() { Some(0) } else { self.time_to_wait() };
+    pub(crate) fn prepare(&mut self, poll: bool, until_ns: Option<u64>) -> Wait {
+        let timeout_ns = self.time_to_wait(poll, until_ns);
         let backend = self.backend.take().expect(ONE_AT_A_TIME);
         self.now_is_fresh = false;
         self.counters.waits += 1;
         Wait { backend, ready: std::mem::take(&mut self.ready), timeout_ns }
     }
 
-    fn is_busy(&self) -> bool {
-        self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
+    /// How long a wait would be; `None` is for ever. Tells the kernel what has changed, because what it refuses counts as
+    /// ready.
+    ///
+    /// # Panics
+    ///
+    /// As [`prepare`](Self::prepare).
+    pub(crate) fn time_to_wait(&mut self, poll: bool, until_ns: Option<u64>) -> Option<u64> {
+        self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
+        if poll || self.is_busy() {
+            return Some(0);
+        }
+        let deadline_ns = self.timers.first_deadline().into_iter().chain(until_ns).min();
+        let until_deadline = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
+        let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
+        until_deadline.into_iter().chain(until_retry).min()
     }
 
-    fn time_to_wait(&mut self) -> Option<u64> {
-        let until_timer = self.timers.first_deadline().map(|deadline_ns| {
-            let now_ns = clock::now_ns();
-            deadline_ns.saturating_sub(now_ns)
-        });
-        let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
-        until_timer.into_iter().chain(until_retry).min()
+    fn is_busy(&self) -> bool {
+        self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
     }
 
     /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
     pub(crate) fn complete(&mut self, wait: Wait) {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
-        self.refresh_now();
-        self.now_is_fresh = true;
-        let stale_before = self.counters.stale_reports;
+        // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
+        self.now_is_fresh =
+            self.caches_time && (!ready.is_empty() || self.is_busy() || !self.timers.is_empty());
+        if self.now_is_fresh {
+            self.refresh_now();
+        }
+        let stale_before = self.counters.stale_events;
         for report in ready.drain(..) {
             self.take_report(report);
         }
@@ -60,14 +71,15 @@ impl Reactor {
 
     fn take_report(&mut self, Ready { token, what }: Ready) {
         if token == NOTIFIER {
-            self.notifier.woken(!self.edge_triggered);
+            self.notifier.woken(!self.edge_triggered());
             self.notified = true;
+            self.counters.wakes += 1;
             self.activate_signals();
             return;
         }
         match self.fds.first_waiting(token) {
             Some(first) => self.activate_waiting(first, what),
-            None => self.counters.stale_reports += 1,
+            None => self.counters.stale_events += 1,
         }
     }
 
@@ -118,7 +130,10 @@ impl Reactor {
             let Some(id) = self.slots.id_at(index) else { continue };
             let id = SlotId(id);
             let next_ns = next_period(deadline_ns, self.timers.period(index), self.now_ns);
-            let _ = self.set_deadline(id, next_ns);
+            let _ = match next_ns {
+                Some(next_ns) => self.restart_timer(id, next_ns),
+                None => self.set_deadline(id, None),
+            };
             let _ = self.activate(id, What::TIMEOUT);
         }
     }
@@ -138,7 +153,7 @@ impl Reactor {
 
     /// Replaces the backend when reports for descriptors that are gone keep coming.
     fn note_stale(&mut self, before: u64) {
-        if self.counters.stale_reports == before {
+        if self.counters.stale_events == before {
             self.stale_waits = 0;
             return;
         }
@@ -151,9 +166,16 @@ impl Reactor {
         }
     }
 
+    /// After a fork, in the child: what was shared with the parent is replaced by something of the child's own, and the
+    /// parent's is left as it is. What waits goes on waiting, and a wake that the child has not noticed is not lost.
+    pub(crate) fn renew(&mut self) -> io::Result<()> {
+        self.notifier.renew()?;
+        self.rebuild()
+    }
+
+    /// Replaces the backend by a new one of the same kind.
     fn rebuild(&mut self) -> io::Result<()> {
-        let Some(old) = &self.backend else { return Ok(()) };
-        let mut fresh = old.renew()?;
+        let mut fresh = (self.method.open)()?;
         watch(&mut *fresh, &self.notifier)?;
         self.backend = Some(fresh);
         self.fds.start_over();
@@ -176,14 +198,19 @@ impl Reactor {
         self.now_ns
     }
 
+    /// Says whether a turn has one time, as it has at first, or the clock is read whenever it is asked.
+    pub(crate) fn set_caches_time(&mut self, caches: bool) {
+        self.caches_time = caches;
+    }
+
     /// The loop has ended: the time it last knew will be old when somebody asks.
     pub(crate) fn forget_now(&mut self) {
         self.now_is_fresh = false;
     }
 
-    /// Whether another thread has woken the loop since this was last asked.
+    /// Whether another thread has woken the loop since this was last asked, or is waking it.
     pub(crate) fn take_notified(&mut self) -> bool {
-        std::mem::take(&mut self.notified)
+        std::mem::take(&mut self.notified) || self.notifier.is_pending()
     }
 
     pub(crate) fn notifier(&self) -> &Arc<Notifier> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, epoll_event};
 
-use super::check;
+use super::{check, clock};
 
 /// Whether the kernel has turned out to be older than 5.11, or a sandbox to be, and to lack `epoll_pwait2`.
 static LACKS_PWAIT2: AtomicBool = AtomicBool::new(false);
@@ -32,12 +32,6 @@ pub(crate) fn control(
     // SAFETY: `event` is live and writable; a stale `fd` is an error of the call and touches no memory.
     check(unsafe { libc::epoll_ctl(set.as_raw_fd(), operation, fd, &raw mut event) })?;
     Ok(())
-}
-
-/// Whether `fd` is the number of an open descriptor.
-pub(crate) fn is_open(fd: RawFd) -> bool {
-    // SAFETY: this command of `fcntl` takes no argument and touches no memory.
-    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }).is_ok()
 }
 
 /// Waits until something is ready, `timeout_ns` has passed (`None`: for ever), or a signal interrupts, and
@@ -77,10 +71,7 @@ fn wait_ms(set: BorrowedFd<'_>, events: &mut [epoll_event], timeout_ms: c_int) -
 
 fn wait_ns(set: BorrowedFd<'_>, events: &mut [epoll_event], timeout_ns: u64) -> io::Result<usize> {
     let len = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
-    let timeout = libc::timespec {
-        tv_sec: (timeout_ns / 1_000_000_000) as libc::time_t,
-        tv_nsec: (timeout_ns % 1_000_000_000) as libc::c_long,
-    };
+    let timeout = clock::timespec(timeout_ns);
     let no_mask = ptr::null::<libc::sigset_t>();
     // SAFETY: `events` is writable for `len` entries and `timeout` is readable; the signal mask is null, which
     // leaves the thread's as it is whatever its size.

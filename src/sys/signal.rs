@@ -152,6 +152,11 @@ impl Drop for Watcher {
     }
 }
 
+/// Whether a signal has this number.
+pub(crate) fn exists(signal: c_int) -> bool {
+    place(signal).is_ok()
+}
+
 /// How often `signal` has been delivered so far.
 pub(crate) fn delivered(signal: c_int) -> u64 {
     place(signal).map_or(0, |place| DELIVERED[place].load(Ordering::SeqCst))

@@ -8,10 +8,10 @@
 /// Who invokes it vouches that each type is that of the function's declaration, and that the library's initialisers do
 /// nothing but set up its own variables.
 macro_rules! library {
-    ($file:literal; $($name:ident: ($($argument:ty),*) $(-> $result:ty)?;)*) => {
+    ($file:literal; $($name:ident: ($($argument:ty),* $(; $variadic:tt)?) $(-> $result:ty)?;)*) => {
         /// The addresses of the functions, and the library that holds them.
         struct Api {
-            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
+            $($name: unsafe extern "C" fn($($argument),* $(, $variadic)?) $(-> $result)?,)*
             _library: libloading::Library,
         }
 

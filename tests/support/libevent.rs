@@ -1,8 +1,6 @@
 //! C libevent's evbuffer and its helpers, for comparing: the library of the Debian package `libevent-2.1-7`, loaded at run time.
 //!
-//! It is loaded with its names kept to itself (`RTLD_LOCAL`) and called through the addresses found there, so they cannot
-//! be mixed up with names that zerovent's own C interface exports. The verbs take and give what C's do, in Rust's types: -1 is
-//! `None`, a count beyond `ssize_t` is the largest one.
+//! The verbs take and give what C's do, in Rust's types: -1 is `None`, a count beyond `ssize_t` is the largest one.
 #![allow(unsafe_code, reason = "calling a C library is unsafe; each block says what the callee is owed")]
 
 use std::cmp::Ordering;
@@ -11,14 +9,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::OnceLock;
 
 use libc::{iovec, size_t, ssize_t};
-use libloading::Library;
 use zerovent::buffer::Eol;
 
-/// Its name in every Linux distribution that has this version.
-const NAME: &str = "libevent-2.1.so.7";
+use crate::foreign::library;
 
 /// `struct evbuffer`, of which only addresses are known.
 #[repr(C)]
@@ -58,29 +53,10 @@ type Told = unsafe extern "C" fn(*mut Opaque, *const ChangeInfo, *mut c_void);
 /// What libevent calls when the memory of a reference is no longer used.
 type Cleanup = unsafe extern "C" fn(*const c_void, size_t, *mut c_void);
 
-macro_rules! functions {
-    ($($name:ident: ($($argument:ty),* $(; $variadic:tt)?) $(-> $result:ty)?;)*) => {
-        /// The addresses of the functions, and the library that holds them.
-        struct Api {
-            $($name: unsafe extern "C" fn($($argument),* $(, $variadic)?) $(-> $result)?,)*
-            _library: Library,
-        }
-
-        impl Api {
-            fn load() -> Result<Api, libloading::Error> {
-                // SAFETY: libevent's initialisers do nothing but set up its own variables.
-                let library = unsafe { Library::new(NAME) }?;
-                Ok(Api {
-                    // SAFETY: the type is that of the function's declaration in event2/buffer.h, or event2/util.h, of this version.
-                    $($name: *unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) }?,)*
-                    _library: library,
-                })
-            }
-        }
-    };
-}
-
-functions! {
+// The types are those of event2/buffer.h, event2/event.h and event2/util.h of this version.
+library! {
+    // Its name in every Linux distribution that has this version.
+    "libevent-2.1.so.7";
     event_get_version: () -> *const c_char;
     evbuffer_new: () -> *mut Opaque;
     evbuffer_free: (*mut Opaque);
@@ -126,22 +102,6 @@ functions! {
     evutil_ascii_strcasecmp: (*const c_char, *const c_char) -> c_int;
     evutil_ascii_strncasecmp: (*const c_char, *const c_char, size_t) -> c_int;
     evutil_snprintf: (*mut c_char, size_t, *const c_char; ...) -> c_int;
-}
-
-// SAFETY: it holds addresses of functions and an open library, which any thread may use.
-unsafe impl Send for Api {}
-// SAFETY: as above; nothing in it changes.
-unsafe impl Sync for Api {}
-
-static API: OnceLock<Result<Api, String>> = OnceLock::new();
-
-fn loaded() -> &'static Result<Api, String> {
-    API.get_or_init(|| Api::load().map_err(|error| error.to_string()))
-}
-
-/// The library.
-fn api() -> &'static Api {
-    loaded().as_ref().expect("whoever compares has asked whether the library is there")
 }
 
 /// The version of the library.

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use libc::epoll_event;
 
-use super::{Backend, Ready};
+use super::{BROKEN, Backend, Method, Ready};
+use crate::features::Features;
 use crate::reactor::{Interest, What};
 use crate::sys::epoll;
 
@@ -15,21 +16,24 @@ use crate::sys::epoll;
 const BATCH_MIN: usize = 32;
 const BATCH_MAX: usize = 1024;
 
+pub(super) static METHOD: Method =
+    Method { name: "epoll", features: Features::all(), open: || Ok(Box::new(Epoll::new()?)) };
+
 #[derive(Debug)]
-pub(crate) struct Epoll {
+struct Epoll {
     set: OwnedFd,
     events: Vec<epoll_event>,
 }
 
 impl Epoll {
-    pub(crate) fn new() -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         Ok(Epoll { set: epoll::create()?, events: vec![epoll_event { events: 0, u64: 0 }; BATCH_MIN] })
     }
 }
 
 impl Backend for Epoll {
-    fn edge_triggered(&self) -> bool {
-        true
+    fn method(&self) -> &'static Method {
+        &METHOD
     }
 
     fn add(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
@@ -56,10 +60,6 @@ impl Backend for Epoll {
         }
         Ok(())
     }
-
-    fn renew(&self) -> io::Result<Box<dyn Backend>> {
-        Ok(Box::new(Epoll::new()?))
-    }
 }
 
 fn events_of(interest: Interest) -> u32 {
@@ -76,14 +76,12 @@ fn events_of(interest: Interest) -> u32 {
         .fold(0, |all, (_, event)| all | event as u32)
 }
 
-/// An error or a full hang-up is something that both reading and writing will find. The kernel reports both to whoever
-/// watches, asked or not, so they must mean something to one that waits for the close alone: else its loop would spin.
 fn what_of(events: u32) -> What {
     let mut what = What::empty();
-    let broken = events & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0;
-    what.set(What::READ, broken || events & libc::EPOLLIN as u32 != 0);
-    what.set(What::WRITE, broken || events & libc::EPOLLOUT as u32 != 0);
+    what.set(What::READ, events & libc::EPOLLIN as u32 != 0);
+    what.set(What::WRITE, events & libc::EPOLLOUT as u32 != 0);
     what.set(What::URGENT, events & libc::EPOLLPRI as u32 != 0);
-    what.set(What::CLOSED, broken || events & libc::EPOLLRDHUP as u32 != 0);
-    what
+    what.set(What::CLOSED, events & libc::EPOLLRDHUP as u32 != 0);
+    let broken = events & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0;
+    if broken { what | BROKEN } else { what }
 }

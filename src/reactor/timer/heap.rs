@@ -15,7 +15,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn is_before(&self, other: &Entry) -> bool {
+    pub(super) fn is_before(&self, other: &Entry) -> bool {
         // The difference, not the numbers, are compared, so that the order survives the counter's wrap.
         let added_before = (self.order.wrapping_sub(other.order) as i32) < 0;
         self.deadline_ns < other.deadline_ns || (self.deadline_ns == other.deadline_ns && added_before)
@@ -51,15 +51,43 @@ impl Heap {
         self.entries.get(self.position(slot)?)
     }
 
+    /// Adds the entry of a slot that has none.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        extend_to(&mut self.positions, entry.slot as usize + 1, || ABSENT);
+        self.entries.push(entry);
+        self.rise(self.entries.len() - 1);
+    }
+
     /// Adds an entry, or moves the one that its slot has.
     pub(crate) fn set(&mut self, entry: Entry) {
-        let position = match self.position(entry.slot) {
-            Some(position) => position,
-            None => self.append(entry.slot),
-        };
+        let Some(position) = self.position(entry.slot) else { return self.push(entry) };
         self.put(position, entry);
         let position = self.rise(position);
         self.sink(position);
+    }
+
+    /// As [`set`](Self::set), unless the slot's entry is early enough.
+    pub(crate) fn hasten(&mut self, entry: Entry) {
+        let comes_up_in_time =
+            self.get(entry.slot).is_some_and(|there| there.deadline_ns <= entry.deadline_ns);
+        if !comes_up_in_time {
+            self.set(entry);
+        }
+    }
+
+    /// Takes out the entries of which `keep` says so, which may change those that stay, and puts the rest in order again.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Entry) -> bool) {
+        let Heap { entries, positions } = self;
+        entries.retain_mut(|entry| {
+            positions[entry.slot as usize] = ABSENT;
+            keep(entry)
+        });
+        for position in 0..self.entries.len() {
+            self.put(position, self.entries[position]);
+        }
+        let parents = self.entries.len().div_ceil(ARITY);
+        (0..parents).rev().for_each(|position| self.sink(position));
+        self.shrink();
     }
 
     /// Takes the entry of `slot` out, if it has one.
@@ -81,12 +109,6 @@ impl Heap {
             .copied()
             .filter(|&position| position != ABSENT)
             .map(|it| it as usize)
-    }
-
-    fn append(&mut self, slot: u32) -> usize {
-        extend_to(&mut self.positions, slot as usize + 1, || ABSENT);
-        self.entries.push(Entry { deadline_ns: 0, order: 0, slot });
-        self.entries.len() - 1
     }
 
     fn put(&mut self, position: usize, entry: Entry) {
@@ -132,13 +154,9 @@ impl Heap {
         )
     }
 
-    /// Gives memory back when three quarters of it lie idle. The floor keeps a small heap from going back and forth.
     fn shrink(&mut self) {
-        const FLOOR: usize = 1024;
-        let capacity = self.entries.capacity();
-        if capacity > FLOOR && self.entries.len() < capacity / 4 {
-            self.entries.shrink_to(capacity / 2);
-        }
+        let needed = self.entries.len();
+        give_back(&mut self.entries, needed);
     }
 
     #[cfg(test)]
@@ -151,6 +169,15 @@ impl Heap {
         }
         let present = self.positions.iter().filter(|&&position| position != ABSENT).count();
         assert_eq!(present, self.entries.len());
+    }
+}
+
+/// Gives memory back when three quarters of it are more than is needed. The floor keeps a small table from going back and forth.
+pub(super) fn give_back<T>(table: &mut Vec<T>, needed: usize) {
+    const FLOOR: usize = 1024;
+    let capacity = table.capacity();
+    if capacity > FLOOR && needed < capacity / 4 {
+        table.shrink_to(capacity / 2);
     }
 }
 
