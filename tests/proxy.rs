@@ -13,7 +13,7 @@ use support::net::{PATIENCE, any_port, dead, pattern, read_exact, server};
 use support::process::{Server, example};
 
 /// How bytes get across; what holds must hold for both.
-const MODES: [&[&str]; 1] = [&[]];
+const MODES: [&[&str]; 2] = [&[], &["--splice"]];
 
 fn proxy(target: &str, options: &[&str]) -> Server {
     Server::start("proxy", &[&["127.0.0.1:0", target], options].concat())

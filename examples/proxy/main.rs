@@ -25,7 +25,7 @@ use zerovent::bufferevent::TokenBucket;
 use zerovent::event_base::{EventId, Remote};
 use zerovent::listener::{ListenOptions, ListenerId};
 
-use tunnel::{Stats, Tunnels};
+use tunnel::{Stats, Transport, Tunnels};
 
 const HELP: &str = "\
 Passes TCP connections on to another address.
@@ -37,6 +37,7 @@ Arguments:
   TARGET             HOST:PORT where to connect to; the name is looked up anew for each connection
 
 Options:
+  --splice           pass bytes through kernel pipes instead of memory
   --rate BYTES       the most that a connection passes in a second, each way
   --threads N        event loops, each on its own thread [default: 1]
   --timeout SECONDS  how long a connection may be of no use before it is cut [default: 60]
@@ -57,6 +58,7 @@ struct Settings {
     listen: SocketAddr,
     host: String,
     port: u16,
+    transport: Transport,
     rate: Option<TokenBucket>,
     threads: usize,
     patience: Duration,
@@ -89,10 +91,11 @@ fn main() -> ExitCode {
 /// The settings, or `None` when help was asked for.
 fn parse_arguments() -> Result<Option<Settings>, Complaint> {
     let (mut listen, mut target, mut rate) = (None, None, None);
-    let (mut threads, mut patience) = (1, Duration::from_secs(60));
+    let (mut transport, mut threads, mut patience) = (Transport::Buffers, 1, Duration::from_secs(60));
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next().map_err(text)? {
         match argument {
+            Long("splice") => transport = Transport::Splice,
             Long("rate") => rate = Some(bucket(number("--rate", usize::MAX, &mut arguments)?)?),
             Long("threads") => threads = number("--threads", THREADS_MAX, &mut arguments)?,
             Long("timeout") => {
@@ -106,7 +109,7 @@ fn parse_arguments() -> Result<Option<Settings>, Complaint> {
     }
     let listen = resolve(&listen.ok_or("where to listen?")?)?;
     let (host, port) = split_target(&target.ok_or("where to connect to?")?)?;
-    Ok(Some(Settings { listen, host, port, rate, threads, patience }))
+    Ok(Some(Settings { listen, host, port, transport, rate, threads, patience }))
 }
 
 fn text(problem: impl Display) -> Complaint {

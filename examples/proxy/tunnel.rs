@@ -1,22 +1,23 @@
 //! Tunnels: two connections, and what arrives at the one leaves by the other.
 //!
-//! Bytes move from input to output without being copied. An output that has grown to [`PENDING_MAX`] stops the reading at
-//! the other end until it has sunk to [`PENDING_LOW`], so a tunnel holds little, however fast one end sends and however slowly the
-//! other one reads. When one end has said its last byte, the other one is told when it has been sent everything; the way back
-//! stays open until it ends as well. A tunnel that fails is reset at both ends: nobody takes what arrived for the whole.
+//! Through buffers bytes move from input to output without being copied by the proxy, and one end is not read while the output of the
+//! other holds [`PENDING_MAX`]. By splicing they stay in the kernel: a relay does all of it. Either way a tunnel holds little,
+//! however fast one end sends and however slowly the other one reads. When one end has said its last byte, the other one is told
+//! when it has been sent everything; the way back stays open until it ends as well. A tunnel that fails is reset at both
+//! ends: nobody takes what arrived for the whole.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt::{self, Display};
+use std::io;
 use std::mem;
-use std::net::Shutdown;
 use std::ops::AddAssign;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
-use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
+use zerovent::bufferevent::{BevEvents, BuffereventId, Options, RelayEnd, RelayOptions, Splicing};
 use zerovent::event_base::Interest;
 use zerovent::resolve::Family;
 use zerovent::util::Address;
@@ -26,8 +27,13 @@ use crate::{Base, Settings};
 
 /// An output of this many bytes stops the reading at the other end.
 const PENDING_MAX: usize = 256 * 1024;
-/// One that has sunk to this many lets it go on.
-const PENDING_LOW: usize = 64 * 1024;
+
+/// How bytes get across.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Buffers,
+    Splice,
+}
 
 /// What has passed.
 #[derive(Debug, Default, Clone, Copy)]
@@ -71,24 +77,13 @@ impl Display for Side {
     }
 }
 
-/// How far the way from an end to its peer has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Open,
-    /// Reading waits for the peer's output to sink.
-    Paused,
-    /// The last byte has arrived, and is on its way to the peer.
-    Ended,
-    /// The peer has been told the end.
-    Shut,
-}
-
 /// One end of a tunnel.
 #[derive(Debug)]
 struct End {
     peer: BuffereventId,
     side: Side,
-    way: Way,
+    /// Its last byte has arrived.
+    ended: bool,
     /// Bytes that have arrived here.
     arrived: u64,
     /// What the tunnel had done when a clock last ran out.
@@ -123,12 +118,12 @@ impl Tunnels {
         self.ends.get_mut(&id).ok_or(zerovent::Error::Stale)
     }
 
-    fn count(&mut self, id: BuffereventId, bytes: usize) -> Result<()> {
+    fn count(&mut self, id: BuffereventId, bytes: u64) -> Result<()> {
         let end = self.end(id)?;
-        end.arrived += bytes as u64;
+        end.arrived += bytes;
         match end.side {
-            Side::Client => self.stats.up += bytes as u64,
-            Side::Target => self.stats.down += bytes as u64,
+            Side::Client => self.stats.up += bytes,
+            Side::Target => self.stats.down += bytes,
         }
         Ok(())
     }
@@ -151,16 +146,13 @@ fn connect(base: &mut Base, socket: OwnedFd) -> Result<()> {
     let client = base.new_socket(Some(socket), &Options::new())?;
     let target = base.new_socket(None, &Options::new())?;
     for (id, peer, side) in [(client, target, Side::Client), (target, client, Side::Target)] {
-        let end = End { peer, side, way: Way::Open, arrived: 0, seen: Progress::default() };
+        let end = End { peer, side, ended: false, arrived: 0, seen: Progress::default() };
         base.context_mut().tunnels.ends.insert(id, end);
         base.set_read_callback(id, |base, id| attempt(base, id, pass_on))?;
-        base.set_write_callback(id, |base, id| attempt(base, id, on_sunk))?;
         base.set_event_callback(id, |base, id, events| {
             attempt(base, id, |base, id| on_event(base, id, events));
         })?;
-        let bufferevent = base.bufferevent(id)?;
-        bufferevent.set_watermark(Interest::WRITE, PENDING_LOW, 0);
-        bufferevent.set_timeouts(Some(settings.patience), Some(settings.patience));
+        base.bufferevent(id)?.set_timeouts(Some(settings.patience), Some(settings.patience));
     }
     base.set_rate_limit(client, settings.rate.as_ref())?;
     attempt(base, target, |base, target| {
@@ -179,77 +171,99 @@ where
     }
 }
 
-/// Moves what has arrived to the other end.
-fn pass_on(base: &mut Base, id: BuffereventId) -> Result<(), Failure> {
-    let peer = base.context_mut().tunnels.end(id)?.peer;
-    let mut arrived = Evbuffer::new();
-    base.bufferevent(id)?.read_buffer(&mut arrived)?;
-    base.context_mut().tunnels.count(id, arrived.len())?;
-    let output = base.bufferevent(peer)?.output();
-    output.add_buffer(&mut arrived)?;
-    if output.len() >= PENDING_MAX {
-        base.bufferevent(id)?.disable(Interest::READ);
-        base.context_mut().tunnels.end(id)?.way = Way::Paused;
-    }
-    Ok(())
-}
-
-/// The output of `id` has sunk to its mark: its peer may go on, or the end is near.
-fn on_sunk(base: &mut Base, id: BuffereventId) -> Result<(), Failure> {
-    let peer = base.context_mut().tunnels.end(id)?.peer;
-    let from = base.context_mut().tunnels.end(peer)?;
-    match from.way {
-        Way::Paused => {
-            from.way = Way::Open;
-            base.bufferevent(peer)?.enable(Interest::READ);
-            Ok(())
-        }
-        Way::Ended => shut_when_sent(base, id),
-        Way::Open | Way::Shut => Ok(()),
-    }
-}
-
 fn on_event(base: &mut Base, id: BuffereventId, events: BevEvents) -> Result<(), Failure> {
     if events.contains(BevEvents::ERROR) {
         let error = base.bufferevent(id)?.last_error().map(ToString::to_string);
         return Err(error.unwrap_or_else(|| "the connection failed".to_owned()).into());
     }
+    if events.contains(BevEvents::TIMEOUT | BevEvents::WRITING) {
+        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+    }
     if events.contains(BevEvents::TIMEOUT) {
-        return check_progress(base, id, events);
-    }
-    let peer = base.context_mut().tunnels.end(id)?.peer;
-    if events.contains(BevEvents::CONNECTED) {
+        check_progress(base, id)?;
         base.bufferevent(id)?.enable(Interest::READ);
-        base.bufferevent(peer)?.enable(Interest::READ);
-        return Ok(());
     }
-    // The last byte has arrived, and the callback before this one has passed it on.
-    base.context_mut().tunnels.end(id)?.way = Way::Ended;
-    base.bufferevent(peer)?.set_watermark(Interest::WRITE, 0, 0);
-    shut_when_sent(base, peer)
-}
-
-/// Tells `id` that its peer has ended, if it has been sent all that came before.
-fn shut_when_sent(base: &mut Base, id: BuffereventId) -> Result<(), Failure> {
-    let bufferevent = base.bufferevent(id)?;
-    if !bufferevent.output().is_empty() {
-        return Ok(());
+    if events.contains(BevEvents::CONNECTED) {
+        join(base, id)?;
     }
-    if let Some(socket) = bufferevent.fd() {
-        SockRef::from(&socket).shutdown(Shutdown::Write)?;
-    }
-    let tunnels = &mut base.context_mut().tunnels;
-    let End { peer, way, .. } = *tunnels.end(id)?;
-    tunnels.end(peer)?.way = Way::Shut;
-    if way == Way::Shut {
-        free(base, id);
-        free(base, peer);
+    if events.contains(BevEvents::EOF) {
+        on_last_byte(base, id)?;
     }
     Ok(())
 }
 
-/// A clock has run out at `id`. One end may well be silent for long while the other one speaks.
-fn check_progress(base: &mut Base, id: BuffereventId, events: BevEvents) -> Result<(), Failure> {
+/// The target is there: bytes may pass.
+fn join(base: &mut Base, target: BuffereventId) -> Result<(), Failure> {
+    let client = base.context_mut().tunnels.end(target)?.peer;
+    match base.context().tunnels.settings.transport {
+        Transport::Splice => join_by_relay(base, client, target),
+        Transport::Buffers => {
+            for (id, peer) in [(client, target), (target, client)] {
+                base.pause_while_above(id, peer, Some(PENDING_MAX))?;
+                base.bufferevent(id)?.enable(Interest::READ);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Moves what has arrived to the other end.
+fn pass_on(base: &mut Base, id: BuffereventId) -> Result<(), Failure> {
+    let peer = base.context_mut().tunnels.end(id)?.peer;
+    let mut arrived = Evbuffer::new();
+    base.bufferevent(id)?.read_buffer(&mut arrived)?;
+    base.context_mut().tunnels.count(id, arrived.len() as u64)?;
+    base.bufferevent(peer)?.write_buffer(&mut arrived)?;
+    Ok(())
+}
+
+/// The callback before this one has passed all of it on. What is still in the outputs is sent without us.
+fn on_last_byte(base: &mut Base, id: BuffereventId) -> Result<(), Failure> {
+    let tunnels = &mut base.context_mut().tunnels;
+    let end = tunnels.end(id)?;
+    end.ended = true;
+    let peer = end.peer;
+    if !tunnels.end(peer)?.ended {
+        base.bufferevent(peer)?.shutdown_after_flush();
+        return Ok(());
+    }
+    let patience = tunnels.settings.patience;
+    for end in [id, peer] {
+        base.context_mut().tunnels.ends.remove(&end);
+        base.free_after_flush(end, patience)?;
+    }
+    Ok(())
+}
+
+fn join_by_relay(base: &mut Base, client: BuffereventId, target: BuffereventId) -> Result<(), Failure> {
+    let options = RelayOptions::new().splicing(Splicing::Always);
+    base.relay(client, target, &options, |base, end| {
+        let id = end.failed.as_ref().map_or(end.a, |(id, _)| *id);
+        attempt(base, id, |base, _| on_relay_end(base, end));
+    })?;
+    Ok(())
+}
+
+fn on_relay_end(base: &mut Base, end: RelayEnd) -> Result<(), Failure> {
+    let RelayEnd { a: client, b: target, a_to_b, b_to_a, failed, .. } = end;
+    base.context_mut().tunnels.count(client, a_to_b)?;
+    base.context_mut().tunnels.count(target, b_to_a)?;
+    match failed {
+        None => {
+            free(base, client);
+            free(base, target);
+            Ok(())
+        }
+        Some((id, zerovent::Error::Io(error))) if error.kind() == io::ErrorKind::TimedOut => {
+            check_progress(base, id)?;
+            join_by_relay(base, client, target)
+        }
+        Some((_, error)) => Err(error.into()),
+    }
+}
+
+/// A clock has run out at `id`. One end may well be silent for long while the other one speaks, but not both.
+fn check_progress(base: &mut Base, id: BuffereventId) -> Result<(), Failure> {
     let peer = base.context_mut().tunnels.end(id)?.peer;
     let mut now = Progress::default();
     for end in [id, peer] {
@@ -257,10 +271,9 @@ fn check_progress(base: &mut Base, id: BuffereventId, events: BevEvents) -> Resu
         now.pending += base.bufferevent(end)?.output().len();
     }
     let before = mem::replace(&mut base.context_mut().tunnels.end(id)?.seen, now);
-    if events.contains(BevEvents::WRITING) || now == before {
-        return Err("timed out".into());
+    if now == before {
+        return Err(io::Error::from(io::ErrorKind::TimedOut).into());
     }
-    base.bufferevent(id)?.enable(Interest::READ);
     Ok(())
 }
 
