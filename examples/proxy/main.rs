@@ -3,7 +3,7 @@
 //! `cargo run --release --example proxy -- LISTEN TARGET [--splice] [--rate BYTES] [--threads N] [--timeout SECONDS]`
 //!
 //! The first line on stdout says where it listens, so that port 0 can be asked for; the last one what has passed. SIGINT
-//! and SIGTERM let what is in flight finish, for a while; a second signal ends it at once. What cannot work is one line
+//! and SIGTERM let what is in flight finish; a second signal ends it at once. What cannot work is one line
 //! on stderr and status 2. What becomes of a connection is `tunnel`'s.
 
 mod tunnel;
@@ -43,15 +43,13 @@ Options:
   --timeout SECONDS  how long a connection may be of no use before it is cut [default: 60]
   --help             this text
 
-SIGINT and SIGTERM let what is in flight finish, for ten seconds; a second one does not.
+SIGINT and SIGTERM let what is in flight finish; a second one does not.
 ";
 
 /// What a program ends with that could not start.
 const EXIT_CANNOT_START: u8 = 2;
 /// More threads than this are a typing error.
 const THREADS_MAX: usize = 1024;
-/// How long what is in flight may take to finish once the proxy has been asked to end.
-const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Settings {
@@ -247,9 +245,5 @@ fn finish(base: &mut Base) {
     }
     if let Some(listener) = base.context_mut().listener.take() {
         let _ = base.free_listener(listener);
-    }
-    if let Err(error) = base.loop_exit(Some(GRACE)) {
-        eprintln!("proxy: {error}");
-        base.loop_break();
     }
 }
