@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::measure::{self, Column, Goal, Plan, Work};
+use crate::traffic::process::{have, read_summary};
 use crate::traffic::{self, Server};
 use crate::{server_floor, server_libevent, server_tokio, server_zerovent};
 
@@ -112,7 +113,7 @@ impl Load {
 
 /// The table of system calls a round trip: those of 2N round trips without those of N.
 pub(crate) fn print_calls() {
-    if !traffic::have("strace") {
+    if !have("strace") {
         return;
     }
     let columns: Vec<&str> =
@@ -131,8 +132,9 @@ pub(crate) fn print_calls() {
 fn calls(row: usize, subject: &str, rounds: u64) -> u64 {
     let directory = tempfile::tempdir().expect("a directory");
     let summary = directory.path().join("summary");
-    let server = traffic::start_traced(subject, &summary);
+    let program = std::env::current_exe().expect("this program has a path");
+    let server = Server::run_traced(&program, &["--server", subject], &summary);
     Load::new(&server, row).rounds(rounds);
     drop(server);
-    traffic::read_summary(&summary).into_iter().map(|(_, calls)| calls).sum()
+    read_summary(&summary).into_iter().map(|(_, calls)| calls).sum()
 }

@@ -7,16 +7,15 @@ pub(crate) mod libevent;
 mod net;
 #[path = "../../tests/support/process.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
-mod process;
+pub(crate) mod process;
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use socket2::SockRef;
 
-pub(crate) use process::{Server, have, read_summary};
+pub(crate) use process::Server;
 
 const SERVER_CORE: usize = 0;
 const CLIENT_CORE: usize = 1;
@@ -39,12 +38,6 @@ pub(crate) fn listen() -> TcpListener {
 pub(crate) fn start(which: &str) -> Server {
     let program = std::env::current_exe().expect("this program has a path");
     Server::run(Command::new(program).args(["--server", which]))
-}
-
-/// A server whose system calls are counted.
-pub(crate) fn start_traced(which: &str, summary: &Path) -> Server {
-    let program = std::env::current_exe().expect("this program has a path");
-    Server::run_traced(&program, &["--server", which], summary)
 }
 
 /// Keeps this process, and the threads that it will start, away from the servers' core.
