@@ -39,6 +39,7 @@
 //! comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
+mod descriptor;
 mod filter;
 mod flush;
 mod link;
@@ -53,8 +54,9 @@ mod settle;
 mod socket;
 mod storage;
 mod token_bucket;
+mod trigger;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bitflags::bitflags;
@@ -62,6 +64,7 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use crate::util;
 use link::Link;
 use race::Race;
 use rate_group::Groups;
@@ -75,6 +78,7 @@ pub use rate_group::{RateLimitGroup, RateLimitGroupId};
 pub use relay::{RELAY_MARK, RelayEnd, RelayId, RelayOptions, Splicing};
 pub(crate) use token_bucket::Direction;
 pub use token_bucket::{RATE_LIMIT_MAX, TokenBucket};
+pub use trigger::Trigger;
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
@@ -109,6 +113,9 @@ bitflags! {
         /// A connect that was asked for has succeeded.
         #[doc(alias = "BEV_EVENT_CONNECTED")]
         const CONNECTED = 0x80;
+        /// The peer has shut its side down, or is gone; what it has sent before may still have to be read, and the end of the
+        /// stream comes behind that. Only those hear of it who ask with [`Options::tell_close`].
+        const CLOSED = 0x08;
     }
 }
 
@@ -160,6 +167,8 @@ bitflags! {
         const PAUSED = 1 << 14;
         /// Its write half is to be shut down when the output is empty.
         const SHUT_ASKED = 1 << 15;
+        /// Its user wants to hear that the peer has closed before the end has been read.
+        const TELLS_CLOSE = 1 << 16;
         /// For one of these two reasons nothing is to be read now.
         const HELD_BACK = Self::SUSPENDED.bits() | Self::PAUSED.bits();
     }
@@ -207,6 +216,10 @@ const USUAL: &Rare = &Rare::usual();
 
 /// How a bufferevent is made.
 ///
+/// libevent's options for threads have nothing to do here: a base and its bufferevents belong to one thread at a time and
+/// there are no locks, neither around calls (`BEV_OPT_THREADSAFE`) nor around callbacks (`BEV_OPT_UNLOCK_CALLBACKS`). Other threads
+/// go through [`Remote`](crate::event_base::Remote), which can write to a bufferevent too.
+///
 /// # Examples
 ///
 /// ```
@@ -216,11 +229,14 @@ const USUAL: &Rare = &Rare::usual();
 /// ```
 #[derive(Debug, Clone, Default)]
 #[doc(alias = "bufferevent_options")]
+#[doc(alias = "BEV_OPT_THREADSAFE")]
+#[doc(alias = "BEV_OPT_UNLOCK_CALLBACKS")]
 pub struct Options {
     deferred: bool,
     priority: Option<u8>,
     close_on_free: bool,
     eof_on_free: bool,
+    tell_close: bool,
 }
 
 impl Options {
@@ -248,6 +264,15 @@ impl Options {
         self
     }
 
+    /// Reports [`BevEvents::CLOSED`] as soon as the kernel knows that the peer has closed, also while nothing is to be read: a
+    /// server that computes an answer with reading disabled learns that nobody waits for it. Needs a backend that knows
+    /// ([`Features::EARLY_CLOSE`](crate::event_base::Features::EARLY_CLOSE)), and a socket.
+    #[must_use]
+    pub fn tell_close(mut self, tell_close: bool) -> Self {
+        self.tell_close = tell_close;
+        self
+    }
+
     /// Tells the partner of half a pair the end of the stream when that half is freed; else it hears nothing.
     #[must_use]
     pub fn eof_on_free(mut self, eof_on_free: bool) -> Self {
@@ -270,8 +295,8 @@ impl Options {
 ///
 /// # Differences from libevent
 ///
-/// A socket bufferevent owns its descriptor and closes it when it is freed. Setting a bufferevent up makes no
-/// system call, and enabling writing with nothing to write calls nobody.
+/// A socket bufferevent owns its descriptor and closes it when it is freed. Setting a bufferevent up costs no call but the one that
+/// makes sure that the descriptor does not block, and enabling writing with nothing to write calls nobody.
 #[derive(Debug)]
 #[doc(alias = "bufferevent")]
 pub struct Bufferevent {
@@ -301,6 +326,7 @@ impl Bufferevent {
     fn new(slot: SlotId, fd: Option<OwnedFd>, options: &Options) -> Self {
         let mut state = State::WRITABLE | State::HOLDS_LOOP;
         state.set(State::DEFERRED, options.deferred);
+        state.set(State::TELLS_CLOSE, options.tell_close);
         Bufferevent {
             input: Stored::new(End::Back),
             output: Stored::new(End::Front),
@@ -475,13 +501,6 @@ impl Bufferevent {
         self.rare().error.as_ref()
     }
 
-    /// The socket, if there is one yet.
-    #[doc(alias = "bufferevent_getfd")]
-    #[must_use]
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd)
-    }
-
     fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_with(|| Box::new(Rare::usual()))
     }
@@ -569,13 +588,14 @@ impl Engine {
         }
     }
 
-    /// Makes a bufferevent over `fd`, a connected socket, or over none yet.
+    /// Makes a bufferevent over `fd`, a connected socket, or over none yet. A descriptor that blocks would stop the loop.
     pub(crate) fn insert(
         &mut self,
         reactor: &mut Reactor,
         fd: Option<OwnedFd>,
         options: &Options,
     ) -> Result<BuffereventId> {
+        fd.as_ref().map_or(Ok(()), util::make_nonblocking)?;
         let source = fd.as_ref().map_or(Source::None, |fd| socket::source(fd, reactor));
         let spec = SlotSpec { owner: owner::BUFFEREVENT, source, persist: true, priority: options.priority };
         let slot = reactor.insert(spec)?;

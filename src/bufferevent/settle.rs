@@ -19,6 +19,14 @@ impl Engine {
         }
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
+        self.settle_touched(reactor, now_ns);
+        self.serve_groups(reactor, now_ns);
+        // What members were given has touched their neighbours.
+        self.settle_touched(reactor, now_ns);
+        self.resume_soon(reactor);
+    }
+
+    fn settle_touched(&mut self, reactor: &mut Reactor, now_ns: u64) {
         // The list stays in place until all of it is done: the clean-up of a reference, or a filter, may panic, and the
         // rest is then settled by the next run.
         let most = self.touched.len() + LINK_VISITS_MAX;
@@ -30,8 +38,6 @@ impl Engine {
             place += 1;
         }
         self.touched.drain(..place);
-        self.serve_groups(reactor, now_ns);
-        self.resume_soon(reactor);
     }
 
     /// What is left of the list keeps the loop from waiting.
@@ -149,6 +155,7 @@ impl Bufferevent {
         interest.set(Interest::READ, self.waits_to_read());
         let writing = self.wants_write() || self.state.contains(State::CONNECTING);
         interest.set(Interest::WRITE, writing && !self.state.contains(State::WRITABLE));
+        interest.set(Interest::CLOSED, self.state.contains(State::TELLS_CLOSE));
         interest
     }
 

@@ -32,6 +32,7 @@ impl Engine {
         bufferevent.state.set(State::READABLE, bufferevent.state.contains(State::READABLE) || reads(what));
         if what.intersects(What::CLOSED | What::URGENT) {
             bufferevent.state |= State::READ_ON;
+            bufferevent.tell_close(what);
         }
         if what.contains(What::WRITE) {
             bufferevent.state |= State::WRITABLE;
@@ -130,6 +131,15 @@ impl Bufferevent {
             self.input.clear();
         } else if self.input.len() >= self.rare().marks.read_low || self.read_room() == 0 {
             self.owe(Due::READ);
+        }
+    }
+
+    /// Tells those who want to know it early that the peer has closed, once.
+    #[cold]
+    fn tell_close(&mut self, what: What) {
+        if what.contains(What::CLOSED) && self.state.contains(State::TELLS_CLOSE) {
+            self.state -= State::TELLS_CLOSE;
+            self.report(BevEvents::CLOSED);
         }
     }
 
