@@ -53,11 +53,11 @@ impl Reactor {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
         // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
-        self.now_is_fresh =
-            self.caches_time && (!ready.is_empty() || self.is_busy() || !self.timers.is_empty());
-        if self.now_is_fresh {
+        let brings_something = !ready.is_empty() || self.is_busy() || !self.timers.is_empty();
+        if brings_something {
             self.refresh_now();
         }
+        self.now_is_fresh = brings_something && self.caches_time;
         let stale_before = self.counters.stale_events;
         for report in ready.drain(..) {
             self.take_report(report);
