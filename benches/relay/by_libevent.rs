@@ -30,6 +30,8 @@ pub(crate) fn relay() -> Box<dyn FnMut(OwnedFd, OwnedFd)> {
         base.dispatch();
         from.free();
         to.free();
+        // What was freed is closed when the loop runs next.
+        base.dispatch();
         // SAFETY: it was made by a box, and the callbacks that knew it are gone.
         drop(unsafe { Box::from_raw(course) });
     })
