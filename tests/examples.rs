@@ -101,7 +101,9 @@ fn a_bad_command_line_gets_the_usage() {
 
 #[test]
 fn help_is_not_an_error() {
-    for name in ["echo", "rot13", "rot13_events", "uppercase", "fibonacci", "client", "http09", "proxy"] {
+    for name in
+        ["echo", "rot13", "rot13_events", "uppercase", "fibonacci", "client", "framing", "http09", "proxy"]
+    {
         let output = run(name, &["--help"]);
         assert!(output.status.success() && output.stderr.is_empty(), "{name}: {output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).to_lowercase().contains("usage: "), "{output:?}");
