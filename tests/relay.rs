@@ -486,6 +486,33 @@ fn an_echo_may_pause_itself_and_one_that_is_freed_pauses_nobody() {
     assert!(base.pause_while_above(a, b, Some(1)).is_err());
 }
 
+/// A limit on an output counts as a mark, and nothing turns in circles before it.
+#[test]
+fn a_limited_output_pauses_the_other_side() {
+    let mut joined = joined(&RelayOptions::new().splicing(Splicing::Never));
+    let output = joined.base.bufferevent(joined.b).unwrap();
+    output.disable(Interest::WRITE);
+    output.output().set_capacity_limit(Some(1000)).unwrap();
+    joined.client.write_all(&[7; 5000]).unwrap();
+    net::run_for(&mut joined.base, Duration::from_millis(20));
+    assert_eq!(joined.base.bufferevent(joined.b).unwrap().output().len(), 1000);
+    let turns = joined.base.stats().turns;
+    net::run_for(&mut joined.base, Duration::from_millis(20));
+    assert!(joined.base.stats().turns - turns < 10, "it spins");
+    joined.base.bufferevent(joined.b).unwrap().enable(Interest::WRITE);
+    net::run_for(&mut joined.base, Duration::from_millis(50));
+    assert_eq!(net::read_exact(&mut joined.server, 5000), [7; 5000]);
+}
+
+#[test]
+fn what_a_turn_may_read_is_as_before_afterwards() {
+    let mut joined = joined(&RelayOptions::new());
+    joined.base.bufferevent(joined.b).unwrap().set_max_single_read(100);
+    joined.base.stop_relay(joined.relay).unwrap();
+    let read = [joined.a, joined.b].map(|id| joined.base.bufferevent(id).unwrap().max_single_read());
+    assert_eq!(read, [zerovent::bufferevent::MAX_SINGLE_READ, 100]);
+}
+
 /// Both sides gone at once: their relay ends, once, and nothing of it stays.
 #[test]
 fn freeing_both_sides_tells_once() {

@@ -27,6 +27,7 @@ struct Ends {
     base: Base,
     near: BuffereventId,
     far: BuffereventId,
+    options: Options,
 }
 
 /// How a kind of connection is made.
@@ -87,12 +88,12 @@ fn filter_over_pair(base: &mut Base, options: &Options) -> (BuffereventId, Buffe
 
 impl Ends {
     fn new(kind: Kind, options: &Options, method: &str) -> Self {
-        let others = supported_methods().into_iter().filter(|&other| other != method);
+        let others = supported_methods().filter(|&other| other != method);
         let config = others.fold(Config::new(), |config, other| config.avoid_method(other));
         let mut base = EventBase::with_config(&config, Vec::new()).unwrap();
         assert_eq!(base.method(), method);
         let (near, far) = (kind.make)(&mut base, options);
-        let mut ends = Ends { base, near, far };
+        let mut ends = Ends { base, near, far, options: options.clone() };
         for id in [near, far] {
             ends.listen(id);
             ends.enable(id);
@@ -272,7 +273,7 @@ fn make_everything_happen(ends: &mut Ends) {
 fn each_callback_may_free_its_bufferevent(mut ends: Ends, kind: Kind) {
     // Each callback in its turn, of a connection of its own.
     for which in 0..3 {
-        let (near, far) = (kind.make)(&mut ends.base, &Options::new());
+        let (near, far) = (kind.make)(&mut ends.base, &ends.options);
         (ends.near, ends.far) = (near, far);
         let free = |base: &mut Base, id| {
             base.context_mut().push((id, Heard::Read));

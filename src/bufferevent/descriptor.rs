@@ -34,6 +34,9 @@ impl Engine {
         if self.alive(bottom)?.is_pair_or_filter() {
             return Err(Error::Invalid("it has no socket beneath"));
         }
+        if self.alive(bottom)?.tie_to_relay().is_some() {
+            return Err(Error::Invalid("a relay is to be stopped first"));
+        }
         if let Some(fd) = &fd {
             util::make_nonblocking(fd)?;
         }

@@ -26,9 +26,10 @@ pub(super) enum Reason {
 }
 
 impl Pause {
-    /// Changes between on and off as the output's length wants it, and says whether it did.
-    fn flips(&mut self, output_len: usize) -> bool {
-        let is_on = output_len >= self.high || (self.is_on && output_len > self.low);
+    /// Changes between on and off as the output wants it, and says whether it did. One that has reached its limit takes no more,
+    /// wherever the mark is.
+    fn flips(&mut self, output_len: usize, is_full: bool) -> bool {
+        let is_on = is_full || output_len >= self.high || (self.is_on && output_len > self.low);
         std::mem::replace(&mut self.is_on, is_on) != is_on
     }
 }
@@ -75,12 +76,12 @@ impl Engine {
     /// The output has changed: whoever depends on it is paused, or goes on.
     pub(super) fn apply_pauses(&mut self, sink: RawId) {
         let Some(bufferevent) = self.arena.get_mut(sink) else { return };
-        let len = bufferevent.output.len();
+        let (len, is_full) = (bufferevent.output.len(), bufferevent.output.room() == 0);
         let mut pauses = std::mem::take(&mut bufferevent.link_mut().pauses);
         // A source that was freed needs no record any more.
         pauses.retain_mut(|pause| {
             self.arena.get(pause.source).is_some() && {
-                if pause.flips(len) {
+                if pause.flips(len, is_full) {
                     self.pause_source(pause.source, pause.is_on);
                 }
                 true

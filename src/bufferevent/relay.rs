@@ -148,8 +148,8 @@ pub(super) struct Tie {
     side: usize,
     /// What its user listened to, and will again.
     heard: Due,
-    /// What its user let it read in a turn.
-    max_single_read: usize,
+    /// What a turn may read meanwhile, if its user had not said.
+    raised_to: Option<usize>,
 }
 
 impl Course {
@@ -216,8 +216,12 @@ impl Engine {
         }
         self.begin_pause(a.0, b.0, options.mark, Reason::Relay);
         self.begin_pause(b.0, a.0, options.mark, Reason::Relay);
-        self.pass_on_inputs(relay)?;
-        Ok(RelayId(relay))
+        let id = RelayId(relay);
+        if let Err(error) = self.pass_on_inputs(relay) {
+            self.part(reactor, id)?;
+            return Err(error);
+        }
+        Ok(id)
     }
 
     fn pass_on_inputs(&mut self, relay: RawId) -> Result<()> {
@@ -288,7 +292,8 @@ impl Engine {
         let Some(relay) = self.relays.get_mut(tie.relay) else { return 0 };
         let other = relay.sides[1 - tie.side];
         let Some((source, sink)) = self.arena.get_two_mut(id, other) else { return 0 };
-        let room = relay.mark.saturating_sub(sink.output.len()).min(source.read_room()).min(allowed);
+        let below_mark = relay.mark.saturating_sub(sink.output.len()).min(sink.output.room());
+        let room = source.read_room().min(below_mark).min(allowed);
         if room == 0 || !source.state.contains(State::READABLE) {
             return 0;
         }
@@ -344,13 +349,12 @@ impl Bufferevent {
     }
 
     fn tie(&mut self, relay: RawId, side: usize, mark: usize) {
-        let max_single_read = self.max_single_read();
-        let tie = Tie { relay, side, heard: self.heard, max_single_read };
-        self.link_mut().relay = Some(tie);
-        if max_single_read == MAX_SINGLE_READ {
-            // A pipe takes all it can in one call, and no other connection waits longer for that.
-            self.rare_mut().max_single_read = mark.max(MAX_SINGLE_READ);
+        // A pipe takes all it can in one call, and no other connection waits much longer for that.
+        let raised_to = (self.max_single_read() == MAX_SINGLE_READ).then(|| mark.max(MAX_SINGLE_READ));
+        if let Some(bytes) = raised_to {
+            self.set_max_single_read(bytes);
         }
+        self.link_mut().relay = Some(Tie { relay, side, heard: self.heard, raised_to });
         self.enabled = Interest::READ | Interest::WRITE;
         self.state |= State::COVERED;
         self.heard = Due::all();
@@ -359,7 +363,9 @@ impl Bufferevent {
 
     fn untie(&mut self) {
         let Some(tie) = self.link_mut().relay.take() else { return };
-        self.rare_mut().max_single_read = tie.max_single_read;
+        if tie.raised_to == Some(self.max_single_read()) {
+            self.set_max_single_read(MAX_SINGLE_READ);
+        }
         self.state -= State::COVERED;
         self.heard = tie.heard;
         (self.due, self.events) = (Due::empty(), BevEvents::empty());

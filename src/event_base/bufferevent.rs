@@ -152,7 +152,7 @@ impl<C> EventBase<C> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) if it is half a pair, or a filter over one; [`Error::Io`](crate::Error::Io) if the
+    /// [`Error::Invalid`](crate::Error::Invalid) if it is half a pair, a filter over one, or relayed; [`Error::Io`](crate::Error::Io) if the
     /// new socket cannot be watched: it is closed, and so is the old one; [`Error::Stale`](crate::Error::Stale).
     ///
     /// # Differences from libevent
