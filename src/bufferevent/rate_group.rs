@@ -367,7 +367,7 @@ impl Engine {
         bufferevent.refill(now_ns);
         let allowed = bufferevent.max_to_move(direction, share);
         let moved = match direction {
-            Direction::Read => self.read(id, allowed),
+            Direction::Read => self.read(id, allowed, now_ns),
             Direction::Write => bufferevent.write_once(now_ns, allowed),
         };
         let Some(bufferevent) = self.arena.get_mut(id) else { return };

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::pause::Reason;
-use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, MAX_SINGLE_READ, State};
+use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, MAX_SINGLE_READ, State};
 use crate::buffer::{Evbuffer, Filled, ReadSpace, is_refusal};
 use crate::error::{Error, Result};
 use crate::reactor::{Interest, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
@@ -287,8 +287,30 @@ impl Engine {
 
 /// At work.
 impl Engine {
+    /// Reads up to `allowed` bytes, this turn's share, and passes them on at once while the other side takes everything: the
+    /// bytes are still near, and a wait for each piece would cost as much as moving it.
+    pub(super) fn pump(&mut self, id: RawId, tie: Tie, allowed: usize, now_ns: u64) -> usize {
+        let mut moved = 0;
+        loop {
+            let bytes = self.read_across(id, tie, allowed - moved);
+            moved += bytes;
+            if bytes == 0 || !self.pass_on(tie, now_ns) {
+                return moved;
+            }
+        }
+    }
+
+    /// Sends what waits on the other side, and says whether that was all.
+    fn pass_on(&mut self, tie: Tie, now_ns: u64) -> bool {
+        let sink = self.relays.get(tie.relay).map(|relay| relay.sides[1 - tie.side]);
+        let Some(sink) = sink.and_then(|id| self.arena.get_mut(id)) else { return false };
+        sink.refill(now_ns);
+        sink.write_once(now_ns, sink.allowance(Direction::Write));
+        sink.output.is_empty()
+    }
+
     /// Reads once, into the output of the other side.
-    pub(super) fn read_across(&mut self, id: RawId, tie: Tie, allowed: usize) -> usize {
+    fn read_across(&mut self, id: RawId, tie: Tie, allowed: usize) -> usize {
         let Some(relay) = self.relays.get_mut(tie.relay) else { return 0 };
         let other = relay.sides[1 - tie.side];
         let Some((source, sink)) = self.arena.get_two_mut(id, other) else { return 0 };

@@ -41,20 +41,20 @@ impl Engine {
         bufferevent.run_race(reactor);
         bufferevent.refill(reactor.now());
         let allowed = bufferevent.allowance(Direction::Read);
-        self.read(id.0, allowed);
+        self.read(id.0, allowed, reactor.now());
         if what.contains(What::TIMEOUT) {
             self.arena.get_mut(id.0)?.expire(reactor.now());
         }
         self.due_now(reactor, id, what)
     }
 
-    /// Reads once, to where the bytes belong. Says how many came.
-    pub(super) fn read(&mut self, id: RawId, allowed: usize) -> usize {
+    /// Reads once, or for a relay as long as its other side takes everything, to where the bytes belong. Says how many came.
+    pub(super) fn read(&mut self, id: RawId, allowed: usize, now_ns: u64) -> usize {
         let Some(bufferevent) = self.arena.get_mut(id) else { return 0 };
         if bufferevent.state.contains(State::COVERED)
             && let Some(tie) = bufferevent.tie_to_relay()
         {
-            return self.read_across(id, tie, allowed);
+            return self.pump(id, tie, allowed, now_ns);
         }
         bufferevent.read_once(&mut self.space, allowed)
     }
