@@ -268,10 +268,10 @@ impl<C> EventBase<C> {
     }
 
     fn call(&mut self, invocation: Invocation) {
-        let Invocation { owner, what } = invocation;
+        let Invocation { owner, what, .. } = invocation;
         let index = owner & !owner::MASK;
         match owner & owner::MASK {
-            owner::EVENT => self.run_event(index, what),
+            owner::EVENT => self.run_event(invocation),
             owner::BUFFEREVENT => self.run_bufferevent(index, what),
             owner::LISTENER => self.run_listener(index, what),
             _ => {}

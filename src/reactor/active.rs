@@ -120,7 +120,7 @@ impl Reactor {
         let index = self.active.first(priority)?;
         let id = SlotId(self.slots.id_at(index)?);
         let slot = self.slots.get_mut(id.0)?;
-        let invocation = Invocation { owner: slot.owner, what: slot.what };
+        let invocation = Invocation { slot: id, owner: slot.owner, what: slot.what };
         let state = slot.state;
         if slot.deliveries > 1 && state.contains(State::PERSIST) {
             slot.deliveries -= 1;

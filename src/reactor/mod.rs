@@ -187,6 +187,7 @@ impl Items for Arena<Slot> {
 /// A slot whose turn has come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Invocation {
+    pub(crate) slot: SlotId,
     pub(crate) owner: u64,
     pub(crate) what: What,
 }
@@ -324,6 +325,10 @@ impl Reactor {
         self.del(id)?;
         self.timers.forget(id.0.index());
         self.slots.remove(id.0).map(drop).ok_or(Error::Stale)
+    }
+
+    pub(crate) fn owner(&self, id: SlotId) -> Result<u64> {
+        self.slots.get(id.0).map(|slot| slot.owner).ok_or(Error::Stale)
     }
 
     pub(crate) fn set_owner(&mut self, id: SlotId, owner: u64) -> Result<()> {
