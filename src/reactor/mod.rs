@@ -411,6 +411,12 @@ fn watch(backend: &mut dyn Backend, notifier: &Notifier) -> io::Result<()> {
 }
 
 impl Slot {
+    /// Whether it waits for time at most, once, and is not to be handed out: most timeouts are that of such a slot.
+    #[inline]
+    fn is_only_timed(&self) -> bool {
+        self.fd < 0 && (self.state & !(State::TIMED | State::IDLE)).is_empty()
+    }
+
     fn set_source(&mut self, source: Source) {
         self.state.set(State::SIGNAL, matches!(source, Source::Signal(_)));
         (self.fd, self.interest) = match source {
@@ -424,24 +430,30 @@ impl Slot {
 /// Waiting.
 impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
+    #[inline]
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
-        let (state, what) = (slot.state, slot.what);
-        if slot.fd >= 0 && !state.contains(State::PENDING) {
-            self.start_waiting(id)?;
+        if !self.slot(id)?.is_only_timed() {
+            self.add_source(id, timeout.map(nanos))?;
         }
         let Some(timeout) = timeout else { return Ok(()) };
-        let timeout_ns = nanos(timeout);
-        let deadline_ns = self.now().saturating_add(timeout_ns);
+        let deadline_ns = self.now().saturating_add(nanos(timeout));
+        self.set_timer(id, deadline_ns)
+    }
+
+    /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.
+    #[inline(never)]
+    fn add_source(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
+        self.start_waiting(id)?;
+        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
+        let Slot { what, state, .. } = *self.slot(id)?;
         if what.contains(What::TIMEOUT) {
             self.take_back_timeout(id)?;
         }
-        let persists = state.contains(State::PERSIST);
         // The others never have one.
-        if persists {
+        if state.contains(State::PERSIST) {
             self.timers.set_period(id.0.index(), timeout_ns);
         }
-        self.set_deadline(id, Some(deadline_ns))
+        Ok(())
     }
 
     /// As [`add`](Self::add), with a timeout that many share.
@@ -449,14 +461,12 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        self.add(id, None)?;
-        let slot = self.slot(id)?;
-        let (state, what) = (slot.state, slot.what);
-        if what.contains(What::TIMEOUT) {
-            self.take_back_timeout(id)?;
+        if !self.slot(id)?.is_only_timed() {
+            self.add_source(id, Some(timeout.as_nanos()))?;
         }
+        let persists = self.slot(id)?.state.contains(State::PERSIST);
         self.mark(id, State::TIMED, State::empty())?;
-        self.timers.set_common(id.0.index(), timeout, self.now(), state.contains(State::PERSIST));
+        self.timers.set_common(id.0.index(), timeout, self.now(), persists);
         Ok(())
     }
 
@@ -474,7 +484,16 @@ impl Reactor {
     }
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
+    #[inline]
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
+        if self.slot(id)?.is_only_timed() {
+            return self.clear_timer(id);
+        }
+        self.del_all(id)
+    }
+
+    #[inline(never)]
+    fn del_all(&mut self, id: SlotId) -> Result<()> {
         // Most slots are in few of these states, and each costs a look at another table.
         let state = self.slot(id)?.state;
         if state.contains(State::PENDING) {
@@ -502,15 +521,22 @@ impl Reactor {
     /// Sets the timer alone, once, to an absolute time on the loop's clock.
     pub(crate) fn set_deadline(&mut self, id: SlotId, deadline_ns: Option<u64>) -> Result<()> {
         match deadline_ns {
-            Some(deadline_ns) => {
-                self.mark(id, State::TIMED, State::empty())?;
-                self.timers.set(id.0.index(), deadline_ns);
-            }
-            None => {
-                self.mark(id, State::empty(), State::TIMED)?;
-                self.timers.cancel(id.0.index());
-            }
+            Some(deadline_ns) => self.set_timer(id, deadline_ns),
+            None => self.clear_timer(id),
         }
+    }
+
+    #[inline]
+    fn set_timer(&mut self, id: SlotId, deadline_ns: u64) -> Result<()> {
+        self.mark(id, State::TIMED, State::empty())?;
+        self.timers.set(id.0.index(), deadline_ns);
+        Ok(())
+    }
+
+    #[inline]
+    fn clear_timer(&mut self, id: SlotId) -> Result<()> {
+        self.mark(id, State::empty(), State::TIMED)?;
+        self.timers.cancel(id.0.index());
         Ok(())
     }
 

@@ -38,7 +38,9 @@ impl Reactor {
         if poll || self.is_busy() {
             return Some(0);
         }
-        let deadline_ns = self.timers.first_deadline().into_iter().chain(until_ns).min();
+        // What was taken back may not have left yet.
+        let first_ns = self.timers.first_deadline().filter(|_| self.tally.timers > 0);
+        let deadline_ns = first_ns.into_iter().chain(until_ns).min();
         let until_deadline = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
         until_deadline.into_iter().chain(until_retry).min()

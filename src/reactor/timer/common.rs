@@ -27,7 +27,7 @@ impl CommonTimeout {
         Duration::from_nanos(self.duration_ns)
     }
 
-    pub(super) fn as_nanos(self) -> u64 {
+    pub(crate) fn as_nanos(self) -> u64 {
         self.duration_ns
     }
 
@@ -47,7 +47,7 @@ const NO_LINE: u32 = u32::MAX;
 /// A slot among the lines.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// The line it waits in, and the one it goes back to when its timer starts again.
+    /// The line it waits in, if it waits in any, and the one it goes back to when its timer starts again.
     line: u32,
     home: u32,
     links: Links,
@@ -92,12 +92,6 @@ impl Lines {
         self.heads.len()
     }
 
-    /// Whether a slot waits in a line.
-    #[inline]
-    pub(super) fn holds(&self, slot: u32) -> bool {
-        self.places.get(slot as usize).is_some_and(|place| place.line != NO_LINE)
-    }
-
     /// The line a slot goes back to.
     #[inline]
     pub(super) fn home(&self, slot: u32) -> Option<u32> {
@@ -120,29 +114,24 @@ impl Lines {
         self.lines[line as usize].waiting.back()
     }
 
-    /// Puts a slot, which is in no line, at the end of one; nobody there may be due later than `wanted`.
+    /// Puts a slot, which is in no line, at the end of one; nobody there may be due later than `entry`, with
+    /// which it leads the line if nobody is there.
     #[inline]
-    pub(super) fn join(&mut self, slot: u32, line: u32, wanted: Wanted) {
+    pub(super) fn join(&mut self, slot: u32, line: u32, entry: Entry) {
         extend_to(&mut self.places, slot as usize + 1, || NOWHERE);
         let waiting = &mut self.lines[line as usize].waiting;
         let leads = waiting.front().is_none();
         waiting.push_back(&mut self.places, slot);
         self.places[slot as usize].line = line;
         if leads {
-            self.heads.hasten(wanted.entry(line));
+            self.heads.hasten(entry);
         }
     }
 
-    /// Takes a slot out of the line it waits in, and says whether it waited in one.
-    #[inline]
-    pub(super) fn leave(&mut self, slot: u32) -> bool {
-        let Some(place) = self.places.get_mut(slot as usize) else { return false };
-        if place.line == NO_LINE {
-            return false;
-        }
-        let line = std::mem::replace(&mut place.line, NO_LINE);
+    /// Takes a slot out of the line it waits in.
+    pub(super) fn leave(&mut self, slot: u32) {
+        let line = self.places[slot as usize].line;
         self.lines[line as usize].waiting.remove(&mut self.places, slot);
-        true
     }
 
     /// Who is due first of all lines.
