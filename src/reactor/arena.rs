@@ -103,6 +103,7 @@ impl<T> Arena<T> {
     }
 
     /// The object, unless its id is stale.
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: RawId) -> Option<&mut T> {
         self.places.get_mut(id.index as usize)?.tenant(id)
     }

@@ -395,12 +395,7 @@ impl Reactor {
     #[inline]
     fn mark(&mut self, id: SlotId, set: State, clear: State) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        let before = slot.state;
-        slot.state = (before - clear) | set;
-        if slot.state == before {
-            return Ok(());
-        }
-        self.tally.change(slot.owner, before, slot.state);
+        slot.mark(&mut self.tally, set, clear);
         Ok(())
     }
 }
@@ -415,6 +410,16 @@ impl Slot {
     #[inline]
     fn is_only_timed(&self) -> bool {
         self.fd < 0 && (self.state & !(State::TIMED | State::IDLE)).is_empty()
+    }
+
+    /// Changes its state, and with it what keeps the loop alive.
+    #[inline]
+    fn mark(&mut self, tally: &mut Tally, set: State, clear: State) {
+        let before = self.state;
+        self.state = (before - clear) | set;
+        if self.state != before {
+            tally.change(self.owner, before, self.state);
+        }
     }
 
     fn set_source(&mut self, source: Source) {
@@ -432,16 +437,25 @@ impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
     #[inline]
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        if !self.slot(id)?.is_only_timed() {
-            self.add_source(id, timeout.map(nanos))?;
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        match timeout {
+            Some(timeout) if slot.is_only_timed() => {
+                slot.mark(&mut self.tally, State::TIMED, State::empty());
+                self.timers.set(id.0.index(), self.now().saturating_add(nanos(timeout)));
+                Ok(())
+            }
+            _ => self.add_any(id, timeout.map(nanos)),
         }
-        let Some(timeout) = timeout else { return Ok(()) };
-        let deadline_ns = self.now().saturating_add(nanos(timeout));
-        self.set_timer(id, deadline_ns)
+    }
+
+    #[inline(never)]
+    fn add_any(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
+        self.add_source(id, timeout_ns)?;
+        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
+        self.set_deadline(id, Some(self.now().saturating_add(timeout_ns)))
     }
 
     /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.
-    #[inline(never)]
     fn add_source(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
         self.start_waiting(id)?;
         let Some(timeout_ns) = timeout_ns else { return Ok(()) };
@@ -486,14 +500,17 @@ impl Reactor {
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
     #[inline]
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
-        if self.slot(id)?.is_only_timed() {
-            return self.clear_timer(id);
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        if !slot.is_only_timed() {
+            return self.del_any(id);
         }
-        self.del_all(id)
+        slot.mark(&mut self.tally, State::empty(), State::TIMED);
+        self.timers.cancel(id.0.index());
+        Ok(())
     }
 
     #[inline(never)]
-    fn del_all(&mut self, id: SlotId) -> Result<()> {
+    fn del_any(&mut self, id: SlotId) -> Result<()> {
         // Most slots are in few of these states, and each costs a look at another table.
         let state = self.slot(id)?.state;
         if state.contains(State::PENDING) {
@@ -521,22 +538,15 @@ impl Reactor {
     /// Sets the timer alone, once, to an absolute time on the loop's clock.
     pub(crate) fn set_deadline(&mut self, id: SlotId, deadline_ns: Option<u64>) -> Result<()> {
         match deadline_ns {
-            Some(deadline_ns) => self.set_timer(id, deadline_ns),
-            None => self.clear_timer(id),
+            Some(deadline_ns) => {
+                self.mark(id, State::TIMED, State::empty())?;
+                self.timers.set(id.0.index(), deadline_ns);
+            }
+            None => {
+                self.mark(id, State::empty(), State::TIMED)?;
+                self.timers.cancel(id.0.index());
+            }
         }
-    }
-
-    #[inline]
-    fn set_timer(&mut self, id: SlotId, deadline_ns: u64) -> Result<()> {
-        self.mark(id, State::TIMED, State::empty())?;
-        self.timers.set(id.0.index(), deadline_ns);
-        Ok(())
-    }
-
-    #[inline]
-    fn clear_timer(&mut self, id: SlotId) -> Result<()> {
-        self.mark(id, State::empty(), State::TIMED)?;
-        self.timers.cancel(id.0.index());
         Ok(())
     }
 

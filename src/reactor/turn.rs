@@ -189,6 +189,7 @@ impl Reactor {
 /// The clock, and what the loop wants to know.
 impl Reactor {
     /// Nanoseconds on the loop's clock: as of this turn while callbacks run, else as of now.
+    #[inline]
     pub(crate) fn now(&self) -> u64 {
         if self.now_is_fresh { self.now_ns } else { clock::now_ns() }
     }

@@ -130,10 +130,9 @@ impl Timers {
     /// Sets the slot's timer, or moves it.
     #[inline]
     pub(crate) fn set(&mut self, slot: u32, deadline_ns: u64) {
-        if self.wanted.get(slot as usize).is_none_or(|wanted| wanted.in_line) {
-            self.make_single(slot);
-        }
-        let wanted = &mut self.wanted[slot as usize];
+        let Some(wanted) = self.wanted.get_mut(slot as usize).filter(|wanted| !wanted.in_line) else {
+            return self.set_anew(slot, deadline_ns);
+        };
         let before_ns = std::mem::replace(&mut wanted.deadline_ns, deadline_ns.max(1));
         wanted.order = self.next_order;
         self.next_order = self.next_order.wrapping_add(1);
@@ -149,12 +148,13 @@ impl Timers {
         }
     }
 
-    /// Sees to it that a slot has its place in the table, and waits in no line.
+    /// Sets the timer of a slot that has no place in the table yet, or waits in a line.
     #[cold]
-    fn make_single(&mut self, slot: u32) {
+    fn set_anew(&mut self, slot: u32, deadline_ns: u64) {
         extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
         // Of a slot in line nothing says that its entry is early enough for it: it starts as one that was taken back.
         self.cancel(slot);
+        self.set(slot, deadline_ns);
     }
 
     /// The entry of a slot may be later than what it wants now.
