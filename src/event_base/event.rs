@@ -356,11 +356,16 @@ impl<C> EventBase<C> {
     pub(super) fn run_event(&mut self, invocation: Invocation) {
         let Invocation { slot, owner, what } = invocation;
         let (id, index) = (EventId(slot), entry_index(owner));
-        let Some(entry) = self.events.id_at(index) else { return };
         let call = |base: &mut _, callback: &mut Callback<C>| callback(base, id, what);
         self.control.running_event = Some(id);
-        Taken::call(self, move |base| Some(&mut base.events.get_mut(entry)?.callback), call);
+        Taken::call(self, move |base| base.callback_at(index, slot), call);
         self.control.running_event = None;
+    }
+
+    /// Where the closure of the event with this slot is kept, unless the entry has gone or is another event's by now.
+    #[inline]
+    fn callback_at(&mut self, index: u32, slot: SlotId) -> Option<&mut Option<Callback<C>>> {
+        self.events.at_mut(index).filter(|entry| entry.slot == slot).map(|entry| &mut entry.callback)
     }
 
     /// The log hears of what libevent would write about, beside the caller.

@@ -2,7 +2,7 @@
 //! are not empty.
 
 use super::queue::{Items, Queue};
-use super::{Invocation, Reactor, SlotId, State, What};
+use super::{Invocation, Reactor, Slot, SlotId, State, What};
 use crate::error::Result;
 
 /// The queues of all priorities; 0 is the most important.
@@ -11,6 +11,8 @@ pub(crate) struct Active {
     queues: Vec<Queue>,
     /// Bit p of word p / 64 says that queue p is not empty.
     occupied: [u64; 4],
+    /// The first of them.
+    first: Option<u8>,
     len: usize,
     /// The largest `len` so far.
     most: usize,
@@ -19,7 +21,7 @@ pub(crate) struct Active {
 impl Active {
     /// Queues for `priorities` priorities, of which there are at most 256.
     pub(crate) fn new(priorities: usize) -> Self {
-        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], len: 0, most: 0 }
+        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], first: None, len: 0, most: 0 }
     }
 
     /// Makes queues for another number of priorities; nothing may be in them.
@@ -46,6 +48,10 @@ impl Active {
     /// The most important priority that has something.
     #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
+        self.first
+    }
+
+    fn find_first(&self) -> Option<u8> {
         let word = self.occupied.iter().position(|&word| word != 0)?;
         Some((word * 64) as u8 + self.occupied[word].trailing_zeros() as u8)
     }
@@ -55,6 +61,7 @@ impl Active {
     pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
+        self.first = Some(self.first.map_or(priority, |first| first.min(priority)));
         self.len += 1;
         self.most = self.most.max(self.len);
     }
@@ -72,6 +79,7 @@ impl Active {
         queue.remove(slots, slot);
         if queue.front().is_none() {
             self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
+            self.first = self.find_first();
         }
         self.len -= 1;
     }
@@ -80,6 +88,7 @@ impl Active {
 /// Being active.
 impl Reactor {
     /// Puts a slot into its priority's queue; one that is there already gets `what` too.
+    #[inline]
     pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
         let slot = self.slot(id)?;
         slot.what |= what;
@@ -104,6 +113,7 @@ impl Reactor {
     }
 
     /// The most important priority that has something to hand out.
+    #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
         self.active.first_priority()
     }
@@ -116,25 +126,33 @@ impl Reactor {
     /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
     /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
     /// so often, or is taken back.
+    #[inline]
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
-        let id = SlotId(self.slots.id_at(index)?);
-        let slot = self.slots.get_mut(id.0)?;
-        let invocation = Invocation { slot: id, owner: slot.owner, what: slot.what };
+        let (id, slot) = self.slots.tenant_at(index)?;
+        let invocation = Invocation { slot: SlotId(id), owner: slot.owner, what: slot.what };
         let state = slot.state;
         if slot.deliveries > 1 && state.contains(State::PERSIST) {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;
         } else {
-            // The slot was found a moment ago, so it is not stale here, nor below.
-            let _ = self.deactivate(id);
+            slot.end_activity();
+            self.active.remove(&mut self.slots, index, priority);
         }
-        if state.contains(State::PERSIST) {
-            self.restart_from_activity(id, invocation.what);
-        } else if state.intersects(State::PENDING | State::TIMED | State::LATER) {
-            let _ = self.del(id);
+        if state.intersects(State::PERSIST | State::PENDING | State::TIMED | State::LATER) {
+            self.go_on_waiting(invocation, state);
         }
         Some(invocation)
+    }
+
+    /// A slot that waits for something has been handed out.
+    fn go_on_waiting(&mut self, Invocation { slot, what, .. }: Invocation, state: State) {
+        if state.contains(State::PERSIST) {
+            self.restart_from_activity(slot, what);
+        } else {
+            // It was found a moment ago, so it is not stale.
+            let _ = self.del(slot);
+        }
     }
 
     /// A timeout beside a descriptor counts from the last activity.
@@ -147,15 +165,20 @@ impl Reactor {
 
     pub(super) fn deactivate(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        slot.what = What::empty();
-        slot.deliveries = 0;
-        if !slot.state.contains(State::ACTIVE) {
-            return Ok(());
+        let (is_active, priority) = (slot.state.contains(State::ACTIVE), slot.priority);
+        slot.end_activity();
+        if is_active {
+            self.active.remove(&mut self.slots, id.0.index(), priority);
         }
-        slot.state -= State::ACTIVE;
-        let priority = slot.priority;
-        self.active.remove(&mut self.slots, id.0.index(), priority);
         Ok(())
+    }
+}
+
+impl Slot {
+    fn end_activity(&mut self) {
+        self.what = What::empty();
+        self.deliveries = 0;
+        self.state -= State::ACTIVE;
     }
 }
 

@@ -123,6 +123,16 @@ impl<T> Arena<T> {
         }
     }
 
+    /// Whoever is at `index` now, with the id that names it.
+    #[inline]
+    pub(crate) fn tenant_at(&mut self, index: u32) -> Option<(RawId, &mut T)> {
+        let Place { generation, content } = self.places.get_mut(index as usize)?;
+        match content {
+            Content::Occupied(value) => Some((RawId { index, generation: *generation }, value)),
+            Content::Vacant { .. } => None,
+        }
+    }
+
     /// The id of whoever is at `index` now.
     pub(crate) fn id_at(&self, index: u32) -> Option<RawId> {
         let place = self.places.get(index as usize)?;

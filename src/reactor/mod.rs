@@ -581,8 +581,7 @@ impl Reactor {
 
     /// Whether anything keeps the loop alive: something waits, is to be handed out, or has been sent by another thread.
     pub(crate) fn has_work(&self) -> bool {
-        let has_mail = self.notified || self.notifier.is_pending();
-        self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
+        self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || self.is_notified()
     }
 
     #[inline]

@@ -34,7 +34,9 @@ impl Reactor {
     ///
     /// As [`prepare`](Self::prepare).
     pub(crate) fn time_to_wait(&mut self, poll: bool, until_ns: Option<u64>) -> Option<u64> {
-        self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
+        if self.fds.has_unapplied() {
+            self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
+        }
         if poll || self.is_busy() {
             return Some(0);
         }
@@ -47,7 +49,7 @@ impl Reactor {
     }
 
     fn is_busy(&self) -> bool {
-        self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
+        self.active.len() > 0 || !self.later.is_empty() || self.notified || (self.fds.has_refused() && self.fds.has_always_ready())
     }
 
     /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
@@ -55,19 +57,26 @@ impl Reactor {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
         // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
-        self.now_is_fresh =
-            self.caches_time && (!ready.is_empty() || self.is_busy() || !self.timers.is_empty());
+        let has_timers = !self.timers.is_empty();
+        self.now_is_fresh = self.caches_time && (has_timers || !ready.is_empty() || self.is_busy());
         if self.now_is_fresh {
             self.refresh_now();
         }
         let stale_before = self.counters.stale_events;
-        for report in ready.drain(..) {
+        for &report in &ready {
             self.take_report(report);
         }
+        ready.clear();
         self.ready = ready;
-        self.activate_always_ready();
-        self.activate_ready_list();
-        self.activate_due_timers();
+        if self.fds.has_refused() {
+            self.activate_always_ready();
+        }
+        if !self.later.is_empty() {
+            self.activate_ready_list();
+        }
+        if has_timers {
+            self.activate_due_timers();
+        }
         self.note_stale(stale_before);
     }
 
@@ -157,8 +166,13 @@ impl Reactor {
     fn note_stale(&mut self, before: u64) {
         if self.counters.stale_events == before {
             self.stale_waits = 0;
-            return;
+        } else {
+            self.bear_stale();
         }
+    }
+
+    #[cold]
+    fn bear_stale(&mut self) {
         self.stale_waits += 1;
         if self.stale_waits >= STALE_WAITS_MAX {
             self.stale_waits = 0;
@@ -211,7 +225,12 @@ impl Reactor {
         self.now_is_fresh = false;
     }
 
-    /// Whether another thread has woken the loop since this was last asked, or is waking it.
+    /// Whether another thread has woken the loop since this was last taken notice of, or is waking it.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.notified || self.notifier.is_pending()
+    }
+
+    /// The same, taking notice.
     pub(crate) fn take_notified(&mut self) -> bool {
         std::mem::take(&mut self.notified) || self.notifier.is_pending()
     }
