@@ -116,6 +116,7 @@ impl<T> Arena<T> {
     }
 
     /// Whoever is at `index` now, for callers that hold the place by other means than an id.
+    #[inline]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         match &mut self.places.get_mut(index as usize)?.content {
             Content::Occupied(value) => Some(value),

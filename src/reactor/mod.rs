@@ -179,6 +179,7 @@ impl State {
 }
 
 impl Items for Arena<Slot> {
+    #[inline]
     fn links(&mut self, slot: u32) -> &mut Links {
         &mut self.at_mut(slot).expect("a slot leaves its queue before it is freed").links
     }
@@ -456,6 +457,7 @@ impl Reactor {
     }
 
     /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.
+    #[inline(never)]
     fn add_source(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
         self.start_waiting(id)?;
         let Some(timeout_ns) = timeout_ns else { return Ok(()) };
@@ -475,11 +477,13 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        if !self.slot(id)?.is_only_timed() {
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        if !slot.is_only_timed() {
             self.add_source(id, Some(timeout.as_nanos()))?;
         }
-        let persists = self.slot(id)?.state.contains(State::PERSIST);
-        self.mark(id, State::TIMED, State::empty())?;
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        slot.mark(&mut self.tally, State::TIMED, State::empty());
+        let persists = slot.state.contains(State::PERSIST);
         self.timers.set_common(id.0.index(), timeout, self.now(), persists);
         Ok(())
     }

@@ -49,7 +49,10 @@ impl Reactor {
     }
 
     fn is_busy(&self) -> bool {
-        self.active.len() > 0 || !self.later.is_empty() || self.notified || (self.fds.has_refused() && self.fds.has_always_ready())
+        self.active.len() > 0
+            || !self.later.is_empty()
+            || self.notified
+            || (self.fds.has_refused() && self.fds.has_always_ready())
     }
 
     /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
@@ -138,13 +141,14 @@ impl Reactor {
 
     fn activate_due_timers(&mut self) {
         while let Some((index, deadline_ns)) = self.timers.pop_due(self.now_ns) {
-            let Some(id) = self.slots.id_at(index) else { continue };
-            let id = SlotId(id);
-            let next_ns = next_period(deadline_ns, self.timers.period(index), self.now_ns);
-            let _ = match next_ns {
-                Some(next_ns) => self.restart_timer(id, next_ns),
-                None => self.set_deadline(id, None),
-            };
+            let Some((id, slot)) = self.slots.tenant_at(index) else { continue };
+            slot.mark(&mut self.tally, State::empty(), State::TIMED);
+            let (id, persists) = (SlotId(id), slot.state.contains(State::PERSIST));
+            if persists
+                && let Some(next_ns) = next_period(deadline_ns, self.timers.period(index), self.now_ns)
+            {
+                let _ = self.restart_timer(id, next_ns);
+            }
             let _ = self.activate(id, What::TIMEOUT);
         }
     }

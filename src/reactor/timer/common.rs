@@ -56,6 +56,7 @@ struct Place {
 const NOWHERE: Place = Place { line: NO_LINE, home: NO_LINE, links: Links::UNLINKED };
 
 impl Items for Vec<Place> {
+    #[inline]
     fn links(&mut self, slot: u32) -> &mut Links {
         &mut self[slot as usize].links
     }
@@ -126,6 +127,18 @@ impl Lines {
         if leads {
             self.heads.hasten(entry);
         }
+    }
+
+    /// Moves a slot, which waits in some line, to the end of this one if it is this one.
+    #[inline]
+    pub(super) fn move_back(&mut self, slot: u32, line: u32) -> bool {
+        let is_there = self.places[slot as usize].line == line;
+        if is_there {
+            let waiting = &mut self.lines[line as usize].waiting;
+            waiting.remove(&mut self.places, slot);
+            waiting.push_back(&mut self.places, slot);
+        }
+        is_there
     }
 
     /// Takes a slot out of the line it waits in.

@@ -312,9 +312,7 @@ impl Timers {
     fn sort_due(&mut self) {
         // Orders are those of the last 2^32 settings, so seen from the next one they do not wrap.
         let next = self.next_order;
-        self.due.sort_unstable_by_key(|entry| {
-            Reverse((entry.deadline_ns, entry.order.wrapping_sub(next)))
-        });
+        self.due.sort_unstable_by_key(|entry| Reverse((entry.deadline_ns, entry.order.wrapping_sub(next))));
     }
 
     /// Moves all that is due at once, in no order.
@@ -377,12 +375,24 @@ impl Timers {
     /// Lets a slot wait in line. One that would be due before the last there, because its schedule says so, waits in
     /// the heap this time: looking for its place could take as long as the line is.
     fn set_in_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
-        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
-        self.cancel(slot);
         let last = self.lines.last(line).map(|last| self.wanted[last as usize].deadline_ns);
         if last.is_some_and(|last_ns| last_ns > deadline_ns) {
             return self.set(slot, deadline_ns);
         }
+        match self.wanted.get_mut(slot as usize) {
+            Some(wanted) if wanted.in_line && self.lines.move_back(slot, line) => {
+                (wanted.deadline_ns, wanted.order) = (deadline_ns.max(1), self.next_order);
+                self.next_order = self.next_order.wrapping_add(1);
+            }
+            _ => self.join_line(slot, line, deadline_ns),
+        }
+    }
+
+    /// Lets a slot that waits elsewhere, if anywhere, wait at the end of a line.
+    #[inline(never)]
+    fn join_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
+        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
+        self.cancel(slot);
         let wanted = &mut self.wanted[slot as usize];
         self.idle -= usize::from(wanted.place == Place::Heap);
         let place = wanted.place;
