@@ -264,6 +264,11 @@ impl<C> EventBase<C> {
     #[doc(alias = "evtimer_add")]
     #[doc(alias = "evsignal_add")]
     pub fn add(&mut self, id: EventId, timeout: Option<Duration>) -> Result<()> {
+        if self.reactor.add_timer(id.0, timeout) { Ok(()) } else { self.add_any(id, timeout) }
+    }
+
+    #[inline(never)]
+    fn add_any(&mut self, id: EventId, timeout: Option<Duration>) -> Result<()> {
         self.reactor.add(id.0, timeout).inspect_err(|error| self.warn_of_refusal(id, error))
     }
 

@@ -5,14 +5,17 @@ use super::queue::{Items, Queue};
 use super::{Invocation, Reactor, Slot, SlotId, State, What};
 use crate::error::Result;
 
+/// Beyond all priorities.
+const NO_PRIORITY: u16 = 256;
+
 /// The queues of all priorities; 0 is the most important.
 #[derive(Debug)]
 pub(crate) struct Active {
     queues: Vec<Queue>,
     /// Bit p of word p / 64 says that queue p is not empty.
     occupied: [u64; 4],
-    /// The first of them.
-    first: Option<u8>,
+    /// The first of them, or `NO_PRIORITY`.
+    first: u16,
     len: usize,
     /// The largest `len` so far.
     most: usize,
@@ -21,7 +24,13 @@ pub(crate) struct Active {
 impl Active {
     /// Queues for `priorities` priorities, of which there are at most 256.
     pub(crate) fn new(priorities: usize) -> Self {
-        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], first: None, len: 0, most: 0 }
+        Active {
+            queues: vec![Queue::new(); priorities],
+            occupied: [0; 4],
+            first: NO_PRIORITY,
+            len: 0,
+            most: 0,
+        }
     }
 
     /// Makes queues for another number of priorities; nothing may be in them.
@@ -48,12 +57,14 @@ impl Active {
     /// The most important priority that has something.
     #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
-        self.first
+        u8::try_from(self.first).ok()
     }
 
-    fn find_first(&self) -> Option<u8> {
-        let word = self.occupied.iter().position(|&word| word != 0)?;
-        Some((word * 64) as u8 + self.occupied[word].trailing_zeros() as u8)
+    fn find_first(&self) -> u16 {
+        match self.occupied.iter().position(|&word| word != 0) {
+            Some(word) => (word * 64) as u16 + self.occupied[word].trailing_zeros() as u16,
+            None => NO_PRIORITY,
+        }
     }
 
     /// Puts a slot, which is in no queue, at the end of one.
@@ -61,7 +72,7 @@ impl Active {
     pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
-        self.first = Some(self.first.map_or(priority, |first| first.min(priority)));
+        self.first = self.first.min(u16::from(priority));
         self.len += 1;
         self.most = self.most.max(self.len);
     }
@@ -131,28 +142,32 @@ impl Reactor {
         let index = self.active.first(priority)?;
         let (id, slot) = self.slots.tenant_at(index)?;
         let invocation = Invocation { slot: SlotId(id), owner: slot.owner, what: slot.what };
-        let state = slot.state;
-        if slot.deliveries > 1 && state.contains(State::PERSIST) {
-            slot.deliveries -= 1;
-            slot.what = What::SIGNAL;
-        } else {
+        if slot.state - State::IDLE == State::ACTIVE {
             slot.end_activity();
             self.active.remove(&mut self.slots, index, priority);
-        }
-        if state.intersects(State::PERSIST | State::PENDING | State::TIMED | State::LATER) {
-            self.go_on_waiting(invocation, state);
+        } else {
+            // The slot was found a moment ago, so it is not stale.
+            let _ = self.hand_out_waiting(SlotId(id));
         }
         Some(invocation)
     }
 
-    /// A slot that waits for something has been handed out.
-    fn go_on_waiting(&mut self, Invocation { slot, what, .. }: Invocation, state: State) {
-        if state.contains(State::PERSIST) {
-            self.restart_from_activity(slot, what);
-        } else {
-            // It was found a moment ago, so it is not stale.
-            let _ = self.del(slot);
+    /// What handing it out means to a slot that waits for something.
+    #[inline(never)]
+    fn hand_out_waiting(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        let what = slot.what;
+        if !slot.state.contains(State::PERSIST) {
+            return self.del(id);
         }
+        if slot.deliveries > 1 {
+            slot.deliveries -= 1;
+            slot.what = What::SIGNAL;
+        } else {
+            self.deactivate(id)?;
+        }
+        self.restart_from_activity(id, what);
+        Ok(())
     }
 
     /// A timeout beside a descriptor counts from the last activity.

@@ -436,24 +436,24 @@ impl Slot {
 /// Waiting.
 impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
-    #[inline]
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        match timeout {
-            Some(timeout) if slot.is_only_timed() => {
-                slot.mark(&mut self.tally, State::TIMED, State::empty());
-                self.timers.set(id.0.index(), self.now().saturating_add(nanos(timeout)));
-                Ok(())
-            }
-            _ => self.add_any(id, timeout.map(nanos)),
-        }
-    }
-
-    #[inline(never)]
-    fn add_any(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
+        let timeout_ns = timeout.map(nanos);
         self.add_source(id, timeout_ns)?;
         let Some(timeout_ns) = timeout_ns else { return Ok(()) };
         self.set_deadline(id, Some(self.now().saturating_add(timeout_ns)))
+    }
+
+    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, and the time is known. Says whether it
+    /// was that, and does nothing if it was not.
+    #[inline]
+    pub(crate) fn add_timer(&mut self, id: SlotId, timeout: Option<Duration>) -> bool {
+        let (Some(slot), Some(timeout)) = (self.slots.get_mut(id.0), timeout) else { return false };
+        if !slot.is_only_timed() || !self.now_is_fresh {
+            return false;
+        }
+        slot.mark(&mut self.tally, State::TIMED, State::empty());
+        self.timers.set(id.0.index(), self.now_ns.saturating_add(nanos(timeout)));
+        true
     }
 
     /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.

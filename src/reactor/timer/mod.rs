@@ -363,6 +363,7 @@ impl Timers {
     }
 
     /// Sets the slot's timer to a common timeout from `now_ns`, with which it also starts again if it `repeats`.
+    #[inline]
     pub(crate) fn set_common(&mut self, slot: u32, timeout: CommonTimeout, now_ns: u64, repeats: bool) {
         // What does not repeat never did.
         if repeats {
