@@ -60,6 +60,39 @@ fn a_million_calls_of_four_threads_all_arrive_each_threads_in_order() {
 }
 
 #[test]
+fn of_a_million_activations_by_four_threads_the_last_of_each_is_never_lost() {
+    const THREADS: usize = 4;
+    const CALLS: usize = 250_000;
+    let mut base = EventBase::with_context([0usize; THREADS]).unwrap();
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let written = Arc::new(AtomicUsize::new(0));
+            let latest = Arc::clone(&written);
+            let event = Event::timer();
+            let id = base.new_event(event, move |base: &mut EventBase<[usize; THREADS]>, _, _| {
+                base.context_mut()[thread] = latest.load(Ordering::Acquire);
+                if base.context().iter().all(|&seen| seen == CALLS) {
+                    base.loop_break();
+                }
+            });
+            let (id, remote) = (id.unwrap(), base.remote());
+            std::thread::spawn(move || {
+                for call in 1..=CALLS {
+                    written.store(call, Ordering::Release);
+                    remote.activate(id, TIMEOUT).unwrap();
+                }
+            })
+        })
+        .collect();
+    base.loop_exit(Some(PATIENCE * 3)).unwrap();
+    let ended = base.run(Run::NO_EXIT_ON_EMPTY).unwrap();
+    assert_eq!((ended, base.context()), (Ended::Break, &[CALLS; THREADS]));
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let stats = base.stats();
+    assert!(stats.wake_writes <= stats.wakes + 1, "more than one write a wake: {stats:?}");
+}
+
+#[test]
 fn however_much_is_sent_a_loop_is_woken_once() {
     let mut base = EventBase::with_context(0).unwrap();
     let remote = base.remote();

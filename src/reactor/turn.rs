@@ -61,10 +61,11 @@ impl Reactor {
         self.backend = Some(backend);
         // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
         let has_timers = !self.timers.is_empty();
-        self.now_is_fresh = self.caches_time && (has_timers || !ready.is_empty() || self.is_busy());
-        if self.now_is_fresh {
+        let brings_something = has_timers || !ready.is_empty() || self.is_busy();
+        if brings_something {
             self.refresh_now();
         }
+        self.now_is_fresh = brings_something && self.caches_time;
         let stale_before = self.counters.stale_events;
         for &report in &ready {
             self.take_report(report);
