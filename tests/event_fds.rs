@@ -55,6 +55,36 @@ fn an_event_that_comes_back_before_the_wait_costs_no_system_call() {
 }
 
 #[test]
+fn deleting_and_adding_descriptors_within_a_turn_costs_no_system_call() {
+    /// As many as one wait reports.
+    const COUNT: usize = 32;
+    let mut base = base();
+    let pairs: Vec<_> = (0..COUNT).map(|_| pair()).collect();
+    let ids: Vec<_> = pairs
+        .iter()
+        .map(|(near, _)| noted(&mut base, "one of many", reading(near).persist(), None))
+        .collect();
+    let again = move |base: &mut Base, _, _| {
+        for &id in &ids {
+            base.del(id).unwrap();
+            base.add(id, None).unwrap();
+        }
+    };
+    let driver = base.new_timer(again).unwrap();
+    pass(&mut base);
+    let before = base.stats();
+    assert_eq!(before.changes_applied, COUNT as u64, "one call each when they came");
+    for _ in 0..10 {
+        base.activate(driver, TIMEOUT).unwrap();
+        pass(&mut base);
+    }
+    assert_eq!(base.stats().changes_asked - before.changes_asked, 10 * 2 * COUNT as u64);
+    assert_eq!(base.stats().changes_applied, before.changes_applied, "and none since");
+    pairs.iter().for_each(|(_, far)| poke(far));
+    assert_eq!(pass(&mut base).len(), COUNT, "all of them are still watched");
+}
+
+#[test]
 fn one_shot_events_that_add_themselves_again_cost_no_system_call() {
     let mut base = base();
     let (near, far) = pair();

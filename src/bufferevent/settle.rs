@@ -13,10 +13,15 @@ const LINK_VISITS_MAX: usize = 8192;
 
 impl Engine {
     /// Settles every bufferevent that was touched since the last time.
+    #[inline]
     pub(crate) fn settle(&mut self, reactor: &mut Reactor) {
-        if self.touched.is_empty() && self.groups.are_quiet() {
-            return;
+        if !self.touched.is_empty() || !self.groups.are_quiet() {
+            self.settle_all(reactor);
         }
+    }
+
+    #[inline(never)]
+    fn settle_all(&mut self, reactor: &mut Reactor) {
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
         self.settle_touched(reactor, now_ns);

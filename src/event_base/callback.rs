@@ -21,6 +21,7 @@ where
     P: Fn(&mut EventBase<C>) -> Option<&mut Option<F>>,
 {
     /// Takes the callback out, lets `call` call it, and puts it back. Does nothing if there is none.
+    #[inline]
     pub(super) fn call(base: &'a mut EventBase<C>, place: P, call: impl FnOnce(&mut EventBase<C>, &mut F)) {
         let Some(callback) = place(base).and_then(Option::take) else { return };
         let mut taken = Taken { base, callback: Some(callback), place };
@@ -34,6 +35,7 @@ impl<C, F, P> Drop for Taken<'_, C, F, P>
 where
     P: Fn(&mut EventBase<C>) -> Option<&mut Option<F>>,
 {
+    #[inline]
     fn drop(&mut self) {
         if let Some(place) = (self.place)(self.base)
             && place.is_none()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::callback::Taken;
 use super::{EventBase, Interest, What};
 use crate::error::{Error, Result};
-use crate::reactor::{CommonTimeout, RawId, SlotId, SlotSpec, Source, owner};
+use crate::reactor::{CommonTimeout, Invocation, RawId, SlotId, SlotSpec, Source, owner};
 use crate::sys::signal;
 
 type Callback<C> = Box<dyn FnMut(&mut EventBase<C>, EventId, What)>;
@@ -15,9 +15,10 @@ type Callback<C> = Box<dyn FnMut(&mut EventBase<C>, EventId, What)>;
 /// Names an event of one base. Small, `Copy`, and never another event's: once the event is freed, every use of its id is
 /// [`Error::Stale`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EventId(pub(super) RawId);
+pub struct EventId(pub(super) SlotId);
 
-/// An event's closure, out of its place while it runs, and its slot.
+/// An event's closure, out of its place while it runs, and its slot. The slot's owner's word says where the entry is, so that
+/// the verbs that need no closure look at the slot alone.
 pub(super) struct Entry<C> {
     pub(super) slot: SlotId,
     pub(super) name: Option<&'static str>,
@@ -181,7 +182,7 @@ impl<C> EventBase<C> {
         let slot = self.reactor.insert(spec)?;
         let id = self.events.insert(Entry { slot, name, callback: Some(Box::new(callback)) });
         self.reactor.set_owner(slot, owner::EVENT | u64::from(id.index()))?;
-        Ok(EventId(id))
+        Ok(EventId(slot))
     }
 
     /// Makes an event that waits for its timeout alone.
@@ -219,8 +220,9 @@ impl<C> EventBase<C> {
     /// [`Error::Stale`] if it has been freed before.
     #[doc(alias = "event_free")]
     pub fn free(&mut self, id: EventId) -> Result<()> {
-        let entry = self.events.remove(id.0).ok_or(Error::Stale)?;
-        self.reactor.remove(entry.slot)
+        let entry = self.entry_id(id)?;
+        self.reactor.remove(id.0)?;
+        self.events.remove(entry).map(drop).ok_or(Error::Stale)
     }
 
     /// Gives an event another closure, also from inside the one it has.
@@ -233,7 +235,8 @@ impl<C> EventBase<C> {
     where
         F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
     {
-        self.events.get_mut(id.0).ok_or(Error::Stale)?.callback = Some(Box::new(callback));
+        let entry = self.entry_id(id)?;
+        self.events.get_mut(entry).ok_or(Error::Stale)?.callback = Some(Box::new(callback));
         Ok(())
     }
 }
@@ -261,8 +264,12 @@ impl<C> EventBase<C> {
     #[doc(alias = "evtimer_add")]
     #[doc(alias = "evsignal_add")]
     pub fn add(&mut self, id: EventId, timeout: Option<Duration>) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        warned(id, self.reactor.add(slot, timeout))
+        if self.reactor.add_timer(id.0, timeout) { Ok(()) } else { self.add_any(id, timeout) }
+    }
+
+    #[inline(never)]
+    fn add_any(&mut self, id: EventId, timeout: Option<Duration>) -> Result<()> {
+        self.reactor.add(id.0, timeout).inspect_err(|error| self.warn_of_refusal(id, error))
     }
 
     /// As [`add`](Self::add), with a timeout that many events share.
@@ -271,8 +278,7 @@ impl<C> EventBase<C> {
     ///
     /// As [`add`](Self::add), and [`Error::Invalid`] if another base made the timeout.
     pub fn add_common(&mut self, id: EventId, timeout: CommonTimeout) -> Result<()> {
-        let slot = self.slot_of(id)?;
-        warned(id, self.reactor.add_common(slot, timeout))
+        self.reactor.add_common(id.0, timeout).inspect_err(|error| self.warn_of_refusal(id, error))
     }
 
     /// A timeout that many events share: adding an event with it, deleting one and calling one cost the same however
@@ -308,7 +314,7 @@ impl<C> EventBase<C> {
     #[doc(alias = "evtimer_del")]
     #[doc(alias = "evsignal_del")]
     pub fn del(&mut self, id: EventId) -> Result<()> {
-        self.reactor.del(self.slot_of(id)?)
+        self.reactor.del(id.0)
     }
 
     /// Takes back an event's timeout; what else it waits for it goes on waiting for.
@@ -318,7 +324,7 @@ impl<C> EventBase<C> {
     /// [`Error::Stale`].
     #[doc(alias = "event_remove_timer")]
     pub fn remove_timer(&mut self, id: EventId) -> Result<()> {
-        self.reactor.remove_timer(self.slot_of(id)?)
+        self.reactor.remove_timer(id.0)
     }
 
     /// Makes an event called by the loop as if `what` had happened, once, whether it is pending or not.
@@ -328,7 +334,7 @@ impl<C> EventBase<C> {
     /// [`Error::Stale`].
     #[doc(alias = "event_active")]
     pub fn activate(&mut self, id: EventId, what: What) -> Result<()> {
-        self.reactor.activate(self.slot_of(id)?, what)
+        self.reactor.activate(id.0, what)
     }
 
     /// Sets the priority of an event that is not about to be called.
@@ -338,30 +344,46 @@ impl<C> EventBase<C> {
     /// [`Error::Stale`]; [`Error::OutOfRange`] if there is no such priority; [`Error::Invalid`] if it is active.
     #[doc(alias = "event_priority_set")]
     pub fn set_priority(&mut self, id: EventId, priority: u8) -> Result<()> {
-        self.reactor.set_priority(self.slot_of(id)?, priority)
+        self.reactor.set_priority(id.0, priority)
     }
 
-    pub(super) fn slot_of(&self, id: EventId) -> Result<SlotId> {
-        self.events.get(id.0).map(|entry| entry.slot).ok_or(Error::Stale)
+    /// Names an event's entry.
+    fn entry_id(&self, id: EventId) -> Result<RawId> {
+        self.events.id_at(entry_index(self.reactor.owner(id.0)?)).ok_or(Error::Stale)
+    }
+
+    /// An event's entry.
+    pub(super) fn entry(&self, id: EventId) -> Result<&Entry<C>> {
+        self.events.get(self.entry_id(id)?).ok_or(Error::Stale)
     }
 
     /// Calls an event whose turn has come.
-    pub(super) fn run_event(&mut self, index: u64, what: What) {
-        let Some(id) = u32::try_from(index).ok().and_then(|index| self.events.id_at(index)) else { return };
-        let call = |base: &mut _, callback: &mut Callback<C>| callback(base, EventId(id), what);
-        self.control.running_event = Some(EventId(id));
-        Taken::call(self, move |base| Some(&mut base.events.get_mut(id)?.callback), call);
+    pub(super) fn run_event(&mut self, invocation: Invocation) {
+        let Invocation { slot, owner, what } = invocation;
+        let (id, index) = (EventId(slot), entry_index(owner));
+        let call = |base: &mut _, callback: &mut Callback<C>| callback(base, id, what);
+        self.control.running_event = Some(id);
+        Taken::call(self, move |base| base.callback_at(index, slot), call);
         self.control.running_event = None;
+    }
+
+    /// Where the closure of the event with this slot is kept, unless the entry has gone or is another event's by now.
+    #[inline]
+    fn callback_at(&mut self, index: u32, slot: SlotId) -> Option<&mut Option<Callback<C>>> {
+        self.events.at_mut(index).filter(|entry| entry.slot == slot).map(|entry| &mut entry.callback)
+    }
+
+    /// The log hears of what libevent would write about, beside the caller.
+    #[cold]
+    fn warn_of_refusal(&self, id: EventId, error: &Error) {
+        match self.reactor.owner(id.0) {
+            Ok(owner) => log::warn!("event {} cannot be added: {error}", entry_index(owner)),
+            Err(_) => log::warn!("an event that was freed cannot be added"),
+        }
     }
 }
 
-/// The log hears of what libevent would write about, beside the caller.
-#[inline]
-fn warned(id: EventId, result: Result<()>) -> Result<()> {
-    result.inspect_err(|error| warn_of_refusal(id, error))
-}
-
-#[cold]
-fn warn_of_refusal(id: EventId, error: &Error) {
-    log::warn!("event {} cannot be added: {error}", id.0.index());
+/// The place of the entry of the event whose slot has this owner's word.
+pub(super) fn entry_index(owner: u64) -> u32 {
+    owner as u32
 }

@@ -27,7 +27,7 @@ impl<C> EventBase<C> {
     #[doc(alias = "evtimer_initialized")]
     #[must_use]
     pub fn is_alive(&self, id: EventId) -> bool {
-        self.events.get(id.0).is_some()
+        self.reactor.owner(id.0).is_ok()
     }
 
     /// The number of the descriptor that an event was made for; `None` for signals and timers.
@@ -76,7 +76,7 @@ impl<C> EventBase<C> {
     /// [`Error::Stale`](crate::Error::Stale).
     #[doc(alias = "event_get_priority")]
     pub fn priority(&self, id: EventId) -> Result<u8> {
-        self.reactor.priority(self.slot_of(id)?)
+        self.reactor.priority(id.0)
     }
 
     /// What it was called when it was made.
@@ -109,7 +109,7 @@ impl<C> EventBase<C> {
     #[doc(alias = "event_get_assignment")]
     pub fn event_spec(&self, id: EventId) -> Result<Event> {
         let SlotSpec { source, persist, priority, .. } = self.view(id)?.spec;
-        let name = self.events.get(id.0).and_then(|entry| entry.name);
+        let name = self.entry(id)?.name;
         Ok(Event { source, persist: Some(persist), priority, name })
     }
 
@@ -122,7 +122,7 @@ impl<C> EventBase<C> {
     }
 
     fn view(&self, id: EventId) -> Result<SlotView> {
-        self.reactor.view(self.slot_of(id)?)
+        self.reactor.view(id.0)
     }
 }
 
@@ -154,10 +154,10 @@ impl<C> EventBase<C> {
         &self,
         mut each: impl FnMut(EventId, Pending) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        for (id, entry) in self.events.iter() {
+        for (_, entry) in self.events.iter() {
             let Ok(view) = self.reactor.view(entry.slot) else { continue };
             if view.waits || view.pending.active {
-                each(EventId(id), view.pending)?;
+                each(EventId(entry.slot), view.pending)?;
             }
         }
         ControlFlow::Continue(())

@@ -96,7 +96,15 @@ impl<C> EventBase<C> {
     }
 
     /// Calls the finalizers of the events that were freed. No callback is running.
+    #[inline]
     pub(super) fn finalize(&mut self) {
+        if !self.finalizers.is_empty() {
+            self.call_finalizers();
+        }
+    }
+
+    #[cold]
+    fn call_finalizers(&mut self) {
         while let Some(finalizer) = self.finalizers.pop_front() {
             finalizer(self);
         }

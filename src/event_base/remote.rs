@@ -330,18 +330,21 @@ impl<C> EventBase<C> {
     /// Carries out what other threads have asked for, if they have woken the loop. One message at a time leaves the
     /// queue, so that a task that panics loses none of those behind it.
     pub(super) fn take_messages(&mut self) {
-        let is_left = !self.inbox.is_empty();
+        if !self.inbox.is_empty() || self.reactor.is_notified() {
+            self.carry_out_messages();
+        }
+    }
+
+    #[cold]
+    fn carry_out_messages(&mut self) {
         self.empty_inbox();
-        let is_sent = self.reactor.take_notified();
-        if is_sent {
+        if self.reactor.take_notified() {
             self.mailbox.exchange(&mut self.inbox);
             let answers = self.resolver.answers().into_iter();
             self.inbox.extend(answers.map(|(id, answer)| Message::Resolved(id, answer)));
             self.empty_inbox();
         }
-        if is_left || is_sent {
-            self.mailbox.done();
-        }
+        self.mailbox.done();
     }
 
     fn empty_inbox(&mut self) {

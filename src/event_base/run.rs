@@ -268,15 +268,23 @@ impl<C> EventBase<C> {
     }
 
     fn call(&mut self, invocation: Invocation) {
-        let Invocation { owner, what } = invocation;
+        if invocation.owner & owner::MASK == owner::EVENT {
+            self.run_event(invocation);
+        } else {
+            self.run_engine(invocation);
+        }
+        self.finalize();
+    }
+
+    /// Apart, so that calling an event saves no registers for this.
+    #[inline(never)]
+    fn run_engine(&mut self, Invocation { owner, what, .. }: Invocation) {
         let index = owner & !owner::MASK;
         match owner & owner::MASK {
-            owner::EVENT => self.run_event(index, what),
             owner::BUFFEREVENT => self.run_bufferevent(index, what),
             owner::LISTENER => self.run_listener(index, what),
             _ => {}
         }
-        self.finalize();
     }
 
     fn why_told(&self) -> Option<Ended> {

@@ -2,8 +2,11 @@
 //! are not empty.
 
 use super::queue::{Items, Queue};
-use super::{Invocation, Reactor, SlotId, State, What};
+use super::{Invocation, Reactor, Slot, SlotId, State, What};
 use crate::error::Result;
+
+/// Beyond all priorities.
+const NO_PRIORITY: u16 = 256;
 
 /// The queues of all priorities; 0 is the most important.
 #[derive(Debug)]
@@ -11,6 +14,8 @@ pub(crate) struct Active {
     queues: Vec<Queue>,
     /// Bit p of word p / 64 says that queue p is not empty.
     occupied: [u64; 4],
+    /// The first of them, or `NO_PRIORITY`.
+    first: u16,
     len: usize,
     /// The largest `len` so far.
     most: usize,
@@ -19,7 +24,13 @@ pub(crate) struct Active {
 impl Active {
     /// Queues for `priorities` priorities, of which there are at most 256.
     pub(crate) fn new(priorities: usize) -> Self {
-        Active { queues: vec![Queue::new(); priorities], occupied: [0; 4], len: 0, most: 0 }
+        Active {
+            queues: vec![Queue::new(); priorities],
+            occupied: [0; 4],
+            first: NO_PRIORITY,
+            len: 0,
+            most: 0,
+        }
     }
 
     /// Makes queues for another number of priorities; nothing may be in them.
@@ -46,8 +57,14 @@ impl Active {
     /// The most important priority that has something.
     #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
-        let word = self.occupied.iter().position(|&word| word != 0)?;
-        Some((word * 64) as u8 + self.occupied[word].trailing_zeros() as u8)
+        u8::try_from(self.first).ok()
+    }
+
+    fn find_first(&self) -> u16 {
+        match self.occupied.iter().position(|&word| word != 0) {
+            Some(word) => (word * 64) as u16 + self.occupied[word].trailing_zeros() as u16,
+            None => NO_PRIORITY,
+        }
     }
 
     /// Puts a slot, which is in no queue, at the end of one.
@@ -55,6 +72,7 @@ impl Active {
     pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
         self.queues[usize::from(priority)].push_back(slots, slot);
         self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
+        self.first = self.first.min(u16::from(priority));
         self.len += 1;
         self.most = self.most.max(self.len);
     }
@@ -72,6 +90,7 @@ impl Active {
         queue.remove(slots, slot);
         if queue.front().is_none() {
             self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
+            self.first = self.find_first();
         }
         self.len -= 1;
     }
@@ -80,6 +99,7 @@ impl Active {
 /// Being active.
 impl Reactor {
     /// Puts a slot into its priority's queue; one that is there already gets `what` too.
+    #[inline]
     pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
         let slot = self.slot(id)?;
         slot.what |= what;
@@ -104,6 +124,7 @@ impl Reactor {
     }
 
     /// The most important priority that has something to hand out.
+    #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
         self.active.first_priority()
     }
@@ -116,25 +137,37 @@ impl Reactor {
     /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
     /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
     /// so often, or is taken back.
+    #[inline]
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
-        let id = SlotId(self.slots.id_at(index)?);
-        let slot = self.slots.get_mut(id.0)?;
-        let invocation = Invocation { owner: slot.owner, what: slot.what };
-        let state = slot.state;
-        if slot.deliveries > 1 && state.contains(State::PERSIST) {
+        let (id, slot) = self.slots.tenant_at(index)?;
+        let invocation = Invocation { slot: SlotId(id), owner: slot.owner, what: slot.what };
+        if slot.state - State::IDLE == State::ACTIVE {
+            slot.end_activity();
+            self.active.remove(&mut self.slots, index, priority);
+        } else {
+            // The slot was found a moment ago, so it is not stale.
+            let _ = self.hand_out_waiting(SlotId(id));
+        }
+        Some(invocation)
+    }
+
+    /// What handing it out means to a slot that waits for something.
+    #[inline(never)]
+    fn hand_out_waiting(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        let what = slot.what;
+        if !slot.state.contains(State::PERSIST) {
+            return self.del(id);
+        }
+        if slot.deliveries > 1 {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;
         } else {
-            // The slot was found a moment ago, so it is not stale here, nor below.
-            let _ = self.deactivate(id);
+            self.deactivate(id)?;
         }
-        if state.contains(State::PERSIST) {
-            self.restart_from_activity(id, invocation.what);
-        } else if state.intersects(State::PENDING | State::TIMED | State::LATER) {
-            let _ = self.del(id);
-        }
-        Some(invocation)
+        self.restart_from_activity(id, what);
+        Ok(())
     }
 
     /// A timeout beside a descriptor counts from the last activity.
@@ -147,15 +180,20 @@ impl Reactor {
 
     pub(super) fn deactivate(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        slot.what = What::empty();
-        slot.deliveries = 0;
-        if !slot.state.contains(State::ACTIVE) {
-            return Ok(());
+        let (is_active, priority) = (slot.state.contains(State::ACTIVE), slot.priority);
+        slot.end_activity();
+        if is_active {
+            self.active.remove(&mut self.slots, id.0.index(), priority);
         }
-        slot.state -= State::ACTIVE;
-        let priority = slot.priority;
-        self.active.remove(&mut self.slots, id.0.index(), priority);
         Ok(())
+    }
+}
+
+impl Slot {
+    fn end_activity(&mut self) {
+        self.what = What::empty();
+        self.deliveries = 0;
+        self.state -= State::ACTIVE;
     }
 }
 

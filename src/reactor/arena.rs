@@ -103,6 +103,7 @@ impl<T> Arena<T> {
     }
 
     /// The object, unless its id is stale.
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: RawId) -> Option<&mut T> {
         self.places.get_mut(id.index as usize)?.tenant(id)
     }
@@ -115,9 +116,20 @@ impl<T> Arena<T> {
     }
 
     /// Whoever is at `index` now, for callers that hold the place by other means than an id.
+    #[inline]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut T> {
         match &mut self.places.get_mut(index as usize)?.content {
             Content::Occupied(value) => Some(value),
+            Content::Vacant { .. } => None,
+        }
+    }
+
+    /// Whoever is at `index` now, with the id that names it.
+    #[inline]
+    pub(crate) fn tenant_at(&mut self, index: u32) -> Option<(RawId, &mut T)> {
+        let Place { generation, content } = self.places.get_mut(index as usize)?;
+        match content {
+            Content::Occupied(value) => Some((RawId { index, generation: *generation }, value)),
             Content::Vacant { .. } => None,
         }
     }

@@ -183,6 +183,12 @@ impl FdMap {
         (current && entry.first != NOBODY).then_some(entry.first)
     }
 
+    /// Whether any descriptor cannot be waited for.
+    #[inline]
+    pub(super) fn has_refused(&self) -> bool {
+        !self.refused.is_empty() || !self.refused_edges.is_empty()
+    }
+
     /// How many descriptors are always ready.
     pub(super) fn always_ready_len(&self) -> usize {
         self.refused.len()
@@ -206,7 +212,7 @@ impl FdMap {
             || (0..self.refused.len()).any(|place| self.always_ready(place).is_some())
     }
 
-    /// Whether a change could not be applied and waits for another try.
+    /// Whether a change has not been applied: before the wait all that were noted, and then those that wait for another try.
     pub(super) fn has_unapplied(&self) -> bool {
         !self.dirty.is_empty()
     }

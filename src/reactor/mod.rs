@@ -179,6 +179,7 @@ impl State {
 }
 
 impl Items for Arena<Slot> {
+    #[inline]
     fn links(&mut self, slot: u32) -> &mut Links {
         &mut self.at_mut(slot).expect("a slot leaves its queue before it is freed").links
     }
@@ -187,6 +188,7 @@ impl Items for Arena<Slot> {
 /// A slot whose turn has come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Invocation {
+    pub(crate) slot: SlotId,
     pub(crate) owner: u64,
     pub(crate) what: What,
 }
@@ -326,6 +328,10 @@ impl Reactor {
         self.slots.remove(id.0).map(drop).ok_or(Error::Stale)
     }
 
+    pub(crate) fn owner(&self, id: SlotId) -> Result<u64> {
+        self.slots.get(id.0).map(|slot| slot.owner).ok_or(Error::Stale)
+    }
+
     pub(crate) fn set_owner(&mut self, id: SlotId, owner: u64) -> Result<()> {
         self.slot(id)?.owner = owner;
         Ok(())
@@ -390,12 +396,7 @@ impl Reactor {
     #[inline]
     fn mark(&mut self, id: SlotId, set: State, clear: State) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        let before = slot.state;
-        slot.state = (before - clear) | set;
-        if slot.state == before {
-            return Ok(());
-        }
-        self.tally.change(slot.owner, before, slot.state);
+        slot.mark(&mut self.tally, set, clear);
         Ok(())
     }
 }
@@ -406,6 +407,22 @@ fn watch(backend: &mut dyn Backend, notifier: &Notifier) -> io::Result<()> {
 }
 
 impl Slot {
+    /// Whether it waits for time at most, once, and is not to be handed out: most timeouts are that of such a slot.
+    #[inline]
+    fn is_only_timed(&self) -> bool {
+        self.fd < 0 && (self.state & !(State::TIMED | State::IDLE)).is_empty()
+    }
+
+    /// Changes its state, and with it what keeps the loop alive.
+    #[inline]
+    fn mark(&mut self, tally: &mut Tally, set: State, clear: State) {
+        let before = self.state;
+        self.state = (before - clear) | set;
+        if self.state != before {
+            tally.change(self.owner, before, self.state);
+        }
+    }
+
     fn set_source(&mut self, source: Source) {
         self.state.set(State::SIGNAL, matches!(source, Source::Signal(_)));
         (self.fd, self.interest) = match source {
@@ -420,23 +437,39 @@ impl Slot {
 impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
-        let (state, what) = (slot.state, slot.what);
-        if slot.fd >= 0 && !state.contains(State::PENDING) {
-            self.start_waiting(id)?;
+        let timeout_ns = timeout.map(nanos);
+        self.add_source(id, timeout_ns)?;
+        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
+        self.set_deadline(id, Some(self.now().saturating_add(timeout_ns)))
+    }
+
+    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, and the time is known. Says whether it
+    /// was that, and does nothing if it was not.
+    #[inline]
+    pub(crate) fn add_timer(&mut self, id: SlotId, timeout: Option<Duration>) -> bool {
+        let (Some(slot), Some(timeout)) = (self.slots.get_mut(id.0), timeout) else { return false };
+        if !slot.is_only_timed() || !self.now_is_fresh {
+            return false;
         }
-        let Some(timeout) = timeout else { return Ok(()) };
-        let timeout_ns = nanos(timeout);
-        let deadline_ns = self.now().saturating_add(timeout_ns);
+        slot.mark(&mut self.tally, State::TIMED, State::empty());
+        self.timers.set(id.0.index(), self.now_ns.saturating_add(nanos(timeout)));
+        true
+    }
+
+    /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.
+    #[inline(never)]
+    fn add_source(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
+        self.start_waiting(id)?;
+        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
+        let Slot { what, state, .. } = *self.slot(id)?;
         if what.contains(What::TIMEOUT) {
             self.take_back_timeout(id)?;
         }
-        let persists = state.contains(State::PERSIST);
         // The others never have one.
-        if persists {
+        if state.contains(State::PERSIST) {
             self.timers.set_period(id.0.index(), timeout_ns);
         }
-        self.set_deadline(id, Some(deadline_ns))
+        Ok(())
     }
 
     /// As [`add`](Self::add), with a timeout that many share.
@@ -444,14 +477,14 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        self.add(id, None)?;
-        let slot = self.slot(id)?;
-        let (state, what) = (slot.state, slot.what);
-        if what.contains(What::TIMEOUT) {
-            self.take_back_timeout(id)?;
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        if !slot.is_only_timed() {
+            self.add_source(id, Some(timeout.as_nanos()))?;
         }
-        self.mark(id, State::TIMED, State::empty())?;
-        self.timers.set_common(id.0.index(), timeout, self.now(), state.contains(State::PERSIST));
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        slot.mark(&mut self.tally, State::TIMED, State::empty());
+        let persists = slot.state.contains(State::PERSIST);
+        self.timers.set_common(id.0.index(), timeout, self.now(), persists);
         Ok(())
     }
 
@@ -469,7 +502,19 @@ impl Reactor {
     }
 
     /// Takes a slot back from everything: it waits for nothing, and is not handed out.
+    #[inline]
     pub(crate) fn del(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
+        if !slot.is_only_timed() {
+            return self.del_any(id);
+        }
+        slot.mark(&mut self.tally, State::empty(), State::TIMED);
+        self.timers.cancel(id.0.index());
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn del_any(&mut self, id: SlotId) -> Result<()> {
         // Most slots are in few of these states, and each costs a look at another table.
         let state = self.slot(id)?.state;
         if state.contains(State::PENDING) {
@@ -540,8 +585,7 @@ impl Reactor {
 
     /// Whether anything keeps the loop alive: something waits, is to be handed out, or has been sent by another thread.
     pub(crate) fn has_work(&self) -> bool {
-        let has_mail = self.notified || self.notifier.is_pending();
-        self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || has_mail
+        self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || self.is_notified()
     }
 
     #[inline]

@@ -10,6 +10,7 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
+    #[inline]
     pub(super) fn change(&mut self, before: bool, after: bool) {
         self.now = self.now + usize::from(after) - usize::from(before);
         self.most = self.most.max(self.now);

@@ -34,18 +34,25 @@ impl Reactor {
     ///
     /// As [`prepare`](Self::prepare).
     pub(crate) fn time_to_wait(&mut self, poll: bool, until_ns: Option<u64>) -> Option<u64> {
-        self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
+        if self.fds.has_unapplied() {
+            self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
+        }
         if poll || self.is_busy() {
             return Some(0);
         }
-        let deadline_ns = self.timers.first_deadline().into_iter().chain(until_ns).min();
+        // What was taken back may not have left yet.
+        let first_ns = self.timers.first_deadline().filter(|_| self.tally.timers > 0);
+        let deadline_ns = first_ns.into_iter().chain(until_ns).min();
         let until_deadline = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
         until_deadline.into_iter().chain(until_retry).min()
     }
 
     fn is_busy(&self) -> bool {
-        self.active.len() > 0 || !self.later.is_empty() || self.notified || self.fds.has_always_ready()
+        self.active.len() > 0
+            || !self.later.is_empty()
+            || self.notified
+            || (self.fds.has_refused() && self.fds.has_always_ready())
     }
 
     /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
@@ -53,19 +60,27 @@ impl Reactor {
         let Wait { backend, mut ready, .. } = wait;
         self.backend = Some(backend);
         // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
-        let brings_something = !ready.is_empty() || self.is_busy() || !self.timers.is_empty();
+        let has_timers = !self.timers.is_empty();
+        let brings_something = has_timers || !ready.is_empty() || self.is_busy();
         if brings_something {
             self.refresh_now();
         }
         self.now_is_fresh = brings_something && self.caches_time;
         let stale_before = self.counters.stale_events;
-        for report in ready.drain(..) {
+        for &report in &ready {
             self.take_report(report);
         }
+        ready.clear();
         self.ready = ready;
-        self.activate_always_ready();
-        self.activate_ready_list();
-        self.activate_due_timers();
+        if self.fds.has_refused() {
+            self.activate_always_ready();
+        }
+        if !self.later.is_empty() {
+            self.activate_ready_list();
+        }
+        if has_timers {
+            self.activate_due_timers();
+        }
         self.note_stale(stale_before);
     }
 
@@ -127,13 +142,14 @@ impl Reactor {
 
     fn activate_due_timers(&mut self) {
         while let Some((index, deadline_ns)) = self.timers.pop_due(self.now_ns) {
-            let Some(id) = self.slots.id_at(index) else { continue };
-            let id = SlotId(id);
-            let next_ns = next_period(deadline_ns, self.timers.period(index), self.now_ns);
-            let _ = match next_ns {
-                Some(next_ns) => self.restart_timer(id, next_ns),
-                None => self.set_deadline(id, None),
-            };
+            let Some((id, slot)) = self.slots.tenant_at(index) else { continue };
+            slot.mark(&mut self.tally, State::empty(), State::TIMED);
+            let (id, persists) = (SlotId(id), slot.state.contains(State::PERSIST));
+            if persists
+                && let Some(next_ns) = next_period(deadline_ns, self.timers.period(index), self.now_ns)
+            {
+                let _ = self.restart_timer(id, next_ns);
+            }
             let _ = self.activate(id, What::TIMEOUT);
         }
     }
@@ -155,8 +171,13 @@ impl Reactor {
     fn note_stale(&mut self, before: u64) {
         if self.counters.stale_events == before {
             self.stale_waits = 0;
-            return;
+        } else {
+            self.bear_stale();
         }
+    }
+
+    #[cold]
+    fn bear_stale(&mut self) {
         self.stale_waits += 1;
         if self.stale_waits >= STALE_WAITS_MAX {
             self.stale_waits = 0;
@@ -187,6 +208,7 @@ impl Reactor {
 /// The clock, and what the loop wants to know.
 impl Reactor {
     /// Nanoseconds on the loop's clock: as of this turn while callbacks run, else as of now.
+    #[inline]
     pub(crate) fn now(&self) -> u64 {
         if self.now_is_fresh { self.now_ns } else { clock::now_ns() }
     }
@@ -208,7 +230,12 @@ impl Reactor {
         self.now_is_fresh = false;
     }
 
-    /// Whether another thread has woken the loop since this was last asked, or is waking it.
+    /// Whether another thread has woken the loop since this was last taken notice of, or is waking it.
+    pub(crate) fn is_notified(&self) -> bool {
+        self.notified || self.notifier.is_pending()
+    }
+
+    /// The same, taking notice.
     pub(crate) fn take_notified(&mut self) -> bool {
         std::mem::take(&mut self.notified) || self.notifier.is_pending()
     }

@@ -27,7 +27,7 @@ impl CommonTimeout {
         Duration::from_nanos(self.duration_ns)
     }
 
-    pub(super) fn as_nanos(self) -> u64 {
+    pub(crate) fn as_nanos(self) -> u64 {
         self.duration_ns
     }
 
@@ -47,7 +47,7 @@ const NO_LINE: u32 = u32::MAX;
 /// A slot among the lines.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// The line it waits in, and the one it goes back to when its timer starts again.
+    /// The line it waits in, if it waits in any, and the one it goes back to when its timer starts again.
     line: u32,
     home: u32,
     links: Links,
@@ -56,6 +56,7 @@ struct Place {
 const NOWHERE: Place = Place { line: NO_LINE, home: NO_LINE, links: Links::UNLINKED };
 
 impl Items for Vec<Place> {
+    #[inline]
     fn links(&mut self, slot: u32) -> &mut Links {
         &mut self[slot as usize].links
     }
@@ -92,12 +93,6 @@ impl Lines {
         self.heads.len()
     }
 
-    /// Whether a slot waits in a line.
-    #[inline]
-    pub(super) fn holds(&self, slot: u32) -> bool {
-        self.places.get(slot as usize).is_some_and(|place| place.line != NO_LINE)
-    }
-
     /// The line a slot goes back to.
     #[inline]
     pub(super) fn home(&self, slot: u32) -> Option<u32> {
@@ -120,29 +115,36 @@ impl Lines {
         self.lines[line as usize].waiting.back()
     }
 
-    /// Puts a slot, which is in no line, at the end of one; nobody there may be due later than `wanted`.
+    /// Puts a slot, which is in no line, at the end of one; nobody there may be due later than `entry`, with
+    /// which it leads the line if nobody is there.
     #[inline]
-    pub(super) fn join(&mut self, slot: u32, line: u32, wanted: Wanted) {
+    pub(super) fn join(&mut self, slot: u32, line: u32, entry: Entry) {
         extend_to(&mut self.places, slot as usize + 1, || NOWHERE);
         let waiting = &mut self.lines[line as usize].waiting;
         let leads = waiting.front().is_none();
         waiting.push_back(&mut self.places, slot);
         self.places[slot as usize].line = line;
         if leads {
-            self.heads.hasten(wanted.entry(line));
+            self.heads.hasten(entry);
         }
     }
 
-    /// Takes a slot out of the line it waits in, and says whether it waited in one.
+    /// Moves a slot, which waits in some line, to the end of this one if it is this one.
     #[inline]
-    pub(super) fn leave(&mut self, slot: u32) -> bool {
-        let Some(place) = self.places.get_mut(slot as usize) else { return false };
-        if place.line == NO_LINE {
-            return false;
+    pub(super) fn move_back(&mut self, slot: u32, line: u32) -> bool {
+        let is_there = self.places[slot as usize].line == line;
+        if is_there {
+            let waiting = &mut self.lines[line as usize].waiting;
+            waiting.remove(&mut self.places, slot);
+            waiting.push_back(&mut self.places, slot);
         }
-        let line = std::mem::replace(&mut place.line, NO_LINE);
+        is_there
+    }
+
+    /// Takes a slot out of the line it waits in.
+    pub(super) fn leave(&mut self, slot: u32) {
+        let line = self.places[slot as usize].line;
         self.lines[line as usize].waiting.remove(&mut self.places, slot);
-        true
     }
 
     /// Who is due first of all lines.

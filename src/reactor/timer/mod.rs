@@ -6,11 +6,12 @@
 //! ```text
 //!   set ──► inbox ──────────► heap ──────────► due ──► pop_due
 //!           slots, as they    one entry a      sorted, those
-//!           came; read once   slot, never      of this turn
-//!           a turn            later than wanted
+//!           came; read when   slot, never      of this turn
+//!           one may be due    later than wanted
 //! ```
 //!
-//! Moving a deadline later, or taking it back, touches the array alone. An entry of the heap is put right when it comes up front, and
+//! Few that have come are put into the heap before the loop waits. Many stay in the inbox, of which only a time is known that none of them
+//! is due before: most are taken back, or moved, by then. Moving a deadline later, or taking it back, touches the array alone. An entry of the heap is put right when it comes up front, and
 //! when most of them are of timers that were taken back, all those go at once. When much of the heap comes due together, that
 //! part is cut out and sorted, which costs a fraction of taking it out entry by entry.
 //!
@@ -18,6 +19,8 @@
 
 mod common;
 mod heap;
+
+use std::cmp::Reverse;
 
 use super::arena::extend_to;
 pub use common::CommonTimeout;
@@ -38,29 +41,43 @@ struct Wanted {
     deadline_ns: u64,
     order: u32,
     place: Place,
+    /// Whether the slot waits in a line, whatever entry it has left elsewhere.
+    in_line: bool,
 }
 
 impl Wanted {
+    /// Whether an entry in the inbox or the heap is to come due.
+    fn is_single(self) -> bool {
+        self.deadline_ns != 0 && !self.in_line
+    }
+
     fn entry(self, slot: u32) -> Entry {
         Entry { deadline_ns: self.deadline_ns, order: self.order, slot }
     }
 }
 
-const NOTHING: Wanted = Wanted { deadline_ns: 0, order: 0, place: Place::Nowhere };
+const NOTHING: Wanted = Wanted { deadline_ns: 0, order: 0, place: Place::Nowhere, in_line: false };
 
 const _: () = assert!(size_of::<Wanted>() <= 16, "every slot up to the highest with a timer has one");
 
 /// So many entries that have come up front are put right before a wait; of those behind them the wait is told no more
 /// than a time that none of them can be due before.
 const SETTLED_BEFORE_WAIT: usize = 16;
-/// Below this, entries are taken out one by one.
+/// Below this, entries are moved one by one.
 const MANY: usize = 64;
+
+/// Room for so many that come due at once is there from the start: the first of a quiet base's timers costs no allocation.
+const DUE_MIN: usize = 4;
+
+const NEVER: u64 = u64::MAX;
 
 /// The timers of all slots, by slot index. Deadlines are absolute nanoseconds on the loop's clock, and not 0.
 #[derive(Debug)]
 pub(crate) struct Timers {
     wanted: Vec<Wanted>,
     inbox: Vec<u32>,
+    /// Nothing in the inbox is due before.
+    inbox_from_ns: u64,
     heap: Heap,
     /// How many entries of the heap are of timers that were taken back.
     idle: usize,
@@ -78,9 +95,10 @@ impl Timers {
         Timers {
             wanted: Vec::with_capacity(slots),
             inbox: Vec::with_capacity(slots),
+            inbox_from_ns: NEVER,
             heap: Heap::with_capacity(slots),
             idle: 0,
-            due: Vec::with_capacity(slots),
+            due: Vec::with_capacity(slots.max(DUE_MIN)),
             lines: Lines::default(),
             periods_ns: Vec::with_capacity(slots),
             next_order: 0,
@@ -113,23 +131,40 @@ impl Timers {
     }
 
     /// Sets the slot's timer, or moves it.
+    #[inline]
     pub(crate) fn set(&mut self, slot: u32, deadline_ns: u64) {
-        // Of a slot in line nothing says that its entry is early enough for it.
-        let before_ns = if self.lines.leave(slot) { 0 } else { self.deadline(slot).unwrap_or(0) };
-        let wanted = self.want(slot, deadline_ns);
+        let Some(wanted) = self.wanted.get_mut(slot as usize).filter(|wanted| !wanted.in_line) else {
+            return self.set_anew(slot, deadline_ns);
+        };
+        let before_ns = std::mem::replace(&mut wanted.deadline_ns, deadline_ns.max(1));
+        wanted.order = self.next_order;
+        self.next_order = self.next_order.wrapping_add(1);
         match wanted.place {
+            Place::Heap if before_ns != 0 && before_ns <= deadline_ns => {}
+            Place::Heap => self.hasten(slot, before_ns),
+            Place::Inbox => self.inbox_from_ns = self.inbox_from_ns.min(deadline_ns),
             Place::Nowhere => {
-                self.wanted[slot as usize].place = Place::Inbox;
+                wanted.place = Place::Inbox;
+                self.inbox_from_ns = self.inbox_from_ns.min(deadline_ns);
                 self.inbox.push(slot);
             }
-            Place::Inbox => {}
-            Place::Heap => {
-                let comes_up_in_time = before_ns != 0 && before_ns <= wanted.deadline_ns;
-                if !comes_up_in_time {
-                    self.heap.hasten(wanted.entry(slot));
-                }
-            }
         }
+    }
+
+    /// Sets the timer of a slot that has no place in the table yet, or waits in a line.
+    #[cold]
+    fn set_anew(&mut self, slot: u32, deadline_ns: u64) {
+        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
+        // Of a slot in line nothing says that its entry is early enough for it: it starts as one that was taken back.
+        self.cancel(slot);
+        self.set(slot, deadline_ns);
+    }
+
+    /// The entry of a slot may be later than what it wants now.
+    #[inline(never)]
+    fn hasten(&mut self, slot: u32, before_ns: u64) {
+        self.idle -= usize::from(before_ns == 0);
+        self.heap.hasten(self.wanted[slot as usize].entry(slot));
     }
 
     /// Sets the slot's timer for when it starts again.
@@ -140,19 +175,6 @@ impl Timers {
         }
     }
 
-    /// Notes what a slot wants, and who wanted something before it.
-    #[inline]
-    fn want(&mut self, slot: u32, deadline_ns: u64) -> Wanted {
-        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
-        let wanted = &mut self.wanted[slot as usize];
-        if wanted.place == Place::Heap && wanted.deadline_ns == 0 {
-            self.idle -= 1;
-        }
-        (wanted.deadline_ns, wanted.order) = (deadline_ns.max(1), self.next_order);
-        self.next_order = self.next_order.wrapping_add(1);
-        *wanted
-    }
-
     /// Takes the slot's timer back.
     #[inline]
     pub(crate) fn cancel(&mut self, slot: u32) {
@@ -161,7 +183,9 @@ impl Timers {
             self.idle += 1;
         }
         wanted.deadline_ns = 0;
-        self.lines.leave(slot);
+        if std::mem::take(&mut wanted.in_line) {
+            self.lines.leave(slot);
+        }
     }
 
     /// Takes the slot's timer back and its entry out: the slot is going to be somebody else's.
@@ -184,7 +208,7 @@ impl Timers {
 
     /// How many entries there are, those in the heaps of timers taken back included.
     pub(crate) fn heap_len(&self) -> usize {
-        let in_inbox = self.inbox.iter().filter(|&&slot| self.deadline(slot).is_some()).count();
+        let in_inbox = self.inbox.iter().filter(|&&slot| self.wanted[slot as usize].is_single()).count();
         in_inbox + self.heap.len() + self.lines.len()
     }
 
@@ -198,7 +222,9 @@ impl Timers {
 impl Timers {
     /// A time before which nothing is due; when few timers have been moved lately, the earliest deadline.
     pub(crate) fn first_deadline(&mut self) -> Option<u64> {
-        self.empty_inbox();
+        if self.inbox.len() <= MANY {
+            self.empty_inbox(0);
+        }
         self.sweep();
         let mut left = SETTLED_BEFORE_WAIT;
         let single = loop {
@@ -209,7 +235,8 @@ impl Timers {
             left -= 1;
         };
         let common = self.lines.first(&self.wanted).map(|entry| entry.deadline_ns);
-        single.into_iter().chain(common).min()
+        let inbox = (!self.inbox.is_empty()).then_some(self.inbox_from_ns);
+        single.into_iter().chain(common).chain(inbox).min()
     }
 
     /// Takes out the first timer that is due by `now_ns`, with its deadline.
@@ -230,25 +257,29 @@ impl Timers {
         Some((entry.slot, entry.deadline_ns))
     }
 
-    /// Lets the heap know of the slots whose timers were set since the last time.
-    fn empty_inbox(&mut self) {
-        for at in 0..self.inbox.len() {
-            let slot = self.inbox[at];
+    /// Moves what is due by `now_ns` from the inbox to `due`, in no order, and the rest of it to the heap.
+    fn empty_inbox(&mut self, now_ns: u64) {
+        for slot in self.inbox.drain(..) {
             let wanted = &mut self.wanted[slot as usize];
-            if wanted.deadline_ns == 0 || self.lines.holds(slot) {
-                wanted.place = Place::Nowhere;
+            wanted.place = Place::Nowhere;
+            if !wanted.is_single() {
+                continue;
+            }
+            let entry = wanted.entry(slot);
+            if entry.deadline_ns <= now_ns {
+                self.due.push(entry);
             } else {
                 wanted.place = Place::Heap;
-                self.heap.push(wanted.entry(slot));
+                self.heap.push(entry);
             }
         }
-        self.inbox.clear();
+        self.inbox_from_ns = NEVER;
     }
 
     /// Puts the entry that has come up front right, or finds that it is and says so.
     fn settle(&mut self, front: Entry) -> bool {
         let wanted = self.wanted[front.slot as usize];
-        if wanted.deadline_ns == 0 || self.lines.holds(front.slot) {
+        if !wanted.is_single() {
             self.take_out(front.slot);
             false
         } else if wanted.order != front.order {
@@ -259,45 +290,50 @@ impl Timers {
         }
     }
 
-    /// Moves what is due by `now_ns` from the heap to `due`.
+    /// Moves what is due by `now_ns` to `due`.
     fn collect_due(&mut self, now_ns: u64) {
         give_back(&mut self.due, self.inbox.len() + self.heap.len());
-        self.empty_inbox();
+        if self.inbox_from_ns <= now_ns {
+            self.empty_inbox(now_ns);
+        }
         self.sweep();
+        let mut is_sorted = self.due.is_empty();
         while let Some(&front) = self.heap.first()
             && front.deadline_ns <= now_ns
         {
             if self.due.len() >= MANY.max(self.heap.len() / 16) {
                 self.cut_due(now_ns);
+                is_sorted = false;
             } else if self.settle(front) {
                 self.take_out(front.slot);
                 self.due.push(front);
             }
         }
-        self.due.reverse();
+        if is_sorted { self.due.reverse() } else { self.sort_due() }
     }
 
-    /// Moves all that is due at once.
+    fn sort_due(&mut self) {
+        // Orders are those of the last 2^32 settings, so seen from the next one they do not wrap.
+        let next = self.next_order;
+        self.due.sort_unstable_by_key(|entry| Reverse((entry.deadline_ns, entry.order.wrapping_sub(next))));
+    }
+
+    /// Moves all that is due at once, in no order.
     fn cut_due(&mut self, now_ns: u64) {
-        let Timers { heap, wanted, lines, due, idle, .. } = self;
-        let first = due.len();
+        let Timers { heap, wanted, due, idle, .. } = self;
         heap.retain(|entry| {
             let wanted = &mut wanted[entry.slot as usize];
-            let is_idle = wanted.deadline_ns == 0;
-            if !is_idle && !lines.holds(entry.slot) {
+            if wanted.is_single() {
                 *entry = wanted.entry(entry.slot);
                 if entry.deadline_ns > now_ns {
                     return true;
                 }
                 due.push(*entry);
             }
-            *idle -= usize::from(is_idle);
+            *idle -= usize::from(wanted.deadline_ns == 0);
             wanted.place = Place::Nowhere;
             false
         });
-        // Orders are those of the last 2^32 settings, so seen from the next one they do not wrap.
-        let next = self.next_order;
-        due[first..].sort_unstable_by_key(|entry| (entry.deadline_ns, entry.order.wrapping_sub(next)));
     }
 
     /// Takes out the entries of timers that were taken back, once they are most of the heap.
@@ -330,6 +366,7 @@ impl Timers {
     }
 
     /// Sets the slot's timer to a common timeout from `now_ns`, with which it also starts again if it `repeats`.
+    #[inline]
     pub(crate) fn set_common(&mut self, slot: u32, timeout: CommonTimeout, now_ns: u64, repeats: bool) {
         // What does not repeat never did.
         if repeats {
@@ -342,13 +379,30 @@ impl Timers {
     /// Lets a slot wait in line. One that would be due before the last there, because its schedule says so, waits in
     /// the heap this time: looking for its place could take as long as the line is.
     fn set_in_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
-        self.cancel(slot);
         let last = self.lines.last(line).map(|last| self.wanted[last as usize].deadline_ns);
         if last.is_some_and(|last_ns| last_ns > deadline_ns) {
             return self.set(slot, deadline_ns);
         }
-        let wanted = self.want(slot, deadline_ns);
-        self.lines.join(slot, line, wanted);
+        match self.wanted.get_mut(slot as usize) {
+            Some(wanted) if wanted.in_line && self.lines.move_back(slot, line) => {
+                (wanted.deadline_ns, wanted.order) = (deadline_ns.max(1), self.next_order);
+                self.next_order = self.next_order.wrapping_add(1);
+            }
+            _ => self.join_line(slot, line, deadline_ns),
+        }
+    }
+
+    /// Lets a slot that waits elsewhere, if anywhere, wait at the end of a line.
+    #[inline(never)]
+    fn join_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
+        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
+        self.cancel(slot);
+        let wanted = &mut self.wanted[slot as usize];
+        self.idle -= usize::from(wanted.place == Place::Heap);
+        let place = wanted.place;
+        *wanted = Wanted { deadline_ns: deadline_ns.max(1), order: self.next_order, place, in_line: true };
+        self.next_order = self.next_order.wrapping_add(1);
+        self.lines.join(slot, line, wanted.entry(line));
     }
 }
 
@@ -548,11 +602,27 @@ mod tests {
     fn timers_taken_back_leave_no_entries_behind() {
         let mut timers = Timers::with_capacity(0);
         (0..10_000).for_each(|slot| timers.set(slot, 1_000_000 + u64::from(slot)));
+        timers.set(10_000, 1);
+        assert_eq!(drain(&mut timers, 1), [10_000]);
         assert_eq!(timers.first_deadline(), Some(1_000_000));
         (0..9_000).for_each(|slot| timers.cancel(slot));
         assert_eq!(drain(&mut timers, 1), []);
         assert_eq!(timers.heap_len(), 1_000);
         assert_eq!(timers.first_deadline(), Some(1_009_000));
+    }
+
+    #[test]
+    fn many_that_are_taken_back_in_time_never_reach_the_heap() {
+        let mut timers = Timers::with_capacity(0);
+        (0..10_000).for_each(|slot| timers.set(slot, 1_000_000 + u64::from(slot)));
+        assert_eq!(timers.first_deadline(), Some(1_000_000));
+        (0..9_000).for_each(|slot| timers.cancel(slot));
+        assert_eq!(timers.first_deadline(), Some(1_000_000), "too early is allowed");
+        assert_eq!((timers.heap.len(), timers.heap_len()), (0, 1_000));
+        assert_eq!(drain(&mut timers, 1_000_000), []);
+        assert_eq!(timers.first_deadline(), Some(1_009_000), "but only once");
+        assert_eq!(drain(&mut timers, 1_009_001), [9_000, 9_001]);
+        timers.check_invariants();
     }
 
     #[test]
