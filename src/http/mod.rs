@@ -58,14 +58,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answer;
 mod body;
 mod cache;
 mod conditions;
 mod connection;
 mod content_type;
 mod date;
+mod encoding;
 mod files;
+mod listing;
+mod open_file;
 mod options;
+mod policy;
 mod range;
 mod request;
 mod response;
