@@ -120,7 +120,7 @@ impl StaticFiles {
         self
     }
 
-    /// The most entries that a listing shows (2,000); it says when there are more.
+    /// The most entries that a listing shows (5,000); it says when there are more.
     #[must_use]
     pub fn listing_max(mut self, count: usize) -> Self {
         self.policy.listing_max = count;

@@ -122,7 +122,7 @@ fn write_page(page: &mut String, path: &[u8], items: &Items, sorting: Sorting) -
     let is_root = path == b".";
     let title = if is_root { b"" } else { path };
     write!(page, "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n")?;
-    write!(page, "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n")?;
+    writeln!(page, "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">")?;
     write!(page, "<title>/{}</title>\n<style>{STYLE}</style>\n", Escaped(title))?;
     write!(page, "<h1>/{}</h1>\n<table>\n<thead><tr>", Escaped(title))?;
     Column::ALL.iter().try_for_each(|column| write_heading(page, column, sorting))?;

@@ -24,7 +24,7 @@ impl Default for Policy {
     fn default() -> Self {
         Policy {
             listing: false,
-            listing_max: 2000,
+            listing_max: 5000,
             precompressed: false,
             cache_rules: Vec::new(),
             error_pages: Vec::new(),

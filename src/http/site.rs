@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::Status;
-use super::answer::{Answer, Queued};
 use super::date::Clock;
 use super::files::StaticFiles;
 use super::options::ServerOptions;
+use super::reply::{Queued, Reply};
 use super::request::{Method, Request};
 use super::response::{Head, Persistence};
 use crate::{Evbuffer, Result};
@@ -71,9 +71,8 @@ impl Site {
         output: &mut Evbuffer,
     ) -> Result<Result<(), Starved>> {
         let Site { files, clock, head, path, now_ns, .. } = self;
-        let mut answer =
-            Answer { head, clock, loop_ns: *now_ns, method: request.method, persistence, output };
-        let Some(Queued { status, bytes }) = answer.request(request, files, path)? else {
+        let mut reply = Reply { head, clock, loop_ns: *now_ns, method: request.method, persistence, output };
+        let Some(Queued { status, bytes }) = reply.request(request, files, path)? else {
             return Ok(Err(Starved));
         };
         self.observe(Served { method: request.method_name, target: request.target, status, bytes });
@@ -91,8 +90,8 @@ impl Site {
         let Site { files, clock, head, now_ns, .. } = self;
         let method = request.map_or(Method::Get, |request| request.method);
         let persistence = Persistence::Close;
-        let mut answer = Answer { head, clock, loop_ns: *now_ns, method, persistence, output };
-        let Queued { status, bytes } = answer.error(status, files)?;
+        let mut reply = Reply { head, clock, loop_ns: *now_ns, method, persistence, output };
+        let Queued { status, bytes } = reply.error(status, files)?;
         let (method, target) = request.map_or(("-", "-"), |request| (request.method_name, request.target));
         self.observe(Served { method, target, status, bytes });
         Ok(())

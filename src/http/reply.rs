@@ -1,4 +1,4 @@
-//! The answer to a request for a file: from what its path names to a head and, where there is one, a body
+//! The reply to a request for a file: from what its path names to a head and, where there is one, a body
 //! behind it in the output.
 
 use std::hash::{BuildHasher, RandomState};
@@ -25,8 +25,8 @@ pub(crate) struct Queued {
     pub(crate) bytes: u64,
 }
 
-/// One answer on its way into the output.
-pub(crate) struct Answer<'a> {
+/// One reply on its way into the output.
+pub(crate) struct Reply<'a> {
     pub(crate) head: &'a mut Head,
     pub(crate) clock: &'a Clock,
     pub(crate) loop_ns: u64,
@@ -45,7 +45,7 @@ const LISTING_FIELDS: &[u8] = b"Cache-Control: no-cache\r\n\
     Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n\
     Content-Type: text/html; charset=utf-8\r\n";
 
-impl Answer<'_> {
+impl Reply<'_> {
     /// Answers `request` out of `files`, with an error if need be; or not at all, when there is no descriptor
     /// to do it with. `path` is memory to decode the target into.
     pub(crate) fn request(
