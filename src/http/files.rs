@@ -2,6 +2,7 @@
 //! or a status that says why neither. Files stay open for the next request (`cache`), and when descriptors
 //! run out this is where some are found.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
@@ -280,7 +281,7 @@ impl StaticFiles {
         if let Some(index) = self.cache.fresh(&key, now.loop_ns) {
             return Ok(index);
         }
-        let name = [file_name(path).as_slice(), coding.suffix()].concat();
+        let name = [&file_name(path), coding.suffix()].concat();
         let opened = self.open_parts(&[&name]).map_err(refuse);
         match opened.and_then(|(fd, metadata)| Opened::regular(fd, &metadata)) {
             Ok(opened) => self.keep(&key, path, opened, Some(coding), now),
@@ -310,15 +311,15 @@ impl StaticFiles {
         coding: Option<Coding>,
         now: Moment,
     ) -> Result<usize, Miss> {
-        let name = file_name(path);
         let siblings = match coding {
-            None if self.policy.precompressed => self.siblings(&name, &opened.identity),
+            None if self.policy.precompressed => self.siblings(&file_name(path), &opened.identity),
             _ => Codings::NONE,
         };
         let held = self.cache.stale(key).is_some_and(|held| held.is_still(&opened.identity, siblings));
         if held && let Some(index) = self.cache.confirm(key, now.loop_ns) {
             return Ok(index);
         }
+        let name = file_name(path);
         let role = Role { name: &name, coding, siblings, cache_control: self.policy.cache_control(&name) };
         let memory_max = IN_MEMORY_MAX.min(self.cache.bytes_max() as u64);
         let file = OpenFile::new(opened.fd, opened.identity, &role, memory_max, now.unix_seconds);
@@ -349,7 +350,7 @@ impl StaticFiles {
         if !is_directory_name(path) {
             return Ok(Target::MissingSlash);
         }
-        match self.open_parts(&[&index_name(path)]).map_err(refuse) {
+        match self.open_parts(&index_parts(path)).map_err(refuse) {
             Ok((fd, metadata)) => Opened::regular(fd, &metadata).map(Target::File),
             Err(Miss::Refused(Status::NotFound)) if self.policy.listing => {
                 self.open_parts(&[path]).map(|(fd, _)| Target::Directory(fd)).map_err(refuse)
@@ -406,16 +407,20 @@ fn is_directory_name(path: &[u8]) -> bool {
     path == b"." || path.ends_with(b"/")
 }
 
-fn index_name(directory: &[u8]) -> Vec<u8> {
+/// The name of the index in `directory`, in two parts.
+fn index_parts(directory: &[u8]) -> [&[u8]; 2] {
     match directory {
-        b"." => INDEX.to_vec(),
-        _ => [directory, INDEX].concat(),
+        b"." => [b"", INDEX],
+        _ => [directory, INDEX],
     }
 }
 
 /// The name of the file that `path` stands for.
-fn file_name(path: &[u8]) -> Vec<u8> {
-    if is_directory_name(path) { index_name(path) } else { path.to_vec() }
+fn file_name(path: &[u8]) -> Cow<'_, [u8]> {
+    match is_directory_name(path) {
+        true => index_parts(path).concat().into(),
+        false => path.into(),
+    }
 }
 
 impl fmt::Debug for StaticFiles {
