@@ -1,6 +1,7 @@
 //! Serves a directory over HTTP/1.1.
 //!
-//! `cargo run --release --example serve -- DIR [--addr 127.0.0.1:8080] [--threads N] [--verbose]`
+//! `cargo run --release --example serve -- DIR [--addr 127.0.0.1:8080] [--threads N] [--listing]
+//! [--cache-control PATTERN=VALUE] [--verbose]`
 //!
 //! The first line on stdout says where it listens, so that port 0 can be asked for. SIGINT and SIGTERM let
 //! what is in flight finish, and then end it with status 0; a second signal ends it at once. What cannot work
@@ -31,6 +32,10 @@ Arguments:
 Options:
   --addr HOST:PORT  where to listen [default: 127.0.0.1:8080]; port 0 takes a free one
   --threads N       event loops, each on its own thread with its own listener [default: 1]
+  --listing         a page for a directory that has no index.html
+  --cache-control PATTERN=VALUE
+                    files whose path matches get this Cache-Control, as '*.css=max-age=600' or
+                    'assets/**=public, max-age=31536000, immutable'; may be repeated, the first that matches decides
   --verbose         a line a request on stderr: method, target, status, bytes
   --help            this text
 
@@ -48,8 +53,13 @@ struct Settings {
     directory: PathBuf,
     address: SocketAddr,
     threads: usize,
+    listing: bool,
+    cache_rules: Vec<CacheRule>,
     verbose: bool,
 }
+
+/// A pattern and its `Cache-Control`.
+type CacheRule = (String, String);
 
 /// What a person is told when it does not work.
 type Complaint = String;
@@ -76,12 +86,14 @@ fn main() -> ExitCode {
 fn parse_arguments() -> Result<Option<Settings>, Complaint> {
     let mut directory = None;
     let mut address = "127.0.0.1:8080".to_owned();
-    let (mut threads, mut verbose) = (1, false);
+    let (mut threads, mut verbose, mut listing, mut cache_rules) = (1, false, false, Vec::new());
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next().map_err(hint)? {
         match argument {
             Long("addr") => address = text(&mut arguments)?,
             Long("threads") => threads = thread_count(&text(&mut arguments)?)?,
+            Long("listing") => listing = true,
+            Long("cache-control") => cache_rules.push(cache_rule(&text(&mut arguments)?)?),
             Long("verbose") | Short('v') => verbose = true,
             Long("help") | Short('h') => return Ok(None),
             Value(path) if directory.is_none() => directory = Some(PathBuf::from(path)),
@@ -89,7 +101,8 @@ fn parse_arguments() -> Result<Option<Settings>, Complaint> {
         }
     }
     let directory = directory.ok_or_else(|| hint("which directory?"))?;
-    Ok(Some(Settings { directory, address: resolve(&address)?, threads, verbose }))
+    let address = resolve(&address)?;
+    Ok(Some(Settings { directory, address, threads, listing, cache_rules, verbose }))
 }
 
 fn hint(problem: impl Display) -> Complaint {
@@ -103,6 +116,11 @@ fn text(arguments: &mut lexopt::Parser) -> Result<String, Complaint> {
 fn thread_count(text: &str) -> Result<usize, Complaint> {
     let count = text.parse().ok().filter(|count| (1..=THREADS_MAX).contains(count));
     count.ok_or_else(|| hint(format_args!("--threads takes a number from 1 to {THREADS_MAX}, not {text:?}")))
+}
+
+fn cache_rule(text: &str) -> Result<CacheRule, Complaint> {
+    let rule = text.split_once('=').map(|(pattern, value)| (pattern.to_owned(), value.to_owned()));
+    rule.ok_or_else(|| hint(format_args!("--cache-control takes PATTERN=VALUE, not {text:?}")))
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, Complaint> {
@@ -180,8 +198,7 @@ struct Loop {
 
 impl Loop {
     fn start(settings: &Settings) -> Result<Loop, Complaint> {
-        let files = StaticFiles::new(&settings.directory)
-            .map_err(|error| format!("cannot serve {}: {error}", settings.directory.display()))?;
+        let files = open_files(settings)?;
         let mut base = EventBase::with_context(Context::default()).map_err(|error| error.to_string())?;
         let options = ServerOptions::new().reuse_port(settings.threads > 1);
         let server = Server::bind(&mut base, settings.address, options, files)
@@ -199,6 +216,17 @@ impl Loop {
     fn run(&mut self) -> Result<(), Complaint> {
         self.base.dispatch().map(|_| ()).map_err(|error| error.to_string())
     }
+}
+
+fn open_files(settings: &Settings) -> Result<StaticFiles, Complaint> {
+    let files = StaticFiles::new(&settings.directory)
+        .map_err(|error| format!("cannot serve {}: {error}", settings.directory.display()))?;
+    let mut rules = settings.cache_rules.iter();
+    rules.try_fold(files.listing(settings.listing), |files, (pattern, value)| {
+        files
+            .cache_control(pattern, value)
+            .map_err(|error| hint(format_args!("--cache-control {value}: {error}")))
+    })
 }
 
 fn watch_signals(base: &mut EventBase<Context>) -> zerovent::Result<()> {

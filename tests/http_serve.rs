@@ -44,6 +44,21 @@ fn complains(arguments: &[&str], hint: &str) {
 }
 
 #[test]
+fn listings_and_cache_control_are_asked_for_on_the_command_line() {
+    let root = root_with(2, 10);
+    let rules = ["--cache-control", "1.*=no-store", "--cache-control", "*=max-age=60"];
+    let server = start(root.path(), &[&["--listing"], &rules[..]].concat());
+    let mut client = Client::over(server.connect());
+    assert!(client.get("/").text().contains("<a href=\"1.bin\">1.bin</a>"));
+    assert_eq!(client.get("/0.bin").field("Cache-Control"), Some("max-age=60"));
+    assert_eq!(client.get("/1.bin").field("Cache-Control"), Some("no-store"));
+    assert!(server.stop("TERM").success());
+    let plain = start(root.path(), &[]);
+    assert_eq!(Client::over(plain.connect()).get("/").status, 403);
+    assert!(plain.stop("TERM").success());
+}
+
+#[test]
 fn what_cannot_work_is_said_in_one_line() {
     let root = root_with(1, 10);
     let here = text(root.path());
@@ -56,6 +71,8 @@ fn what_cannot_work_is_said_in_one_line() {
     complains(&[here, "--addr", "nowhere"], "--addr nowhere");
     complains(&[here, "--threads", "0"], "--threads");
     complains(&[here, "--threads", "many"], "--threads");
+    complains(&[here, "--cache-control", "*.css"], "--cache-control");
+    complains(&[here, "--cache-control", "*.css="], "--cache-control");
     complains(&["/no/such/directory"], "/no/such/directory");
     complains(&[text(&root.path().join("0.bin"))], "0.bin");
     complains(&[here, "--addr", &taken], &format!("cannot listen on {taken}"));

@@ -36,6 +36,8 @@ fn fetch(client: &mut Client, rounds: usize, len: u64) {
 fn ten_thousand_requests_allocate_nothing() {
     const LEN: u64 = 16 << 10;
     let root = root_with(LEN as usize);
+    // A file that was changed just now is read anew each second.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
     let server = Running::start(root.path(), ServerOptions::new());
     let mut client = server.connect();
     fetch(&mut client, 1000, LEN);

@@ -152,9 +152,7 @@ mod serve {
 
     const WAITS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
     const READS: [&str; 4] = ["recvfrom", "recvmsg", "read", "readv"];
-    /// Which call sends depends on how the file is kept: from memory, or from its descriptor.
     const SENDS: [&str; 3] = ["sendmsg", "sendto", "writev"];
-    const FILES: [&str; 2] = ["sendfile", "pread64"];
 
     /// How long the whole answer to `request` is, head and body: asked of a server that is not traced.
     fn answer_len(root: &str, request: &[u8], body: &[u8]) -> usize {
@@ -184,10 +182,12 @@ mod serve {
         let answer_len = answer_len(root, request, &body);
         let load = Load { connections: 1, request, answer_len, thought: THOUGHT };
         let cost = load.cost("serve", &[root, "--addr", "127.0.0.1:0"], 500);
-        for names in [&WAITS[..], &READS[..], &SENDS[..], &FILES[..]] {
+        // From memory: the head and the body leave in one call.
+        for names in [&WAITS[..], &READS[..], &SENDS[..]] {
             assert!(cost.of(names) <= 1.0 + STRAY_MAX, "{names:?}: {cost:#?}");
         }
-        let beside = [&WAITS[..], &READS[..], &SENDS[..], &FILES[..]].concat();
-        assert!(cost.apart_from(&beside) <= STRAY_MAX, "{cost:#?}");
+        let beside = [&WAITS[..], &READS[..], &SENDS[..]].concat();
+        // Once a second the path is looked at again: some calls, in one of the two runs.
+        assert!(cost.apart_from(&beside) <= 3.0 * STRAY_MAX, "{cost:#?}");
     }
 }

@@ -1,11 +1,14 @@
 //! Open files, kept for the next request: a path that is asked for again costs a lookup instead of an open, a
-//! stat and a close. The number is bounded; what was not used lately makes room (the clock algorithm: one bit
-//! an entry).
+//! stat and a close. Their number is bounded, and so are the bytes of those that are kept in memory; what was
+//! not used lately makes room (the clock algorithm: one bit an entry).
+//!
+//! That there is no file of some path is not remembered. An open that fails costs about as much as a lookup
+//! in a table that strangers fill, and a file that appears is served at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::files::OpenFile;
+use super::open_file::OpenFile;
 
 /// How long an entry is believed, in nanoseconds, before the path is looked at again.
 const FRESH_NS: u64 = 1_000_000_000;
@@ -17,6 +20,8 @@ pub(crate) struct Cache {
     entries: Vec<Entry>,
     hand: usize,
     entries_max: usize,
+    bytes: usize,
+    bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -31,9 +36,22 @@ struct Entry {
 
 impl Cache {
     /// A cache of at most `entries_max` files, and at least one: the file that is being answered with lives
-    /// here.
-    pub(crate) fn new(entries_max: usize) -> Cache {
-        Cache { by_path: HashMap::new(), entries: Vec::new(), hand: 0, entries_max: entries_max.max(1) }
+    /// here. Of those in memory it keeps `bytes_max` bytes, unless a single one has more.
+    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Cache {
+        let (by_path, entries, entries_max) = (HashMap::new(), Vec::new(), entries_max.max(1));
+        Cache { by_path, entries, hand: 0, entries_max, bytes: 0, bytes_max }
+    }
+
+    pub(crate) fn set_entries_max(&mut self, count: usize) {
+        self.entries_max = count.max(1);
+    }
+
+    pub(crate) fn set_bytes_max(&mut self, bytes: usize) {
+        self.bytes_max = bytes;
+    }
+
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -68,14 +86,14 @@ impl Cache {
 
     /// Keeps `file` as the file of `path`, in place of an older one or of what was not used lately.
     pub(crate) fn insert(&mut self, path: &[u8], file: OpenFile, now_ns: u64) -> usize {
-        if let Some(&index) = self.by_path.get(path) {
-            let entry = &mut self.entries[index];
-            (entry.file, entry.checked_ns) = (file, now_ns);
-            return index;
-        }
-        if self.entries.len() == self.entries_max {
+        self.remove(path);
+        let memory_len = file.memory_len();
+        while self.entries.len() >= self.entries_max
+            || (memory_len > 0 && self.bytes > 0 && self.bytes + memory_len > self.bytes_max)
+        {
             self.evict_one();
         }
+        self.bytes += memory_len;
         let path: Arc<[u8]> = Arc::from(path);
         self.by_path.insert(Arc::clone(&path), self.entries.len());
         self.entries.push(Entry { path, file, checked_ns: now_ns, used_ns: now_ns, recent: false });
@@ -100,6 +118,7 @@ impl Cache {
     pub(crate) fn clear(&mut self) {
         self.by_path.clear();
         self.entries.clear();
+        self.bytes = 0;
     }
 
     fn evict_one(&mut self) {
@@ -114,6 +133,7 @@ impl Cache {
     /// The last entry moves into the gap.
     fn remove_at(&mut self, index: usize) {
         let entry = self.entries.swap_remove(index);
+        self.bytes -= entry.file.memory_len();
         self.by_path.remove(&entry.path);
         if let Some(moved) = self.entries.get(index)
             && let Some(place) = self.by_path.get_mut(&moved.path)
@@ -126,11 +146,12 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::open_file::tests::opened;
 
     fn file(length: u64) -> OpenFile {
         let file = tempfile::tempfile().expect("a temporary file");
         file.set_len(length).expect("its length");
-        OpenFile::new(file.into(), b"name.txt", 0).expect("a regular file")
+        opened(file, 100)
     }
 
     fn length_of(cache: &mut Cache, path: &str, now_ns: u64) -> Option<u64> {
@@ -140,6 +161,7 @@ mod tests {
 
     fn consistent(cache: &Cache) {
         assert_eq!(cache.by_path.len(), cache.entries.len());
+        assert_eq!(cache.bytes, cache.entries.iter().map(|entry| entry.file.memory_len()).sum::<usize>());
         for (index, entry) in cache.entries.iter().enumerate() {
             assert_eq!(cache.by_path.get(&entry.path), Some(&index));
         }
@@ -147,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_believed_for_a_second_and_then_confirmed() {
-        let mut cache = Cache::new(4);
+        let mut cache = Cache::new(4, 1 << 20);
         cache.insert(b"a", file(1), 5);
         assert_eq!(length_of(&mut cache, "a", 5 + FRESH_NS - 1), Some(1));
         assert_eq!(length_of(&mut cache, "a", 5 + FRESH_NS), None);
@@ -159,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_newer_file_takes_the_place_of_the_older() {
-        let mut cache = Cache::new(4);
+        let mut cache = Cache::new(4, 1 << 20);
         cache.insert(b"a", file(1), 0);
         cache.insert(b"a", file(2), 0);
         assert_eq!((cache.len(), length_of(&mut cache, "a", 0)), (1, Some(2)));
@@ -167,7 +189,7 @@ mod tests {
 
     #[test]
     fn the_number_is_bounded_and_what_is_used_stays() {
-        let mut cache = Cache::new(4);
+        let mut cache = Cache::new(4, 1 << 20);
         cache.insert(b"kept", file(7), 0);
         for number in 0..50 {
             assert_eq!(length_of(&mut cache, "kept", 0), Some(7), "at {number}");
@@ -179,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_not_used_is_released() {
-        let mut cache = Cache::new(8);
+        let mut cache = Cache::new(8, 1 << 20);
         for number in 0..6u64 {
             cache.insert(format!("{number}").as_bytes(), file(number), number);
         }
@@ -192,5 +214,20 @@ mod tests {
         consistent(&cache);
         cache.clear();
         assert_eq!((cache.len(), length_of(&mut cache, "4", 5)), (0, None));
+    }
+
+    #[test]
+    fn bytes_in_memory_are_bounded_and_files_that_have_none_do_not_count() {
+        let mut cache = Cache::new(100, 250);
+        for number in 0..10u8 {
+            cache.insert(&[b'm', number], file(100), 0);
+            cache.insert(&[b'f', number], file(101), 0);
+            consistent(&cache);
+            assert!(cache.bytes <= 250);
+        }
+        assert!(cache.bytes >= 200);
+        let mut small = Cache::new(100, 10);
+        small.insert(b"larger than all", file(100), 0);
+        assert_eq!(small.len(), 1, "the file that is being answered with lives here");
     }
 }

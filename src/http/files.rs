@@ -1,31 +1,44 @@
-//! The directory that is served: from a decoded path to an open regular file beneath the root, or a status
-//! that says why not. Files stay open for the next request (`cache`), and when descriptors run out this is
-//! where some are found.
+//! The directory that is served: from a decoded path to an open regular file beneath the root, a directory,
+//! or a status that says why neither. Files stay open for the next request (`cache`), and when descriptors
+//! run out this is where some are found.
 
-use std::ffi::CStr;
+use std::borrow::Cow;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Status;
 use super::cache::Cache;
-use super::{content_type, date};
-use crate::buffer::FileSegment;
-use crate::{Error, Result, sys};
+use super::encoding::{self, Coding, Codings};
+use super::listing::{self, Item, Kind};
+use super::open_file::{IN_MEMORY_MAX, Identity, OpenFile, Role};
+use super::policy::Policy;
+use crate::{Result, sys};
 
 /// A directory to serve.
 ///
 /// Requests name files beneath it and nothing else: `..` in any spelling, absolute paths, NUL and symbolic
 /// links that point outside are refused, the last by the kernel (`openat2`). Where the kernel or a sandbox
 /// does not offer that call, every symbolic link is refused. Links that stay inside are followed otherwise,
-/// unless they are absolute. Only regular files are served; a directory stands for the `index.html` in it.
+/// unless they are absolute. Only regular files are served; a directory stands for the `index.html` in it, or
+/// for a [`listing`](Self::listing) if that is allowed, and is redirected to when its slash is missing. All of
+/// this holds for indexes, error pages, compressed siblings and what listings show as well.
 ///
 /// # Examples
 /// ```
-/// let files = zerovent::http::StaticFiles::new(".")?.cache_max(64);
+/// use zerovent::http::{StaticFiles, Status};
+///
+/// let files = StaticFiles::new(".")?
+///     .listing(true)
+///     .precompressed(true)
+///     .cache_control("assets/**", "public, max-age=31536000, immutable")?
+///     .cache_control("*.html", "no-cache")?
+///     .error_page(Status::NotFound, "/404.html")?;
 /// # Ok::<(), zerovent::Error>(())
 /// ```
 pub struct StaticFiles {
@@ -33,13 +46,24 @@ pub struct StaticFiles {
     /// `openat2` turned out to be missing or forbidden.
     walks: bool,
     cache: Cache,
+    policy: Policy,
     /// A descriptor that holds a place in the process's table, given up for a file when there is no other.
     spare: Option<OwnedFd>,
     /// A NUL-terminated path on its way to the kernel; kept for its memory.
     name: Vec<u8>,
 }
 
-/// Why there is no file.
+/// What a path turned out to name.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    File(&'a OpenFile),
+    /// A directory that may be listed.
+    Directory(OwnedFd),
+    /// A directory, by a name that lacks the slash at its end.
+    MissingSlash,
+}
+
+/// Why there is nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Miss {
     Refused(Status),
@@ -47,43 +71,155 @@ pub(crate) enum Miss {
     NoDescriptor,
 }
 
-/// How many files are kept open unless told otherwise.
+/// When a request is answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// The loop's time in nanoseconds.
+    pub(crate) loop_ns: u64,
+    pub(crate) unix_seconds: u64,
+}
+
+/// How many files are kept unless told otherwise.
 const CACHE_MAX: usize = 256;
 
+/// How many bytes of them are kept in memory unless told otherwise.
+const CACHE_BYTES_MAX: usize = 16 << 20;
+
+/// Settings.
 impl StaticFiles {
     /// Serves the directory `root`, which stays the same one even if it is renamed.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no such directory or it may not be entered.
+    /// [`Error::Io`](crate::Error::Io) when there is no such directory or it may not be entered.
     pub fn new(root: impl AsRef<Path>) -> Result<StaticFiles> {
         let root = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root)?;
         let spare = root.try_clone().ok().map(OwnedFd::from);
-        Ok(StaticFiles { root, walks: false, cache: Cache::new(CACHE_MAX), spare, name: Vec::new() })
+        let cache = Cache::new(CACHE_MAX, CACHE_BYTES_MAX);
+        Ok(StaticFiles { root, walks: false, cache, policy: Policy::default(), spare, name: Vec::new() })
     }
 
-    /// Keeps at most `count` files open between requests (256, and at least 1).
+    /// Keeps at most `count` files between requests (256, and at least 1).
     #[must_use]
     pub fn cache_max(mut self, count: usize) -> Self {
-        self.cache = Cache::new(count);
+        self.cache.set_entries_max(count);
         self
     }
 
-    /// The file of `path`, which [`target::decode`](super::target::decode) made. A file that was looked at
-    /// within the last second costs no system call.
-    pub(crate) fn find(&mut self, path: &[u8], now_ns: u64, unix_seconds: u64) -> Result<&OpenFile, Miss> {
-        let index = match self.cache.fresh(path, now_ns) {
-            Some(index) => index,
-            None => self.load(path, now_ns, unix_seconds)?,
-        };
-        Ok(self.cache.file(index, now_ns))
+    /// Keeps at most `bytes` of small files (up to 32 KiB) in memory between requests (16 MiB). Such a file's
+    /// answer leaves in one system call; with 0 every file is kept as a descriptor.
+    #[must_use]
+    pub fn cache_bytes_max(mut self, bytes: usize) -> Self {
+        self.cache.set_bytes_max(bytes);
+        self
     }
 
-    /// How many files are held open for later requests.
+    /// Whether a directory without an `index.html` is answered with a page that lists it (no). Names that
+    /// begin with a dot are left out, and so are links that lead outside.
+    #[must_use]
+    pub fn listing(mut self, on: bool) -> Self {
+        self.policy.listing = on;
+        self
+    }
+
+    /// The most entries that a listing shows (5,000); it says when there are more.
+    #[must_use]
+    pub fn listing_max(mut self, count: usize) -> Self {
+        self.policy.listing_max = count;
+        self
+    }
+
+    /// Whether `file.br`, `file.zst` and `file.gz` are answered with in place of `file` when the client accepts
+    /// that coding (no). One that is older than `file` is left alone.
+    #[must_use]
+    pub fn precompressed(mut self, on: bool) -> Self {
+        self.policy.precompressed = on;
+        self
+    }
+
+    /// Answers files whose path beneath the root matches `pattern` with this `Cache-Control`; the first
+    /// pattern that matches decides. `*` and `?` stand for anything but a slash, `**` for whole directories,
+    /// `{a,b}` for either; a pattern without a slash is one for names, in whatever directory.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when `value` cannot be sent: it is empty, or not all of it
+    /// is printable ASCII.
+    pub fn cache_control(mut self, pattern: &str, value: &str) -> Result<Self> {
+        self.policy.add_cache_rule(pattern, value)?;
+        Ok(self)
+    }
+
+    /// Answers with the file at `path` where the answer would be a short page that says `status`. When there
+    /// is no such file it is the short page after all.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when `path` is not one that a request could name, such as
+    /// `/404.html`.
+    pub fn error_page(mut self, status: Status, path: &str) -> Result<Self> {
+        self.policy.add_error_page(status, path)?;
+        Ok(self)
+    }
+}
+
+/// Finding.
+impl StaticFiles {
+    /// What `path` names, which [`target::decode`](super::target::decode) made. A file that was looked at
+    /// within the last second costs no system call. Of several codings it is the one that `accept_encoding`
+    /// likes best.
+    pub(crate) fn find(
+        &mut self,
+        path: &[u8],
+        accept_encoding: &[&[u8]],
+        now: Moment,
+    ) -> Result<Found<'_>, Miss> {
+        let mut index = match self.look_up(path, now)? {
+            Loaded::File(index) => index,
+            Loaded::Directory(fd) => return Ok(Found::Directory(fd)),
+            Loaded::MissingSlash => return Ok(Found::MissingSlash),
+        };
+        let siblings = self.cache.file(index, now.loop_ns).siblings();
+        if !siblings.is_empty()
+            && let Some(coding) = encoding::choose(accept_encoding, siblings)
+        {
+            index = self.find_sibling(path, coding, now)?;
+        }
+        Ok(Found::File(self.cache.file(index, now.loop_ns)))
+    }
+
+    /// The page for `status`, if there is one and its file is there.
+    pub(crate) fn find_error_page(&mut self, status: Status, now: Moment) -> Option<&OpenFile> {
+        let path = self.policy.error_page(status)?.to_vec();
+        match self.find(&path, &[], now) {
+            Ok(Found::File(file)) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// What the directory `fd`, which was found at `path`, holds for the public to see.
+    pub(crate) fn list(&mut self, path: &[u8], fd: &OwnedFd) -> io::Result<listing::Items> {
+        let mut items = listing::Items::default();
+        let mut names = Vec::new();
+        let listing_max = self.policy.listing_max;
+        sys::fs::read_directory(fd.as_fd(), |name| match listing::is_public(name.to_bytes()) {
+            true if names.len() == listing_max => {
+                items.are_all = false;
+                ControlFlow::Break(())
+            }
+            true => {
+                names.push(name.to_owned());
+                ControlFlow::Continue(())
+            }
+            false => ControlFlow::Continue(()),
+        })?;
+        items.list.extend(names.into_iter().filter_map(|name| self.item(path, fd, name)));
+        Ok(items)
+    }
+
+    /// How many files are held for later requests.
     pub(crate) fn cached(&self) -> usize {
         self.cache.len()
     }
 
-    /// Closes files that have not been asked for since `since_ns`, unless they are being sent.
+    /// Drops files that have not been asked for since `since_ns`.
     pub(crate) fn release_unused(&mut self, since_ns: u64) {
         self.cache.release_unused(since_ns);
     }
@@ -100,41 +236,134 @@ impl StaticFiles {
         }
     }
 
-    /// Opens `path` anew; keeps the file that is held already if it turns out to be the same and unchanged.
-    fn load(&mut self, path: &[u8], now_ns: u64, unix_seconds: u64) -> Result<usize, Miss> {
-        let opened = self.open(path).inspect_err(|_| self.cache.remove(path))?;
-        let unchanged = self.cache.stale(path).is_some_and(|held| held.identity == opened.identity);
-        if unchanged && let Some(index) = self.cache.confirm(path, now_ns) {
+    /// `name` in a directory, unless it is nothing that would be served. A link is looked at by opening it, as
+    /// a request would: what lies outside shows neither its size nor its existence.
+    fn item(&mut self, path: &[u8], directory: &OwnedFd, name: CString) -> Option<Item> {
+        let stat = sys::fs::stat_entry(directory.as_fd(), &name).ok()?;
+        let stat = match stat.mode & libc::S_IFMT {
+            libc::S_IFLNK => {
+                let (_, metadata) = self.open_parts(&[path, b"/", name.to_bytes()]).ok()?;
+                let (mode, length, modified) = (metadata.mode(), metadata.len(), metadata.mtime());
+                sys::fs::EntryStat { mode, length, modified }
+            }
+            _ => stat,
+        };
+        let kind = match stat.mode & libc::S_IFMT {
+            libc::S_IFDIR => Kind::Directory,
+            libc::S_IFREG => Kind::File,
+            _ => return None,
+        };
+        let modified = u64::try_from(stat.modified).unwrap_or(0);
+        Some(Item { name: name.into_bytes(), kind, length: stat.length, modified })
+    }
+}
+
+/// What opening a path came to; a file is then in the cache.
+enum Loaded {
+    File(usize),
+    Directory(OwnedFd),
+    MissingSlash,
+}
+
+/// Between the kernel and the cache.
+impl StaticFiles {
+    fn look_up(&mut self, path: &[u8], now: Moment) -> Result<Loaded, Miss> {
+        match self.cache.fresh(path, now.loop_ns) {
+            Some(index) => Ok(Loaded::File(index)),
+            None => self.load(path, now),
+        }
+    }
+
+    /// The sibling of `path` in that coding, or the file itself if it has gone since it was seen.
+    fn find_sibling(&mut self, path: &[u8], coding: Coding, now: Moment) -> Result<usize, Miss> {
+        // No path has a NUL, so this is no other file's place.
+        let key = [path, b"\0", coding.suffix()].concat();
+        if let Some(index) = self.cache.fresh(&key, now.loop_ns) {
             return Ok(index);
         }
-        let served_name = if opened.is_index { INDEX } else { path };
-        let file = OpenFile::from_parts(opened.fd, opened.identity, served_name, unix_seconds);
-        Ok(self.cache.insert(path, file.map_err(refuse)?, now_ns))
+        let name = [&file_name(path), coding.suffix()].concat();
+        let opened = self.open_parts(&[&name]).map_err(refuse);
+        match opened.and_then(|(fd, metadata)| Opened::regular(fd, &metadata)) {
+            Ok(opened) => self.keep(&key, path, opened, Some(coding), now),
+            Err(Miss::NoDescriptor) => Err(Miss::NoDescriptor),
+            Err(_) => match self.look_up(path, now)? {
+                Loaded::File(index) => Ok(index),
+                _ => Err(Miss::Refused(Status::NotFound)),
+            },
+        }
+    }
+
+    /// Opens `path` anew; keeps the file that is held already if it turns out to be the same and unchanged.
+    fn load(&mut self, path: &[u8], now: Moment) -> Result<Loaded, Miss> {
+        match self.open(path).inspect_err(|_| self.cache.remove(path))? {
+            Target::File(opened) => self.keep(path, path, opened, None, now).map(Loaded::File),
+            Target::Directory(fd) => Ok(Loaded::Directory(fd)),
+            Target::MissingSlash => Ok(Loaded::MissingSlash),
+        }
+    }
+
+    /// Puts what was opened into the cache under `key`: the file of `path` itself, or its sibling.
+    fn keep(
+        &mut self,
+        key: &[u8],
+        path: &[u8],
+        opened: Opened,
+        coding: Option<Coding>,
+        now: Moment,
+    ) -> Result<usize, Miss> {
+        let siblings = match coding {
+            None if self.policy.precompressed => self.siblings(&file_name(path), &opened.identity),
+            _ => Codings::NONE,
+        };
+        let held = self.cache.stale(key).is_some_and(|held| held.is_still(&opened.identity, siblings));
+        if held && let Some(index) = self.cache.confirm(key, now.loop_ns) {
+            return Ok(index);
+        }
+        let name = file_name(path);
+        let role = Role { name: &name, coding, siblings, cache_control: self.policy.cache_control(&name) };
+        let memory_max = IN_MEMORY_MAX.min(self.cache.bytes_max() as u64);
+        let file = OpenFile::new(opened.fd, opened.identity, &role, memory_max, now.unix_seconds);
+        Ok(self.cache.insert(key, file.map_err(refuse)?, now.loop_ns))
+    }
+
+    /// The codings in which the file `name` lies beside itself, and not from before it was changed.
+    fn siblings(&mut self, name: &[u8], original: &Identity) -> Codings {
+        let mut found = Codings::NONE;
+        for coding in Coding::ALL {
+            let opened = self.open_parts(&[name, coding.suffix()]);
+            if opened.is_ok_and(|(_, sibling)| {
+                sibling.is_file() && !Identity::of(&sibling).is_older_than(original)
+            }) {
+                found.insert(coding);
+            }
+        }
+        found
     }
 
     /// Opens `path`, or the index in it when it is a directory.
-    fn open(&mut self, path: &[u8]) -> Result<Opened, Miss> {
-        let (fd, metadata) = self.open_named(path, b"").map_err(refuse)?;
+    fn open(&mut self, path: &[u8]) -> Result<Target, Miss> {
+        let (fd, metadata) = self.open_parts(&[path]).map_err(refuse)?;
         if !metadata.is_dir() {
-            return Opened::regular(fd, &metadata, false);
+            return Opened::regular(fd, &metadata).map(Target::File);
         }
         drop(fd); // before the next one is opened, since there may be only one to have
-        let directory = path.strip_suffix(b"/").unwrap_or(path);
-        match self.open_named(directory, INDEX).map_err(refuse) {
-            Ok((fd, metadata)) => Opened::regular(fd, &metadata, true),
+        if !is_directory_name(path) {
+            return Ok(Target::MissingSlash);
+        }
+        match self.open_parts(&index_parts(path)).map_err(refuse) {
+            Ok((fd, metadata)) => Opened::regular(fd, &metadata).map(Target::File),
+            Err(Miss::Refused(Status::NotFound)) if self.policy.listing => {
+                self.open_parts(&[path]).map(|(fd, _)| Target::Directory(fd)).map_err(refuse)
+            }
             Err(Miss::Refused(Status::NotFound)) => Err(Miss::Refused(Status::Forbidden)),
             Err(miss) => Err(miss),
         }
     }
 
-    /// Opens `directory/file`, or `directory` alone, with whatever descriptor can be found.
-    fn open_named(&mut self, directory: &[u8], file: &[u8]) -> io::Result<(OwnedFd, Metadata)> {
+    /// Opens the path that consists of `parts`, with whatever descriptor can be found.
+    fn open_parts(&mut self, parts: &[&[u8]]) -> io::Result<(OwnedFd, Metadata)> {
         self.name.clear();
-        self.name.extend_from_slice(directory);
-        if !file.is_empty() {
-            self.name.push(b'/');
-            self.name.extend_from_slice(file);
-        }
+        parts.iter().for_each(|part| self.name.extend_from_slice(part));
         self.name.push(0);
         loop {
             match self.open_once() {
@@ -173,25 +402,52 @@ impl StaticFiles {
 
 const INDEX: &[u8] = b"index.html";
 
+/// Whether `path` is that of a directory, by its spelling.
+fn is_directory_name(path: &[u8]) -> bool {
+    path == b"." || path.ends_with(b"/")
+}
+
+/// The name of the index in `directory`, in two parts.
+fn index_parts(directory: &[u8]) -> [&[u8]; 2] {
+    match directory {
+        b"." => [b"", INDEX],
+        _ => [directory, INDEX],
+    }
+}
+
+/// The name of the file that `path` stands for.
+fn file_name(path: &[u8]) -> Cow<'_, [u8]> {
+    match is_directory_name(path) {
+        true => index_parts(path).concat().into(),
+        false => path.into(),
+    }
+}
+
 impl fmt::Debug for StaticFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StaticFiles").field("root", &self.root).field("cached", &self.cache.len()).finish()
     }
 }
 
+/// What a path was opened as.
+enum Target {
+    File(Opened),
+    Directory(OwnedFd),
+    MissingSlash,
+}
+
 /// A descriptor that turned out to be a regular file.
 struct Opened {
     fd: OwnedFd,
     identity: Identity,
-    is_index: bool,
 }
 
 impl Opened {
-    fn regular(fd: OwnedFd, metadata: &Metadata, is_index: bool) -> Result<Opened, Miss> {
+    fn regular(fd: OwnedFd, metadata: &Metadata) -> Result<Opened, Miss> {
         if !metadata.is_file() {
             return Err(Miss::Refused(Status::Forbidden));
         }
-        Ok(Opened { fd, identity: Identity::of(metadata), is_index })
+        Ok(Opened { fd, identity: Identity::of(metadata) })
     }
 }
 
@@ -221,92 +477,6 @@ fn refuse(error: io::Error) -> Miss {
     }
 }
 
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    fn of(metadata: &Metadata) -> Identity {
-        Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
-/// An open regular file and what its responses say: the length and the dates come from the descriptor that
-/// the bytes come from, so they cannot belong to two different files.
-#[derive(Debug)]
-pub(crate) struct OpenFile {
-    segment: FileSegment,
-    identity: Identity,
-    modified: u64,
-    /// `Last-Modified`, then the other fields that every full answer has, ready to send.
-    fields: Box<[u8]>,
-}
-
-impl OpenFile {
-    /// `fd`, served under the name `path`.
-    #[cfg(test)]
-    pub(crate) fn new(fd: OwnedFd, path: &[u8], unix_seconds: u64) -> io::Result<OpenFile> {
-        let file = File::from(fd);
-        let identity = Identity::of(&file.metadata()?);
-        OpenFile::from_parts(file.into(), identity, path, unix_seconds)
-    }
-
-    fn from_parts(fd: OwnedFd, identity: Identity, path: &[u8], unix_seconds: u64) -> io::Result<OpenFile> {
-        let segment =
-            FileSegment::new(File::from(fd), 0, Some(identity.length)).map_err(|error| match error {
-                Error::Io(source) => source,
-                other => io::Error::other(other),
-            })?;
-        // A date in the future would be no use to the client, and RFC 9110 forbids it.
-        let modified = u64::try_from(identity.modified.0).unwrap_or(0).min(unix_seconds);
-        let (media_type, charset) = content_type::of(path);
-        let mut fields = Vec::with_capacity(LAST_MODIFIED_LEN + 96);
-        fields.extend_from_slice(b"Last-Modified: ");
-        fields.extend_from_slice(&date::format(modified));
-        for text in ["\r\nAccept-Ranges: bytes\r\nContent-Type: ", media_type, charset, "\r\n"] {
-            fields.extend_from_slice(text.as_bytes());
-        }
-        Ok(OpenFile { segment, identity, modified, fields: fields.into_boxed_slice() })
-    }
-
-    pub(crate) fn segment(&self) -> &FileSegment {
-        &self.segment
-    }
-
-    pub(crate) fn length(&self) -> u64 {
-        self.identity.length
-    }
-
-    /// When it was last modified, in seconds since 1970, as responses say it.
-    pub(crate) fn modified(&self) -> u64 {
-        self.modified
-    }
-
-    /// The fields of an answer that has a body, but for its length.
-    pub(crate) fn fields(&self) -> &[u8] {
-        &self.fields
-    }
-
-    /// The one field of an answer that has none: `Last-Modified`.
-    pub(crate) fn last_modified(&self) -> &[u8] {
-        &self.fields[..LAST_MODIFIED_LEN]
-    }
-}
-
-const LAST_MODIFIED_LEN: usize = "Last-Modified: ".len() + date::DATE_LEN + "\r\n".len();
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -330,8 +500,21 @@ mod tests {
         (root, files)
     }
 
+    fn found<'a>(
+        files: &'a mut StaticFiles,
+        path: &str,
+        loop_ns: u64,
+        unix_seconds: u64,
+    ) -> Result<&'a OpenFile, Miss> {
+        match files.find(path.as_bytes(), &[b"gzip, br"], Moment { loop_ns, unix_seconds })? {
+            Found::File(file) => Ok(file),
+            Found::MissingSlash => Err(Miss::Refused(Status::MovedPermanently)),
+            Found::Directory(_) => Err(Miss::Refused(Status::NoContent)),
+        }
+    }
+
     fn length(files: &mut StaticFiles, path: &str, now_ns: u64) -> Result<u64, Miss> {
-        files.find(path.as_bytes(), now_ns, LATER).map(OpenFile::length)
+        found(files, path, now_ns, LATER).map(OpenFile::length)
     }
 
     #[test]
@@ -342,10 +525,11 @@ mod tests {
         let table = [
             ("a.txt", Ok(5)),
             ("link", Ok(5)),
-            ("site", Ok(8)),
+            ("site", status(Status::MovedPermanently)),
             ("site/", Ok(8)),
             ("site/index.html", Ok(8)),
-            ("site/empty", status(Status::Forbidden)),
+            ("site/empty", status(Status::MovedPermanently)),
+            ("site/empty/", status(Status::Forbidden)),
             (".", status(Status::Forbidden)),
             ("missing", status(Status::NotFound)),
             ("a.txt/", status(Status::NotFound)),
@@ -397,29 +581,51 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_file_keeps_its_descriptor() {
+    fn an_unchanged_file_is_kept_once_it_is_at_rest() {
         let (_root, mut files) = tree();
-        let first = files.find(b"a.txt", 0, LATER).expect("found").segment().clone();
-        let second = files.find(b"a.txt", SECOND, LATER).expect("found").segment().clone();
-        assert!(std::ptr::eq(first.file(), second.file()));
+        let at = |files: &mut StaticFiles, loop_ns| {
+            std::ptr::from_ref(found(files, "a.txt", loop_ns, LATER).expect("found").fields().all())
+        };
+        let first = at(&mut files, 0);
+        assert!(std::ptr::eq(first, at(&mut files, SECOND)));
+        let fresh = found(&mut files, "site/", 0, 10).expect("found").fields().all().to_vec();
+        assert!(memchr::memmem::find(&fresh, b"ETag: W/").is_some(), "it was changed just now");
+        let rested = found(&mut files, "site/", SECOND, LATER).expect("found").fields().all();
+        assert!(memchr::memmem::find(rested, b"ETag: W/").is_none(), "its tag matures");
     }
 
     #[test]
     fn the_fields_of_a_file() {
-        let (root, mut files) = tree();
+        let (root, files) = tree();
+        let mut files = files.cache_control("*.txt", "max-age=60").expect("a rule");
         let handle = File::options().write(true).open(root.path().join("a.txt")).expect("a file");
         let modified = UNIX_EPOCH + Duration::from_secs(784_111_777);
         handle.set_modified(modified).expect("its time");
-        let file = files.find(b"a.txt", 0, LATER).expect("found");
-        assert_eq!(file.modified(), 784_111_777);
-        assert_eq!(file.last_modified(), b"Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
-        assert!(
-            file.fields()
-                .ends_with(b"GMT\r\nAccept-Ranges: bytes\r\nContent-Type: text/plain; charset=utf-8\r\n")
-        );
-        let index = files.find(b"site/", 0, LATER).expect("found");
-        assert!(index.fields().ends_with(b"Content-Type: text/html; charset=utf-8\r\n"));
-        let early = files.find(b"site/index.html", 0, 10).expect("found");
-        assert_eq!(early.modified(), 10, "never later than now");
+        let file = found(&mut files, "a.txt", 0, LATER).expect("found");
+        let fields = std::str::from_utf8(file.fields().all()).expect("ASCII");
+        assert!(fields.starts_with("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nETag: \""), "{fields}");
+        assert!(fields.contains("\"\r\nCache-Control: max-age=60\r\nAccept-Ranges: bytes\r\n"), "{fields}");
+        assert!(fields.ends_with("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{fields}");
+        let index = found(&mut files, "site/", 0, LATER).expect("found");
+        assert_eq!(index.fields().content_type(), b"Content-Type: text/html; charset=utf-8\r\n");
+        let early = found(&mut files, "site/index.html", 0, 10).expect("found");
+        assert_eq!(early.validators().modified, 10, "never later than now");
+    }
+
+    #[test]
+    fn a_sibling_that_goes_or_falls_behind_is_not_sent() {
+        let (root, files) = tree();
+        let mut files = files.precompressed(true).cache_max(1);
+        assert_eq!(length(&mut files, "a.txt", 0), Ok(5));
+        fs::write(root.path().join("a.txt.gz"), "123").expect("a file");
+        assert_eq!(length(&mut files, "a.txt", SECOND), Ok(3));
+        fs::remove_file(root.path().join("a.txt.gz")).expect("removed");
+        assert_eq!(length(&mut files, "a.txt", 2 * SECOND), Ok(5));
+        fs::write(root.path().join("a.txt.br"), "12").expect("a file");
+        let old = File::options().write(true).open(root.path().join("a.txt.br")).expect("a file");
+        old.set_modified(UNIX_EPOCH).expect("its time");
+        assert_eq!(length(&mut files, "a.txt", 3 * SECOND), Ok(5));
+        symlink("/etc/passwd", root.path().join("a.txt.zst")).expect("a link");
+        assert_eq!(length(&mut files, "a.txt", 4 * SECOND), Ok(5));
     }
 }

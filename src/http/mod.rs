@@ -2,9 +2,9 @@
 //! for.
 //!
 //! A response is an [`Evbuffer`](crate::Evbuffer) of two nodes. The head is a chunk; the body is a range of
-//! an open file, which stays a descriptor from the cache to `sendfile`. No byte of a file passes through this
-//! process, and a request for a file that is open already costs three system calls: one to receive it, two to
-//! answer it.
+//! an open file, which stays a descriptor from the cache to `sendfile`, or a reference to the bytes of a small
+//! one. No byte of a file is copied within this process, and a request for a small file that is known already
+//! costs three system calls: to wait for it, to receive it, and to answer it, head and body in one.
 //!
 //! ```text
 //!   input  [ GET /a HTTP/1.1 ...| GET /b ...]           requests, answered where they lie
@@ -18,16 +18,24 @@
 //! The parts, from the bytes up:
 //!
 //! - *Reading*: `request` (a head out of contiguous bytes), `body` (the end of a body nobody wants), `target`
-//!   (the path in a target), `range` and `conditions` (which answer a file gets), `date`, `content_type`.
-//! - *Finding*: `files` (beneath the root and nowhere else), `cache` (what stays open).
-//! - *Answering*: `response` (heads, without allocating), `site` (what all connections share), `connection`
-//!   (one connection as a state machine over two buffers, which knows no socket).
+//!   (the path in a target), `range`, `conditions` and `encoding` (which answer a file gets), `date`,
+//!   `content_type`.
+//! - *Finding*: `files` (beneath the root and nowhere else), `policy` (what its owner wants), `open_file` (one
+//!   state of a file and what is said of it), `cache` (what is kept).
+//! - *Answering*: `reply` (from what was found to a head and a body), `listing` (a directory as a page),
+//!   `response` (heads, without allocating), `site` (what all connections share), `connection` (one connection
+//!   as a state machine over two buffers, which knows no socket).
 //! - *Serving*: `server` (listener, bufferevents, one timer), `table` (who waits for what, and how long).
 //!
 //! What is strict: a request that could be read in two ways (two lengths, a folded line, a bare CR) is
 //! answered 400 and ends the connection; a path with two names has one. What is bounded: the bytes and the
-//! fields of a head, its time to arrive, the body, the answers that wait for a client that does not read, and
-//! the files that are kept open.
+//! fields of a head, its time to arrive, the body, the answers that wait for a client that does not read, the
+//! ranges of a request, the entries of a listing, and the files that are kept, by number and by bytes.
+//!
+//! What is said of a file is true of the bytes that follow. Length, date and entity tag come from the open file
+//! itself; small files are read when they are opened, and read again if they changed meanwhile. A tag is weak
+//! until the file has been left alone for longer than its clock's tick, since until then two states may share
+//! it; and until then nothing that is kept of the file is believed for more than its second.
 //!
 //! # Examples
 //!
@@ -64,9 +72,14 @@ mod conditions;
 mod connection;
 mod content_type;
 mod date;
+mod encoding;
 mod files;
+mod listing;
+mod open_file;
 mod options;
+mod policy;
 mod range;
+mod reply;
 mod request;
 mod response;
 mod server;

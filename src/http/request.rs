@@ -29,13 +29,37 @@ pub(crate) struct Request<'a> {
     pub(crate) conditions: Conditions<'a>,
 }
 
-/// The fields that decide between 200, 206, 304 and 416.
+/// The fields that decide which answer a file gets: 200, 206, 304, 412 or 416, and in which coding.
 #[derive(Debug, Default)]
 pub(crate) struct Conditions<'a> {
     pub(crate) range: Option<&'a [u8]>,
     pub(crate) if_range: Option<&'a [u8]>,
     pub(crate) if_modified_since: Option<&'a [u8]>,
-    pub(crate) has_if_none_match: bool,
+    pub(crate) if_unmodified_since: Option<&'a [u8]>,
+    pub(crate) if_match: Lines<'a>,
+    pub(crate) if_none_match: Lines<'a>,
+    pub(crate) accept_encoding: Lines<'a>,
+}
+
+/// The values of a field that is a list, and may therefore be sent in several lines. Lines beyond the fourth
+/// are ignored: each of these fields then asks for less.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lines<'a> {
+    values: [&'a [u8]; 4],
+    count: usize,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn push(&mut self, value: &'a [u8]) {
+        if let Some(place) = self.values.get_mut(self.count) {
+            *place = value;
+            self.count += 1;
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[&'a [u8]] {
+        &self.values[..self.count]
+    }
 }
 
 /// What a request wants done.
@@ -43,6 +67,7 @@ pub(crate) struct Conditions<'a> {
 pub(crate) enum Method {
     Get,
     Head,
+    Options,
     Other,
 }
 
@@ -116,6 +141,7 @@ fn method(name: &str) -> Method {
     match name {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
+        "OPTIONS" => Method::Options,
         _ => Method::Other,
     }
 }
@@ -141,11 +167,14 @@ impl<'a> Fields<'a> {
             5 if is("range") => self.conditions.range = Some(value),
             6 if is("expect") => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
             8 if is("if-range") => self.conditions.if_range = Some(value),
+            8 if is("if-match") => self.conditions.if_match.push(value),
             10 if is("connection") => self.note_connection(value),
-            13 if is("if-none-match") => self.conditions.has_if_none_match = true,
+            13 if is("if-none-match") => self.conditions.if_none_match.push(value),
             14 if is("content-length") => self.note_length(value)?,
+            15 if is("accept-encoding") => self.conditions.accept_encoding.push(value),
             17 if is("transfer-encoding") => self.note_transfer_encoding(value),
             17 if is("if-modified-since") => self.conditions.if_modified_since = Some(value),
+            19 if is("if-unmodified-since") => self.conditions.if_unmodified_since = Some(value),
             _ => {}
         }
         Ok(())

@@ -1,15 +1,14 @@
-//! What all connections of one server share, and the making of an answer: from a parsed request to a head
-//! and, where there is one, a range of an open file behind it in the output buffer.
+//! What all connections of one server share, and who is told of their answers.
 
 use std::fmt;
 
-use super::conditions::{Decision, decide};
+use super::Status;
 use super::date::Clock;
-use super::files::{Miss, OpenFile, StaticFiles};
+use super::files::StaticFiles;
 use super::options::ServerOptions;
-use super::request::{Conditions, Method, Request};
+use super::reply::{Queued, Reply};
+use super::request::{Method, Request};
 use super::response::{Head, Persistence};
-use super::{Status, target};
 use crate::{Evbuffer, Result};
 
 /// One request and its answer, for a log.
@@ -72,12 +71,9 @@ impl Site {
         output: &mut Evbuffer,
     ) -> Result<Result<(), Starved>> {
         let Site { files, clock, head, path, now_ns, .. } = self;
-        let found = name_file(request, path).and_then(|()| files.find(path, *now_ns, clock.second()));
-        let mut answer = Answer { head, clock, method: request.method, persistence, output };
-        let (status, bytes) = match found {
-            Ok(file) => answer.file(file, &request.conditions)?,
-            Err(Miss::Refused(status)) => (status, answer.page(status)?),
-            Err(Miss::NoDescriptor) => return Ok(Err(Starved)),
+        let mut reply = Reply { head, clock, loop_ns: *now_ns, method: request.method, persistence, output };
+        let Some(Queued { status, bytes }) = reply.request(request, files, path)? else {
+            return Ok(Err(Starved));
         };
         self.observe(Served { method: request.method_name, target: request.target, status, bytes });
         Ok(Ok(()))
@@ -91,9 +87,11 @@ impl Site {
         status: Status,
         output: &mut Evbuffer,
     ) -> Result<()> {
-        let Site { clock, head, .. } = self;
+        let Site { files, clock, head, now_ns, .. } = self;
         let method = request.map_or(Method::Get, |request| request.method);
-        let bytes = Answer { head, clock, method, persistence: Persistence::Close, output }.page(status)?;
+        let persistence = Persistence::Close;
+        let mut reply = Reply { head, clock, loop_ns: *now_ns, method, persistence, output };
+        let Queued { status, bytes } = reply.error(status, files)?;
         let (method, target) = request.map_or(("-", "-"), |request| (request.method_name, request.target));
         self.observe(Served { method, target, status, bytes });
         Ok(())
@@ -103,82 +101,6 @@ impl Site {
         if let Some(observer) = &mut self.observer {
             observer(&served);
         }
-    }
-}
-
-/// Decodes the target of `request` into `path`, if it is one that this server answers with a file.
-fn name_file(request: &Request<'_>, path: &mut Vec<u8>) -> Result<(), Miss> {
-    if request.method == Method::Other {
-        return Err(Miss::Refused(Status::MethodNotAllowed));
-    }
-    target::decode(request.target.as_bytes(), path).map_err(|refusal| Miss::Refused(refusal.status()))
-}
-
-/// One answer on its way into the output.
-struct Answer<'a> {
-    head: &'a mut Head,
-    clock: &'a Clock,
-    method: Method,
-    persistence: Persistence,
-    output: &'a mut Evbuffer,
-}
-
-impl Answer<'_> {
-    /// Answers with `file`, or the part of it that `conditions` ask for; gives the status and the length of
-    /// the body.
-    fn file(&mut self, file: &OpenFile, conditions: &Conditions<'_>) -> Result<(Status, u64)> {
-        let total = file.length();
-        match decide(self.method, conditions, total, file.modified()) {
-            Decision::Whole => {
-                self.head.begin(Status::Ok, self.clock.text());
-                Ok((Status::Ok, self.content(file, 0, total)?))
-            }
-            Decision::Part { first, length } => {
-                self.head.begin(Status::PartialContent, self.clock.text());
-                self.head.content_range(first, length, total);
-                Ok((Status::PartialContent, self.content(file, first, length)?))
-            }
-            Decision::NotModified => {
-                self.head.begin(Status::NotModified, self.clock.text());
-                self.head.raw(file.last_modified());
-                self.output.add(self.head.finish(self.persistence))?;
-                Ok((Status::NotModified, 0))
-            }
-            Decision::Unsatisfiable => {
-                self.head.begin(Status::RangeNotSatisfiable, self.clock.text());
-                self.head.unsatisfied_range(total);
-                Ok((Status::RangeNotSatisfiable, self.page_body(Status::RangeNotSatisfiable)?))
-            }
-        }
-    }
-
-    /// Finishes a head whose body is `length` bytes of `file` from `first`; the body itself stays a
-    /// descriptor.
-    fn content(&mut self, file: &OpenFile, first: u64, length: u64) -> Result<u64> {
-        self.head.raw(file.fields());
-        self.head.content_length(length);
-        self.output.add(self.head.finish(self.persistence))?;
-        if self.method == Method::Head {
-            return Ok(0);
-        }
-        self.output.add_file_segment(file.segment(), first, Some(length))?;
-        Ok(length)
-    }
-
-    /// Answers with a page that says what is wrong; gives its length.
-    fn page(&mut self, status: Status) -> Result<u64> {
-        self.head.begin(status, self.clock.text());
-        if status == Status::MethodNotAllowed {
-            self.head.raw(b"Allow: GET, HEAD\r\n");
-        }
-        self.page_body(status)
-    }
-
-    fn page_body(&mut self, status: Status) -> Result<u64> {
-        let with_body = self.method != Method::Head;
-        let (bytes, page_len) = self.head.finish_with_page(status, self.persistence, with_body);
-        self.output.add(bytes)?;
-        Ok(page_len)
     }
 }
 

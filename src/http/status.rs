@@ -8,8 +8,12 @@ use std::fmt;
 pub enum Status {
     /// 200: here it is.
     Ok,
+    /// 204: there is nothing to show, and that is fine.
+    NoContent,
     /// 206: here is the part that was asked for.
     PartialContent,
+    /// 301: it has another name, for good.
+    MovedPermanently,
     /// 304: the copy you have is still good.
     NotModified,
     /// 400: this is not HTTP, or a form of it that could be read in two ways.
@@ -22,6 +26,8 @@ pub enum Status {
     MethodNotAllowed,
     /// 408: the request took too long to arrive.
     RequestTimeout,
+    /// 412: it is not, or no longer, what the request was meant for.
+    PreconditionFailed,
     /// 413: the body is larger than this server skips.
     ContentTooLarge,
     /// 416: the range lies outside the file.
@@ -54,13 +60,16 @@ impl Status {
     fn parts(self) -> (u16, &'static str) {
         match self {
             Status::Ok => (200, "OK"),
+            Status::NoContent => (204, "No Content"),
             Status::PartialContent => (206, "Partial Content"),
+            Status::MovedPermanently => (301, "Moved Permanently"),
             Status::NotModified => (304, "Not Modified"),
             Status::BadRequest => (400, "Bad Request"),
             Status::Forbidden => (403, "Forbidden"),
             Status::NotFound => (404, "Not Found"),
             Status::MethodNotAllowed => (405, "Method Not Allowed"),
             Status::RequestTimeout => (408, "Request Timeout"),
+            Status::PreconditionFailed => (412, "Precondition Failed"),
             Status::ContentTooLarge => (413, "Content Too Large"),
             Status::RangeNotSatisfiable => (416, "Range Not Satisfiable"),
             Status::HeaderFieldsTooLarge => (431, "Request Header Fields Too Large"),

@@ -57,6 +57,12 @@ pub(crate) fn decode(target: &[u8], path: &mut Vec<u8>) -> Result<(), Refusal> {
     check_empty_segments(encoded)
 }
 
+/// The path and the query of `target`, as they were sent.
+pub(crate) fn split(target: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let absolute = origin_form(target)?;
+    Ok(absolute.split_at(memchr::memchr(b'?', absolute).unwrap_or(absolute.len())))
+}
+
 /// The part of `target` that starts at the path's `/`. A host in an absolute target is not compared with
 /// anything: this server has one root for all names.
 fn origin_form(target: &[u8]) -> Result<&[u8], Refusal> {

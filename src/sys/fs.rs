@@ -5,6 +5,8 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Read only; never inherited by a child; a fifo does not block the loop; a terminal does not become ours.
@@ -101,6 +103,64 @@ fn openat(from: BorrowedFd<'_>, name: &CStr, flags: libc::c_int) -> io::Result<O
             result => return own(result?),
         }
     }
+}
+
+/// What [`stat_entry`] says of a name in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntryStat {
+    pub(crate) mode: libc::mode_t,
+    pub(crate) length: u64,
+    pub(crate) modified: i64,
+}
+
+/// Looks at `name` in `directory`; at a link itself, not at what it points to.
+pub(crate) fn stat_entry(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<EntryStat> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `name` is NUL-terminated and only read, and `stat` has room for what the call writes.
+    let result = unsafe {
+        libc::fstatat(directory.as_raw_fd(), name.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)
+    };
+    super::check(result)?;
+    // SAFETY: the call succeeded, and has then filled the structure in.
+    let stat = unsafe { stat.assume_init() };
+    Ok(EntryStat { mode: stat.st_mode, length: stat.st_size as u64, modified: stat.st_mtime })
+}
+
+/// Calls `each` with every name in `directory`, which stands at its beginning, until it says `Break`.
+pub(crate) fn read_directory(
+    directory: BorrowedFd<'_>,
+    mut each: impl FnMut(&CStr) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let mut records = vec![0; RECORDS_LEN];
+    loop {
+        // SAFETY: the kernel writes at most the length that is passed, to memory of that length.
+        let filled = unsafe {
+            libc::syscall(libc::SYS_getdents64, directory.as_raw_fd(), records.as_mut_ptr(), records.len())
+        };
+        let filled = super::check_len(filled as isize)?;
+        let mut rest = &records[..filled];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        while let Some((name, behind)) = first_record(rest) {
+            if each(name).is_break() {
+                return Ok(());
+            }
+            rest = behind;
+        }
+    }
+}
+
+/// Room for what one `getdents64` gives.
+const RECORDS_LEN: usize = 32 << 10;
+
+/// The name in the first `struct linux_dirent64` of `records`, and the records behind it.
+fn first_record(records: &[u8]) -> Option<(&CStr, &[u8])> {
+    const LENGTH_AT: usize = 16;
+    const NAME_AT: usize = 19;
+    let length = u16::from_ne_bytes([*records.get(LENGTH_AT)?, *records.get(LENGTH_AT + 1)?]);
+    let (record, behind) = records.split_at_checked(usize::from(length))?;
+    Some((CStr::from_bytes_until_nul(record.get(NAME_AT..)?).ok()?, behind))
 }
 
 fn own(fd: libc::c_int) -> io::Result<OwnedFd> {
@@ -238,5 +298,30 @@ mod tests {
             let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFD) };
             assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC, "{way}");
         }
+    }
+
+    #[test]
+    fn every_name_of_a_directory_is_read_and_links_are_not_followed() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let mut expected: Vec<_> =
+            (0..2000).map(|number| format!("a-name-that-takes-room-{number}")).collect();
+        expected.iter().for_each(|name| fs::write(root.path().join(name), "12345").expect("a file"));
+        symlink("/etc/passwd", root.path().join("link")).expect("a link");
+        expected.extend([".", "..", "link"].map(str::to_owned));
+        let directory = File::open(root.path()).expect("it is there");
+        let mut found = Vec::new();
+        read_directory(directory.as_fd(), |name| {
+            found.push(name.to_str().expect("UTF-8").to_owned());
+            ControlFlow::Continue(())
+        })
+        .expect("readable");
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+        let file = stat_entry(directory.as_fd(), c"a-name-that-takes-room-7").expect("it is there");
+        assert_eq!((file.mode & libc::S_IFMT, file.length), (libc::S_IFREG, 5));
+        let link = stat_entry(directory.as_fd(), c"link").expect("it is there");
+        assert_eq!(link.mode & libc::S_IFMT, libc::S_IFLNK);
+        assert!(stat_entry(directory.as_fd(), c"missing").is_err());
     }
 }

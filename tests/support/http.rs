@@ -88,6 +88,12 @@ impl Client {
         self.send_get(target, fields).response()
     }
 
+    /// A request without a body, by any method.
+    pub fn request(&mut self, method: &str, target: &str, fields: &str) -> Response {
+        self.send(format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+        if method == "HEAD" { self.head_response() } else { self.response() }
+    }
+
     pub fn finish_sending(&mut self) -> &mut Client {
         self.stream().shutdown(Shutdown::Write).expect("it is connected");
         self
@@ -196,11 +202,28 @@ impl Running {
         options: ServerOptions,
         prepare: impl FnOnce(&Server) + Send + 'static,
     ) -> Running {
+        Running::start_all(root, options, |files| files, prepare)
+    }
+
+    /// Serves `root` with the default settings, as `configure` has changed what becomes of its files.
+    pub fn start_files(
+        root: &Path,
+        configure: impl FnOnce(StaticFiles) -> StaticFiles + Send + 'static,
+    ) -> Running {
+        Running::start_all(root, ServerOptions::new(), configure, |_| {})
+    }
+
+    fn start_all(
+        root: &Path,
+        options: ServerOptions,
+        configure: impl FnOnce(StaticFiles) -> StaticFiles + Send + 'static,
+        prepare: impl FnOnce(&Server) + Send + 'static,
+    ) -> Running {
         let (started, starts) = mpsc::channel();
         let root = root.to_owned();
         let thread = std::thread::spawn(move || {
             let mut base = EventBase::with_context(None).expect("a base");
-            let files = StaticFiles::new(root).expect("a directory");
+            let files = configure(StaticFiles::new(root).expect("a directory"));
             let server = Server::bind(&mut base, any_port(), options, files).expect("a free port");
             prepare(&server);
             started.send((server.local_addr(), base.remote())).expect("somebody waits");
