@@ -60,15 +60,21 @@
 
 mod body;
 mod cache;
+mod census;
 mod conditions;
 mod connection;
 mod content_type;
 mod date;
+mod dispatch;
 mod files;
+mod lanes;
+mod message;
 mod options;
 mod range;
 mod request;
+mod responder;
 mod response;
+mod routes;
 mod server;
 mod site;
 mod status;
@@ -76,7 +82,10 @@ mod table;
 mod target;
 
 pub use files::StaticFiles;
+pub use message::{Request, Response};
 pub use options::ServerOptions;
+pub use responder::{BodyWriter, Responder};
+pub use routes::Routes;
 pub use server::Server;
 pub use site::Served;
 pub use status::Status;
