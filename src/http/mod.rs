@@ -58,14 +58,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answer;
 mod body;
 mod cache;
 mod census;
+mod client;
 mod conditions;
 mod connection;
 mod content_type;
 mod date;
 mod dispatch;
+mod exercise;
 mod files;
 mod lanes;
 mod message;
@@ -80,7 +83,12 @@ mod site;
 mod status;
 mod table;
 mod target;
+mod url;
 
+pub use answer::Fetched;
+pub use client::{Get, get};
+#[doc(hidden)]
+pub use exercise::exercise_connection;
 pub use files::StaticFiles;
 pub use message::{Request, Response};
 pub use options::ServerOptions;
