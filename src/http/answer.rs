@@ -146,7 +146,8 @@ fn find_end(status: u16, fields: &[httparse::Header<'_>], body_max: usize) -> Re
     let mut chunked = None;
     for field in fields {
         if field.name.eq_ignore_ascii_case("content-length") {
-            let value = std::str::from_utf8(field.value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+            let value =
+                std::str::from_utf8(field.value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
             let value = value.and_then(|text| text.parse::<u64>().ok()).ok_or_else(invalid)?;
             if length.replace(value).is_some_and(|before| before != value) {
                 return Err(invalid());
@@ -200,7 +201,10 @@ mod tests {
     fn every_kind_of_body_however_it_is_cut() {
         let table = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", (200, "hello")),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x\r\nllo\r\n0\r\n\r\n", (200, "hello")),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x\r\nllo\r\n0\r\n\r\n",
+                (200, "hello"),
+            ),
             ("HTTP/1.0 200 OK\r\n\r\nhello", (200, "hello")),
             ("HTTP/1.1 204 No Content\r\n\r\n", (204, "")),
             ("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", (304, "")),
@@ -226,11 +230,17 @@ mod tests {
         ];
         for text in invalid {
             let error = fetched(&text, text.len()).expect_err(&text);
-            assert!(matches!(&error, Error::Io(e) if e.kind() == io::ErrorKind::InvalidData), "{text:?}: {error}");
+            assert!(
+                matches!(&error, Error::Io(e) if e.kind() == io::ErrorKind::InvalidData),
+                "{text:?}: {error}"
+            );
         }
         for text in ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"] {
             let error = fetched(text, 100).expect_err(text);
-            assert!(matches!(&error, Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof), "{text:?}: {error}");
+            assert!(
+                matches!(&error, Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof),
+                "{text:?}: {error}"
+            );
         }
         let long = [
             format!("{head}Content-Length: 101\r\n\r\n"),

@@ -63,7 +63,12 @@ impl Get {
     /// left out.
     #[must_use]
     pub fn new(url: &str) -> Get {
-        Get { url: url.to_owned(), fields: Ok(Vec::new()), timeout: Duration::from_secs(30), body_max: 16 << 20 }
+        Get {
+            url: url.to_owned(),
+            fields: Ok(Vec::new()),
+            timeout: Duration::from_secs(30),
+            body_max: 16 << 20,
+        }
     }
 
     /// Adds a field. One that may not be added, as for [`Response::with`](super::Response::with), or `Host`, makes
@@ -158,7 +163,9 @@ fn start<C: 'static>(base: &mut EventBase<C>, id: BuffereventId, url: &Url<'_>, 
 }
 
 fn watch<C: 'static>(base: &mut EventBase<C>, fetch: Shared<C>, timeout: Duration) -> Result<()> {
-    let Some((id, timer)) = fetch.borrow().as_ref().map(|fetch| (fetch.id, fetch.timer)) else { return Ok(()) };
+    let Some((id, timer)) = fetch.borrow().as_ref().map(|fetch| (fetch.id, fetch.timer)) else {
+        return Ok(());
+    };
     let on_read = Rc::clone(&fetch);
     base.set_read_callback(id, move |base, _| take_in(base, &on_read))?;
     let on_event = Rc::clone(&fetch);
@@ -219,4 +226,3 @@ fn finish<C: 'static>(base: &mut EventBase<C>, shared: &Shared<C>, result: Resul
     let _ = base.free(fetch.timer);
     (fetch.callback)(base, result);
 }
-

@@ -7,7 +7,7 @@ use super::body::{Body, Piece};
 use super::lanes::{Form, Future, Lanes};
 use super::message::{RequestHead, Response};
 use super::options::Limits;
-use super::request::{self, Request};
+use super::request::{self, Framing, Request};
 use super::responder::{Letter, Ticket};
 use super::routes::Destination;
 use super::site::{Served, Site, Starved};
@@ -225,7 +225,7 @@ impl Connection {
             Ok(begun) => begun,
             Err(status) => return self.turn_away(request, status, output, site),
         };
-        let keep_alive = request.keep_alive && !site.draining && !waits_for_permission(request, &body);
+        let keep_alive = request.keep_alive && !site.draining && !waits_for_permission(request);
         let form = Form { keep_alive, ..Form::of(request) };
         match destination {
             Destination::NotAllowed(methods) => not_allowed(request, form, &methods, output, site)?,
@@ -263,7 +263,7 @@ impl Connection {
         let ticket = site.next_ticket();
         let lanes = self.lanes.get_or_insert_with(|| Box::new(Lanes::new()));
         lanes.open(handler, head, Form::of(request), ticket);
-        if waits_for_permission(request, &body) {
+        if waits_for_permission(request) {
             lanes.invite()?;
         }
         if body.is_done() {
@@ -347,8 +347,8 @@ fn begin_body(request: &Request<'_>, bytes: &[u8], limits: &Limits) -> Result<(B
 
 /// A client that asked before sending its body gets the answer instead of "go on". It may then send the body
 /// or not, and so this has to be the connection's last request.
-fn waits_for_permission(request: &Request<'_>, body: &Body) -> bool {
-    request.expects_continue && !body.is_done()
+fn waits_for_permission(request: &Request<'_>) -> bool {
+    request.expects_continue && request.framing != Framing::None
 }
 
 #[cfg(test)]

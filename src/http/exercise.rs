@@ -26,7 +26,22 @@ pub fn exercise_connection(script: &[u8]) {
     let pieces = usize::from(*cut % 32) + 1;
     let cut = Exercise::run(stream, pieces, usize::from(*delay % 4));
     let whole = Exercise::run(stream, stream.len().max(1), 0);
-    assert_eq!(cut.escape_ascii().to_string(), whole.escape_ascii().to_string(), "cut into pieces of {pieces}");
+    assert!(
+        cut == whole || is_answered_early(&cut, &whole),
+        "pieces of {pieces}: {}\nin one piece: {}",
+        cut.escape_ascii(),
+        whole.escape_ascii()
+    );
+}
+
+/// Whether the answers differ in the one way they may: a request that is refused whatever its body is has its answer
+/// before a defect of the body can arrive, unless both arrive together.
+fn is_answered_early(cut: &[u8], whole: &[u8]) -> bool {
+    let common = cut.iter().zip(whole).take_while(|(a, b)| a == b).count();
+    let start = memchr::memmem::rfind(&cut[..common], b"HTTP/1.1 ").unwrap_or(0);
+    let status = |sent: &[u8]| sent.get(start + 9..start + 12).map(<[u8]>::to_vec).unwrap_or_default();
+    let is_refused = [&b"403"[..], b"404", b"405"].contains(&&status(cut)[..]);
+    is_refused && [&b"400"[..], b"413"].contains(&&status(whole)[..])
 }
 
 struct Exercise {

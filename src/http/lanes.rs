@@ -40,7 +40,10 @@ impl Form {
 
 /// Something that a handler is to be called for, when nothing of the server is borrowed.
 pub(crate) enum Job {
-    Call { handler: usize, request: Request },
+    Call {
+        handler: usize,
+        request: Request,
+    },
     /// A piece of a body has left.
     Continue(Continuation),
 }
@@ -163,7 +166,9 @@ impl Lanes {
 
     /// Does what a letter says. One about a request that is gone, or has been answered, is dropped.
     pub(crate) fn deliver(&mut self, ticket: Ticket, letter: Letter, site: &mut Site) -> Result<Future> {
-        let Some(at) = self.queue.iter().position(|lane| lane.ticket == ticket) else { return Ok(Future::GoesOn) };
+        let Some(at) = self.queue.iter().position(|lane| lane.ticket == ticket) else {
+            return Ok(Future::GoesOn);
+        };
         let is_last = at + 1 == self.queue.len();
         let keep_alive = !(site.draining && is_last);
         let future = self.queue[at].take(letter, keep_alive, site)?;

@@ -44,7 +44,11 @@ impl RequestHead {
             method: span(method.as_bytes()),
             target: span(target.as_bytes()),
             path: format!("/{}", std::str::from_utf8(&path).map_err(|_| Status::BadRequest)?),
-            fields: head.headers.iter().map(|field| (span(field.name.as_bytes()), span(field.value))).collect(),
+            fields: head
+                .headers
+                .iter()
+                .map(|field| (span(field.name.as_bytes()), span(field.value)))
+                .collect(),
             bytes: bytes.into(),
         })
     }
@@ -224,7 +228,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_a_request() {
-        let request = request("PUT /a%20b/?x=1?2 HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nx-a: 2\r\n\r\n").expect("good");
+        let request =
+            request("PUT /a%20b/?x=1?2 HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nx-a: 2\r\n\r\n").expect("good");
         assert_eq!((request.method(), request.path(), request.query()), ("PUT", "/a b/", Some("x=1?2")));
         assert_eq!(request.field("x-A"), Some(&b"1"[..]));
         assert_eq!(request.fields().count(), 3);
@@ -242,7 +247,9 @@ mod tests {
 
     #[test]
     fn fields_cannot_be_smuggled_in() {
-        for (name, value) in [("A", "b\r\nC: d"), ("A", "b\n"), ("A", "\0"), ("A b", "c"), ("", "x"), ("A:", "x")] {
+        for (name, value) in
+            [("A", "b\r\nC: d"), ("A", "b\n"), ("A", "\0"), ("A b", "c"), ("", "x"), ("A:", "x")]
+        {
             assert!(Response::new(Status::Ok).with(name, value).is_err(), "{name:?}: {value:?}");
         }
         for name in ["Content-Length", "transfer-encoding", "CONNECTION", "Date"] {

@@ -1,7 +1,7 @@
-//! Static files over HTTP/1.1: a small, strict server over the engine, and the example of what the engine is
-//! for.
+//! HTTP/1.1: a small, strict server of files and of whatever handlers answer, and a client; over the engine, and
+//! the example of what the engine is for.
 //!
-//! A response is an [`Evbuffer`](crate::Evbuffer) of two nodes. The head is a chunk; the body is a range of
+//! A response with a file is an [`Evbuffer`](crate::Evbuffer) of two nodes. The head is a chunk; the body is a range of
 //! an open file, which stays a descriptor from the cache to `sendfile`. No byte of a file passes through this
 //! process, and a request for a file that is open already costs three system calls: one to receive it, two to
 //! answer it.
@@ -17,16 +17,29 @@
 //!
 //! The parts, from the bytes up:
 //!
-//! - *Reading*: `request` (a head out of contiguous bytes), `body` (the end of a body nobody wants), `target`
+//! - *Reading*: `request` (a head out of contiguous bytes), `body` (content, framing and the end), `target`
 //!   (the path in a target), `range` and `conditions` (which answer a file gets), `date`, `content_type`.
-//! - *Finding*: `files` (beneath the root and nowhere else), `cache` (what stays open).
-//! - *Answering*: `response` (heads, without allocating), `site` (what all connections share), `connection`
-//!   (one connection as a state machine over two buffers, which knows no socket).
-//! - *Serving*: `server` (listener, bufferevents, one timer), `table` (who waits for what, and how long).
+//! - *Finding*: `routes` (which handler, or the files), `files` (beneath the root and nowhere else), `cache` (what
+//!   stays open).
+//! - *Answering*: `response` (heads, without allocating), `site` (what all connections share), `message` and
+//!   `responder` (what handlers see), `lanes` (their answers, put in order), `connection` (one connection as a
+//!   state machine over two buffers, which knows no socket).
+//! - *Serving*: `server` (listener, bufferevents, one timer), `dispatch` (calling handlers), `table` (who waits for
+//!   what, and how long), `census` (who has how many connections).
+//! - *Asking*: `client` (one request, one answer), `url`, `answer`.
+//!
+//! A request for a handler is moved out of the input, body and all, and gets a lane of its own. Handlers are called
+//! when nothing of the server is borrowed, and answer by letter:
+//!
+//! ```text
+//!   connection --job--> dispatch --Request, Responder--> handler ... any time, any thread
+//!       ^                                                   |
+//!       +--- lanes: first asked, first to leave <--letter---+
+//! ```
 //!
 //! What is strict: a request that could be read in two ways (two lengths, a folded line, a bare CR) is
 //! answered 400 and ends the connection; a path with two names has one. What is bounded: the bytes and the
-//! fields of a head, its time to arrive, the body, the answers that wait for a client that does not read, and
+//! fields of a head, its time to arrive, the body and its time, the connections, the answers that wait for a client that does not read, and
 //! the files that are kept open.
 //!
 //! # Examples

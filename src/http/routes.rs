@@ -62,10 +62,7 @@ impl<C> Routes<C> {
     /// Calls `handler` for all requests that have no route, in place of files.
     #[must_use]
     #[doc(alias = "evhttp_set_gencb")]
-    pub fn fallback(
-        mut self,
-        handler: impl FnMut(&mut EventBase<C>, Request, Responder) + 'static,
-    ) -> Self {
+    pub fn fallback(mut self, handler: impl FnMut(&mut EventBase<C>, Request, Responder) + 'static) -> Self {
         self.map.fallback = Some(self.handlers.len());
         self.handlers.push(Box::new(handler));
         self

@@ -219,11 +219,7 @@ impl<C: 'static> Shared<C> {
     }
 
     /// Does `work`, and calls the handlers that it made due.
-    fn run<T>(
-        &self,
-        base: &mut EventBase<C>,
-        work: impl FnOnce(&mut State, &mut EventBase<C>) -> T,
-    ) -> T {
+    fn run<T>(&self, base: &mut EventBase<C>, work: impl FnOnce(&mut State, &mut EventBase<C>) -> T) -> T {
         let result = self.core.run(base, work);
         if let Some(dispatch) = &self.dispatch {
             dispatch.work_off(base, &self.core);
@@ -357,7 +353,9 @@ impl State {
             let is_drained = output.is_empty();
             match progress {
                 // What cannot be answered yet stays in the kernel, so that the input is bounded by one read.
-                Ok(Progress::Full | Progress::Starved | Progress::Held) => bufferevent.disable(Interest::READ),
+                Ok(Progress::Full | Progress::Starved | Progress::Held) => {
+                    bufferevent.disable(Interest::READ)
+                }
                 _ => bufferevent.enable(Interest::READ),
             }
             self.collect_jobs(index);

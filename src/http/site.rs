@@ -84,9 +84,7 @@ impl Site {
     ) -> Result<Result<(), Starved>> {
         let Site { files, clock, head, path, now_ns, .. } = self;
         let found = match files {
-            Some(files) => {
-                name_file(request, path).and_then(|()| files.find(path, *now_ns, clock.second()))
-            }
+            Some(files) => name_file(request, path).and_then(|()| files.find(path, *now_ns, clock.second())),
             None => Err(Miss::Refused(Status::NotFound)),
         };
         let mut answer = Answer { head, clock, method: request.method, persistence, output };

@@ -84,9 +84,22 @@ mod tests {
     #[test]
     fn what_is_no_url_of_ours() {
         let table = [
-            "", "a", "https://a/", "http://", "http:///x", "http://a?b", "http://a:0/", "http://a:99999/",
-            "http://a:+1/", "http://u@a/", "http://[::1/", "http://[::1]x/", "http://a/ b", "http://a/\r\nX: y",
-            "http://a/é", "http://:80/",
+            "",
+            "a",
+            "https://a/",
+            "http://",
+            "http:///x",
+            "http://a?b",
+            "http://a:0/",
+            "http://a:99999/",
+            "http://a:+1/",
+            "http://u@a/",
+            "http://[::1/",
+            "http://[::1]x/",
+            "http://a/ b",
+            "http://a/\r\nX: y",
+            "http://a/é",
+            "http://:80/",
         ];
         for text in table {
             assert!(matches!(Url::parse(text), Err(Error::Invalid(_))), "{text:?}");
