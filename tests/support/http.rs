@@ -105,8 +105,7 @@ impl Client {
     pub fn body(&mut self, head: &Head) -> Vec<u8> {
         let mut body = Vec::new();
         if !head.fields.iter().any(|(name, value)| name == "Transfer-Encoding" && value == "chunked") {
-            self.reader.read_to_end(&mut body).expect("it ends");
-            return body;
+            return self.rest();
         }
         loop {
             let size = self.line().expect("the size of a chunk");
@@ -119,6 +118,13 @@ impl Client {
                 return body;
             }
         }
+    }
+
+    /// Whatever comes until the connection ends.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).expect("it ends");
+        rest
     }
 
     /// The next response to a HEAD: its head, which must have no body behind it.
