@@ -11,6 +11,8 @@ use zerovent::EventBase;
 use zerovent::bufferevent::{BevEvents, BuffereventId, Options};
 use zerovent::event_base::Interest;
 
+const USAGE: &str = "usage: client HOST PORT [LINE...]";
+
 /// Set once something has gone wrong; the base carries it to every callback.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -21,6 +23,10 @@ type Base = EventBase<Outcome>;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "--help" || word == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let [host, port, lines @ ..] = words.as_slice() else { return usage() };
     let Ok(port) = port.parse::<u16>() else { return usage() };
     match fetch(host, port, &request(host, lines)) {
@@ -33,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: client HOST PORT [LINE...]");
+    eprintln!("{USAGE}");
     ExitCode::from(2)
 }
 

@@ -14,6 +14,7 @@ use std::thread;
 use bytes::Buf;
 use zerovent::{Error, Evbuffer, Result};
 
+const USAGE: &str = "usage: framing [--addr HOST:PORT] | framing --connect HOST:PORT WORD...";
 /// Bytes of the length in front of a frame.
 const PREFIX: usize = 4;
 /// The longest frame that either side accepts; a longer one ends the connection instead of filling the memory.
@@ -25,12 +26,16 @@ fn main() -> Result<()> {
         (None, None) => serve(SocketAddr::from(([127, 0, 0, 1], 0))),
         (Some("--addr"), Some(address)) if words.len() == 0 => serve(parse(&address)),
         (Some("--connect"), Some(address)) => ask(parse(&address), words),
+        (Some("--help" | "-h"), None) => {
+            println!("{USAGE}");
+            Ok(())
+        }
         _ => usage(),
     }
 }
 
 fn usage() -> ! {
-    eprintln!("usage: framing [--addr HOST:PORT] | framing --connect HOST:PORT WORD...");
+    eprintln!("{USAGE}");
     process::exit(2)
 }
 

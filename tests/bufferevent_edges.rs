@@ -552,3 +552,30 @@ fn an_idle_bufferevent_over_a_file_does_not_keep_the_loop_busy() {
     assert_eq!(base.bufferevent(id).unwrap().input().len(), 12);
     assert_eq!(base.context(), &["BevEvents(READING | EOF)"]);
 }
+
+#[test]
+fn what_a_callback_writes_leaves_before_the_loop_waits_again() {
+    let mut base = EventBase::with_context(Vec::new()).unwrap();
+    let (id, mut peer) = bufferevent(&mut base, &Options::new());
+    peer.set_nonblocking(true).unwrap();
+    let write = move |base: &mut EventBase<Vec<String>>, _, _| {
+        base.context_mut().push("called".to_owned());
+        base.bufferevent(id).unwrap().write(b"sent").unwrap();
+    };
+    let writer = base.new_timer(write).unwrap();
+    base.add(writer, Some(Duration::from_millis(5))).unwrap();
+    base.new_prepare_watcher(move |base, _, _| {
+        let mut bytes = [0; 8];
+        if let Ok(len) = peer.read(&mut bytes) {
+            base.context_mut().push(String::from_utf8_lossy(&bytes[..len]).into_owned());
+        }
+        base.context_mut().push("waits".to_owned());
+    });
+    // Something to wait for after the write.
+    let later = base.new_timer(|_, _, _| {}).unwrap();
+    base.add(later, Some(Duration::from_millis(20))).unwrap();
+    base.dispatch().unwrap();
+    let told: Vec<&str> = base.context().iter().map(String::as_str).collect();
+    let called = told.iter().position(|word| *word == "called").unwrap();
+    assert_eq!(told[called..][..3], ["called", "sent", "waits"], "{told:?}");
+}

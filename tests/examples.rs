@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::thread;
+use std::time::Duration;
 
 use support::net::{any_port, pattern, read_exact};
 use support::process::{Server, example};
@@ -63,7 +64,15 @@ fn echo_loses_nothing_of_a_peer_that_closes_its_half_before_it_reads() {
 
 #[test]
 fn servers_end_well_when_asked() {
-    for (name, signal) in [("echo", "TERM"), ("echo", "INT"), ("rot13", "TERM"), ("rot13_events", "INT")] {
+    let servers = [
+        ("echo", "TERM"),
+        ("echo", "INT"),
+        ("rot13", "TERM"),
+        ("rot13_events", "INT"),
+        ("uppercase", "TERM"),
+        ("fibonacci", "INT"),
+    ];
+    for (name, signal) in servers {
         let server = Server::start(name, &[]);
         let _connected = server.connect();
         assert!(server.stop(signal).success(), "{name} on SIG{signal}");
@@ -72,10 +81,13 @@ fn servers_end_well_when_asked() {
 
 #[test]
 fn a_bad_command_line_gets_the_usage() {
-    let bad: [(&str, &[&str]); 5] = [
+    let bad: [(&str, &[&str]); 8] = [
         ("echo", &["--port", "1"]),
         ("echo", &["--addr"]),
         ("rot13", &["--addr", "nowhere"]),
+        ("uppercase", &["--addr=nowhere"]),
+        ("fibonacci", &["--addr", "127.0.0.1:0", "more"]),
+        ("echo", &["--version"]),
         ("client", &["localhost"]),
         ("client", &["localhost", "many"]),
     ];
@@ -84,6 +96,17 @@ fn a_bad_command_line_gets_the_usage() {
         assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("usage: "), "{output:?}");
         assert!(output.stdout.is_empty(), "{output:?}");
+    }
+}
+
+#[test]
+fn help_is_not_an_error() {
+    for name in
+        ["echo", "rot13", "rot13_events", "uppercase", "fibonacci", "client", "framing", "http09", "proxy"]
+    {
+        let output = run(name, &["--help"]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{name}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).to_lowercase().contains("usage: "), "{output:?}");
     }
 }
 
@@ -166,4 +189,96 @@ fn client_says_why_it_could_not_connect() {
     let output = run("client", &["127.0.0.1", &closed.port().to_string()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("refused"), "{output:?}");
+}
+
+#[test]
+fn uppercase_shouts_what_it_hears() {
+    let server = Server::start("uppercase", &[]);
+    let sent = pattern(4 << 20, 5);
+    let shouted = sent.to_ascii_uppercase();
+    assert!(exchange(server.connect(), sent) == shouted);
+}
+
+#[test]
+fn uppercase_says_everything_before_it_closes() {
+    let server = Server::start("uppercase", &[]);
+    let mut stream = server.connect();
+    stream.write_all(b"last words").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut stream), b"LAST WORDS");
+}
+
+/// The lines of the Fibonacci numbers that fit 128 bits.
+fn fibonacci_lines() -> String {
+    let numbers = std::iter::successors(Some((0_u128, 1_u128)), |(last, next)| {
+        last.checked_add(*next).map(|sum| (*next, sum))
+    });
+    numbers.map(|(number, _)| format!("{number}\n")).collect()
+}
+
+#[test]
+fn fibonacci_counts_right_for_every_reader() {
+    let server = Server::start("fibonacci", &[]);
+    let expected = fibonacci_lines();
+    for _ in 0..3 {
+        let lines = read_exact(&mut server.connect(), expected.len());
+        assert_eq!(String::from_utf8(lines).unwrap(), expected);
+    }
+}
+
+#[test]
+fn fibonacci_goes_on_where_a_reader_paused() {
+    let server = Server::start("fibonacci", &[]);
+    let mut stream = server.connect();
+    let mut text = String::from_utf8(read_exact(&mut stream, 1 << 20)).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    text += &String::from_utf8(read_exact(&mut stream, 6 << 20)).unwrap();
+    // A number is the sum of the two before it, also of their last digits.
+    let last_digits: Vec<u8> = text.lines().map(|line| line.as_bytes()[line.len() - 1] - b'0').collect();
+    let whole = &last_digits[..last_digits.len() - 1];
+    assert!(whole.len() > 1000);
+    assert!(whole.windows(3).all(|three| (three[0] + three[1]) % 10 == three[2]));
+}
+
+#[test]
+fn fibonacci_makes_no_numbers_that_nobody_reads() {
+    let server = Server::start("fibonacci", &[]);
+    let _silent: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    thread::sleep(Duration::from_millis(500));
+    // A second of numbers would be hundreds of megabytes.
+    assert!(server.resident_bytes() < 32 << 20, "{} bytes", server.resident_bytes());
+}
+
+#[test]
+fn http09_prints_the_page_of_a_host_by_name() {
+    for (arguments, request) in
+        [(vec!["localhost"], &b"GET /\r\n"[..]), (vec!["localhost", "/a/page"], b"GET /a/page\r\n")]
+    {
+        let page = pattern(300_000, 11);
+        let (port, serving) = serve_once(request, page.clone());
+        let port = port.to_string();
+        let output = run("http09", &[&arguments[..], &["--port", &port]].concat());
+        serving.join().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout == page);
+    }
+}
+
+#[test]
+fn http09_says_why_there_is_no_page() {
+    let closed = TcpListener::bind(any_port()).unwrap().local_addr().unwrap().port().to_string();
+    let cases = [
+        (vec!["127.0.0.1", "--port", closed.as_str()], 1, "refused"),
+        (vec!["no-such-host.invalid"], 1, "no-such-host.invalid"),
+        (vec![], 2, "which host"),
+        (vec!["localhost", "/", "/more"], 2, "unexpected"),
+        (vec!["localhost", "a b"], 2, "blanks"),
+        (vec!["localhost", "--port", "many"], 2, "many"),
+    ];
+    for (arguments, code, why) in cases {
+        let output = run("http09", &arguments);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(why), "{why}: {output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
 }

@@ -79,14 +79,17 @@ fn idle_bytes(config: &Config) -> usize {
 
 #[test]
 fn ten_thousand_echoes_allocate_nothing() {
-    assert_eq!(allocations_of_echoes(|_, _| {}), 0, "allocations on the loop's thread in 10,000 round trips");
+    for len in [64, 16 * 1024] {
+        let made = allocations_of_echoes(len, |_, _| {});
+        assert_eq!(made, 0, "allocations on the loop's thread in 10,000 round trips of {len} bytes");
+    }
 }
 
 #[test]
 fn ten_thousand_echoes_within_limits_allocate_nothing() {
     // Five echoes a millisecond: most have to wait for a tick.
     let limit = TokenBucket::new(320, 640, 320, 640, Duration::from_millis(1)).unwrap();
-    let made = allocations_of_echoes(|base, id| {
+    let made = allocations_of_echoes(64, |base, id| {
         let group = base.new_rate_limit_group(&limit).unwrap();
         base.add_to_rate_limit_group(id, group).unwrap();
         base.set_rate_limit(id, Some(&limit)).unwrap();
@@ -97,19 +100,19 @@ fn ten_thousand_echoes_within_limits_allocate_nothing() {
     assert_eq!(made, 0, "allocations on the loop's thread in 10,000 round trips");
 }
 
-/// Allocations on the loop's thread in 10,000 round trips, once it is warm.
-fn allocations_of_echoes(set_up: impl FnOnce(&mut EventBase, BuffereventId)) -> usize {
+/// Allocations on the loop's thread in 10,000 round trips of `len` bytes, once it is warm.
+fn allocations_of_echoes(len: usize, set_up: impl FnOnce(&mut EventBase, BuffereventId)) -> usize {
     let mut base = EventBase::new().unwrap();
     let (id, mut peer) = echo_server(&mut base);
     set_up(&mut base, id);
     let (warm, warmed) = std::sync::mpsc::channel();
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let client = std::thread::spawn(move || {
-        let message = pattern(64, 3);
+        let message = pattern(len, 3);
         let mut echo_rounds = |rounds| {
             for _ in 0..rounds {
                 peer.write_all(&message).unwrap();
-                assert_eq!(read_exact(&mut peer, 64), message);
+                assert_eq!(read_exact(&mut peer, len), message);
             }
         };
         echo_rounds(100);

@@ -115,6 +115,33 @@ fn fifty_busy_connections_share_their_waits() {
     assert!(registrations <= 50 + 4, "{cost:#?}");
 }
 
+#[test]
+fn long_messages_cost_no_more_calls_than_short_ones() {
+    if !have("strace") {
+        return;
+    }
+    let request = vec![b'x'; 16 * 1024];
+    for (connections, rounds, thought, bound) in
+        [(1, 500, THOUGHT, 3.0 + STRAY_MAX), (50, 60, Duration::ZERO, 2.2), (500, 8, Duration::ZERO, 2.4)]
+    {
+        let load = Load { connections, request: &request, answer_len: request.len(), thought };
+        let cost = load.cost("echo", &[], rounds);
+        assert!(cost.total <= bound, "{cost:#?}");
+        assert!(cost.of(&["epoll_ctl"]) == 0.0, "{cost:#?}");
+    }
+}
+
+#[test]
+fn five_hundred_busy_connections_share_their_waits() {
+    if !have("strace") {
+        return;
+    }
+    let load = Load { connections: 500, request: &[b'x'; 64], answer_len: 64, thought: Duration::ZERO };
+    let cost = load.cost("echo", &[], 10);
+    assert!(cost.total <= 2.4, "{cost:#?}");
+    assert!(cost.of(&["epoll_ctl"]) == 0.0, "{cost:#?}");
+}
+
 #[cfg(feature = "http")]
 mod serve {
     use std::io::{Read, Write};

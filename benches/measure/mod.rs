@@ -112,7 +112,7 @@ fn number(text: &str) -> u64 {
     text.parse().expect("a number")
 }
 
-fn table_head(first: &str, names: &[&str], last: &str) {
+pub(crate) fn table_head(first: &str, names: &[&str], last: &str) {
     println!("| {first} | {}{last} |", names.join(" | "));
     println!("|---|{}{}", "---|".repeat(names.len()), if last.is_empty() { "" } else { "---|" });
 }

@@ -125,9 +125,9 @@ fn calibrate(mut ask: impl FnMut(u64) -> Option<f64>) -> Option<Measured> {
     loop {
         let took_ns = ask(count)?;
         if took_ns > TARGET_NS / 10.0 {
-            let factor = TARGET_NS / took_ns;
-            let count = (count as f64 * factor).ceil() as u64;
-            return Some(Measured { count, took_ns: took_ns * factor });
+            let each_ns = took_ns / count as f64;
+            let count = (TARGET_NS / each_ns).ceil();
+            return Some(Measured { count: count as u64, took_ns: each_ns * count });
         }
         count *= 4;
     }

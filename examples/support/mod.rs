@@ -1,4 +1,4 @@
-//! What the small servers among the examples share: their one option, their first line of output, and how a
+//! What the small servers among the examples share: their command line, their first line of output, and how a
 //! signal ends them.
 #![allow(dead_code, reason = "each example uses its own part of the support code")]
 
@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process;
 use std::time::Duration;
 
+use lexopt::prelude::{Long, Short, ValueExt};
 use zerovent::EventBase;
 
 /// What a program ends with when its command line makes no sense.
@@ -20,13 +21,25 @@ pub(crate) fn usage(hint: &str) -> ! {
     process::exit(EXIT_USAGE)
 }
 
+/// Ends the program with what somebody wanted to know who asked for help.
+pub(crate) fn help(hint: &str) -> ! {
+    println!("usage: {hint}");
+    process::exit(0)
+}
+
 /// The address that `--addr HOST:PORT` asks for; without it any free port of the loopback.
 pub(crate) fn listen_address(hint: &str) -> SocketAddr {
     let mut address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().filter(|_| word == "--addr").and_then(|value| value.parse().ok());
-        address = value.unwrap_or_else(|| usage(hint));
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next().unwrap_or_else(|_| usage(hint)) {
+        match argument {
+            Long("addr") => {
+                let value = arguments.value().and_then(|value| value.parse());
+                address = value.unwrap_or_else(|_| usage(hint));
+            }
+            Long("help") | Short('h') => help(hint),
+            _ => usage(hint),
+        }
     }
     address
 }

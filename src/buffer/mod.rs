@@ -79,7 +79,7 @@ pub use add::End;
 pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
 pub use extents::Extents;
-pub(crate) use io::ReadSpace;
+pub(crate) use io::{Filled, ReadSpace, is_refusal};
 pub use io::{WriteStrategy, ZeroCopyWriter};
 pub use lines::Lines;
 pub use pipe::PipePool;

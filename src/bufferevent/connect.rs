@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State, socket};
+use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, State};
 use crate::error::{Error, Result};
 use crate::reactor::{Reactor, Source};
 use crate::sys;
@@ -58,10 +58,7 @@ impl Bufferevent {
     }
 
     pub(super) fn start(&mut self, reactor: &mut Reactor, fd: OwnedFd, progress: Connect) -> Result<()> {
-        reactor.set_source(self.slot, socket::source(&fd, reactor))?;
-        reactor.add(self.slot, None)?;
-        self.fd = Some(fd);
-        self.state -= State::READABLE | State::READ_ON | State::EOF | State::WRITE_SHUT;
+        self.watch(reactor, fd)?;
         self.state.set(State::CONNECTING, progress == Connect::InProgress);
         self.state.set(State::WRITABLE, progress == Connect::Done);
         if progress == Connect::Done {

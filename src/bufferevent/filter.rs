@@ -15,7 +15,7 @@ use std::fmt;
 
 use super::link::{Link, Step, Transport};
 use super::storage::Stored;
-use super::{BevEvents, Bufferevent, BuffereventId, Due, Engine, FlushMode, Options, Rare, State};
+use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, FlushMode, Options, Rare, State};
 use crate::buffer::Evbuffer;
 use crate::error::{Error, Result};
 use crate::reactor::{Interest, RawId, Reactor};
@@ -76,6 +76,8 @@ struct Bounds {
     mark: Option<usize>,
     /// After so many bytes in one settling the others have their turn.
     share: usize,
+    /// So many bytes the rate limits let pass.
+    allowed: usize,
     now_ns: u64,
 }
 
@@ -86,6 +88,8 @@ enum Stop {
     Starved,
     Full,
     Share,
+    /// By a rate limit.
+    Limited,
     Failed,
     /// The direction is not wanted.
     Idle,
@@ -93,12 +97,18 @@ enum Stop {
 
 impl Bounds {
     /// For what is forced.
-    const NONE: Bounds = Bounds { mark: None, share: usize::MAX, now_ns: 0 };
+    const NONE: Bounds = Bounds { mark: None, share: usize::MAX, allowed: usize::MAX, now_ns: 0 };
 
     fn limit(&self, destination: &Evbuffer) -> Option<usize> {
         let capacity = destination.capacity_limit();
         let most = self.mark.into_iter().chain(capacity).min()?;
         Some(most.saturating_sub(destination.len()))
+    }
+
+    /// What may still be added when `passed` bytes have been.
+    fn limit_after(&self, passed: usize, destination: &Evbuffer) -> Option<usize> {
+        let rates = (self.allowed < usize::MAX).then(|| self.allowed - passed);
+        self.limit(destination).into_iter().chain(rates).min()
     }
 }
 
@@ -129,15 +139,22 @@ impl Way {
         if mode == FlushMode::Normal && self.spent_ns == bounds.now_ns {
             return Stop::Share;
         }
+        // A closure that cannot do with what the rate limits allow gets what it needs, and the bucket pays later.
+        let mut overdraws = false;
         loop {
-            let limit = bounds.limit(&destination);
+            let passed = destination.len().saturating_sub(start);
+            if passed >= bounds.allowed {
+                return Stop::Limited;
+            }
+            let marked = bounds.limit(&destination);
+            let limit = if overdraws { marked } else { bounds.limit_after(passed, &destination) };
             if limit == Some(0) {
                 return Stop::Full;
             }
             if mode == FlushMode::Normal && self.starved == Some((source.len(), limit)) {
                 return Stop::Starved;
             }
-            if destination.len().saturating_sub(start) >= bounds.share {
+            if passed >= bounds.share {
                 self.spent_ns = bounds.now_ns;
                 return Stop::Share;
             }
@@ -146,6 +163,7 @@ impl Way {
             match (self.filter)(&mut source, &mut destination, limit, mode) {
                 FilterResult::Error => return Stop::Failed,
                 FilterResult::Ok if before != (source.len(), destination.len()) => self.starved = None,
+                FilterResult::Ok | FilterResult::NeedMore if limit != marked => overdraws = true,
                 FilterResult::Ok | FilterResult::NeedMore => {
                     self.starved = Some((source.len(), bounds.limit(&destination)));
                     return if source.is_empty() { Stop::Empty } else { Stop::Starved };
@@ -185,7 +203,7 @@ impl Engine {
         options: &Options,
     ) -> Result<BuffereventId> {
         if self.get(underlying)?.state.contains(State::COVERED) {
-            return Err(Error::Invalid("a filter lies above it already"));
+            return Err(Error::Invalid("a filter or a relay lies above it already"));
         }
         let id = self.insert(reactor, None, options)?;
         let layer = Layer {
@@ -206,17 +224,24 @@ impl Engine {
 
     /// Lets bytes and news cross between a filter and what lies beneath it.
     pub(super) fn step_filter(&mut self, id: RawId, below: RawId, now_ns: u64) -> Step {
+        let to_read = self.limits_allow(id, Direction::Read, now_ns);
+        let to_write = self.limits_allow(id, Direction::Write, now_ns);
         let Some((filter, underlying)) = self.arena.get_two_mut(id, below) else { return Step::default() };
         let before = underlying.as_seen();
+        let lens = (filter.input.len(), underlying.output.len());
         filter.hear_from(underlying);
-        let drawn = filter.draw(underlying, FlushMode::Normal, now_ns);
-        let sent = filter.send_down(underlying, FlushMode::Normal, now_ns);
+        let drawn = filter.draw(underlying, FlushMode::Normal, to_read, now_ns);
+        let sent = filter.send_down(underlying, FlushMode::Normal, to_write, now_ns);
         filter.adjust(underlying);
         if matches!(drawn, Stop::Empty | Stop::Starved) {
             filter.take_over_end(underlying, now_ns);
         }
         let changed = before != underlying.as_seen();
         underlying.link_mut().seen = Some(underlying.outline());
+        let passed =
+            (filter.input.len().saturating_sub(lens.0), underlying.output.len().saturating_sub(lens.1));
+        self.account(id, Direction::Read, passed.0);
+        self.account(id, Direction::Write, passed.1);
         Step { neighbour: changed.then_some(below), has_more: drawn == Stop::Share || sent == Stop::Share }
     }
 
@@ -224,11 +249,16 @@ impl Engine {
     pub(super) fn flush_filter(&mut self, id: RawId, direction: Interest, mode: FlushMode, now_ns: u64) {
         let Some(below) = self.arena.get(id).and_then(Bufferevent::beneath) else { return };
         let Some((filter, underlying)) = self.arena.get_two_mut(id, below) else { return };
+        let lens = (filter.input.len(), underlying.output.len());
         if direction.contains(Interest::READ) {
-            filter.draw(underlying, mode, now_ns);
+            filter.draw(underlying, mode, usize::MAX, now_ns);
         } else {
-            filter.send_down(underlying, mode, now_ns);
+            filter.send_down(underlying, mode, usize::MAX, now_ns);
         }
+        let passed =
+            (filter.input.len().saturating_sub(lens.0), underlying.output.len().saturating_sub(lens.1));
+        self.account(id, Direction::Read, passed.0);
+        self.account(id, Direction::Write, passed.1);
         self.touch(BuffereventId(id));
         self.touch(BuffereventId(below));
     }
@@ -288,12 +318,14 @@ impl Bufferevent {
     }
 
     /// Lets the input closure transform what has come in beneath.
-    fn draw(&mut self, below: &mut Bufferevent, mode: FlushMode, now_ns: u64) -> Stop {
-        let wanted = self.enabled.contains(Interest::READ) && !self.state.contains(State::SUSPENDED);
+    fn draw(&mut self, below: &mut Bufferevent, mode: FlushMode, allowed: usize, now_ns: u64) -> Stop {
+        let wanted = self.enabled.contains(Interest::READ) && !self.state.intersects(State::HELD_BACK);
         let bounds = match mode {
             _ if self.state.contains(State::EOF) => return Stop::Idle,
             FlushMode::Normal if !wanted => return Stop::Idle,
-            FlushMode::Normal => Bounds { mark: self.read_mark(), share: self.max_single_read(), now_ns },
+            FlushMode::Normal => {
+                Bounds { mark: self.read_mark(), share: self.max_single_read(), allowed, now_ns }
+            }
             FlushMode::Flush | FlushMode::Finished => Bounds::NONE,
         };
         let before = self.input.len();
@@ -303,6 +335,7 @@ impl Bufferevent {
             self.read_deadline_ns = 0;
             self.received();
         }
+        self.set_limited(Direction::Read, stop == Stop::Limited);
         if stop == Stop::Failed {
             self.fail(BevEvents::READING, Error::Filter);
         }
@@ -310,10 +343,12 @@ impl Bufferevent {
     }
 
     /// Lets the output closure transform what is to be sent, and gives that to what lies beneath.
-    fn send_down(&mut self, below: &mut Bufferevent, mode: FlushMode, now_ns: u64) -> Stop {
+    fn send_down(&mut self, below: &mut Bufferevent, mode: FlushMode, allowed: usize, now_ns: u64) -> Stop {
         let bounds = match mode {
             FlushMode::Normal if !self.enabled.contains(Interest::WRITE) => return Stop::Idle,
-            FlushMode::Normal => Bounds { mark: below.write_mark(), share: self.max_single_write(), now_ns },
+            FlushMode::Normal => {
+                Bounds { mark: below.write_mark(), share: self.max_single_write(), allowed, now_ns }
+            }
             FlushMode::Flush | FlushMode::Finished => Bounds::NONE,
         };
         let before = self.output.len();
@@ -322,6 +357,7 @@ impl Bufferevent {
         if self.output.len() < before {
             self.sent(now_ns);
         }
+        self.set_limited(Direction::Write, stop == Stop::Limited);
         if stop == Stop::Failed {
             self.fail(BevEvents::WRITING, Error::Filter);
         }
@@ -332,7 +368,8 @@ impl Bufferevent {
     fn adjust(&mut self, below: &mut Bufferevent) {
         let stopped_by_mark = self.is_stopped_by_mark();
         let has_plenty = below.input.len() >= below.max_single_read();
-        let suspended = self.read_room() == 0 || (stopped_by_mark && has_plenty);
+        let is_stopped = stopped_by_mark || self.is_suspended(Direction::Read);
+        let suspended = self.read_room() == 0 || (is_stopped && has_plenty);
         let is_hungry = self.starved().is_some() && !stopped_by_mark && !below.input.is_empty();
         below.state.set(State::SUSPENDED, suspended);
         below.state.set(State::HUNGRY, is_hungry);
@@ -358,7 +395,7 @@ impl Bufferevent {
         if !below.state.contains(State::EOF) || self.state.contains(State::EOF) || may_pass_more {
             return;
         }
-        if matches!(self.draw(below, FlushMode::Finished, now_ns), Stop::Empty | Stop::Starved) {
+        if matches!(self.draw(below, FlushMode::Finished, usize::MAX, now_ns), Stop::Empty | Stop::Starved) {
             self.reached_eof();
         }
     }

@@ -3,10 +3,13 @@
 //! What is asked for is remembered and carried out by settling, along the whole stack of filters: reading from the
 //! bottom up, so that what comes from beneath is in reach, and writing from the top down.
 
+use std::os::fd::AsFd;
+
 use super::link::Transport;
-use super::{Bufferevent, Engine};
+use super::{BevEvents, Bufferevent, BuffereventId, Engine, State};
 use crate::error::{Error, Result};
 use crate::reactor::{Interest, RawId};
+use crate::sys;
 
 /// How much is to be moved, whatever it costs; also what a filter is told about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,7 +62,80 @@ impl Bufferevent {
     }
 }
 
+/// Ending one direction.
+impl Bufferevent {
+    /// Tells the peer the end of the stream as soon as the output is empty, at the latest before the loop waits: a socket's write
+    /// half is shut down, the partner of a pair gets its [`EOF`](super::BevEvents::EOF), and a filter writes its end and hands
+    /// the wish on to what lies beneath. Reading goes on. What is written after that cannot be sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use std::os::unix::net::UnixStream;
+    /// use zerovent::bufferevent::Options;
+    ///
+    /// let mut base = zerovent::EventBase::new()?;
+    /// let (near, mut far) = UnixStream::pair()?;
+    /// let id = base.new_socket(Some(near.into()), &Options::new())?;
+    /// base.bufferevent(id)?.write(b"a question")?;
+    /// base.bufferevent(id)?.shutdown_after_flush();
+    /// base.dispatch()?;
+    /// let mut text = String::new();
+    /// far.read_to_string(&mut text)?;
+    /// assert_eq!(text, "a question");
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    pub fn shutdown_after_flush(&mut self) {
+        if !self.state.contains(State::WRITE_SHUT) {
+            self.state |= State::SHUT_ASKED;
+        }
+    }
+
+    /// Whether the last byte before the wished-for end has left, and the end can follow.
+    fn is_to_be_shut(&self) -> bool {
+        self.state.contains(State::SHUT_ASKED) && self.output.is_empty() && self.is_open()
+    }
+
+    /// Shuts the write half of a socket down if it is time.
+    pub(super) fn shut_if_asked(&mut self) {
+        if !self.is_to_be_shut() {
+            return;
+        }
+        let Some(fd) = self.fd.as_ref() else { return };
+        let done = sys::socket::shutdown_write(fd.as_fd());
+        self.note_shut();
+        if let Err(error) = done {
+            self.fail(BevEvents::WRITING, Error::Io(error));
+        }
+    }
+
+    fn note_shut(&mut self) {
+        self.state -= State::SHUT_ASKED;
+        self.state |= State::WRITE_SHUT;
+    }
+}
+
 impl Engine {
+    /// Gives the end of the stream to the partner of a pair, or through a filter to what lies beneath, if it is time.
+    pub(super) fn shut_link(&mut self, id: RawId, now_ns: u64) {
+        let Some(bufferevent) = self.arena.get_mut(id).filter(|bufferevent| bufferevent.fd.is_none()) else {
+            return;
+        };
+        if !bufferevent.is_to_be_shut() {
+            return;
+        }
+        bufferevent.note_shut();
+        let below = bufferevent.beneath();
+        self.flush_one(id, Interest::WRITE, FlushMode::Finished, now_ns);
+        if let Some(below) = below.and_then(|below| self.arena.get_mut(below)) {
+            below.shutdown_after_flush();
+        }
+        if let Some(below) = below {
+            self.touch(BuffereventId(below));
+        }
+    }
+
     /// Carries out what [`Bufferevent::flush`] was asked for.
     pub(super) fn flush_asked(&mut self, id: RawId, now_ns: u64) {
         let Some(bufferevent) = self.arena.get_mut(id).filter(|bufferevent| bufferevent.link().is_some())

@@ -8,6 +8,8 @@
 
 use super::filter::Layer;
 use super::flush::Flush;
+use super::pause::Pause;
+use super::relay::Tie;
 use super::{Bufferevent, BuffereventId, Due, Engine, State};
 use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
@@ -22,6 +24,11 @@ pub(super) struct Link {
     pub(super) seen: Option<Outline>,
     /// What was asked for and is carried out by settling.
     pub(super) flush: Flush,
+    /// Those who do not read while it has too much to send.
+    pub(super) pauses: Vec<Pause>,
+    /// How many have too much to send for it to read.
+    pub(super) paused_by: u32,
+    pub(super) relay: Option<Tie>,
 }
 
 /// Where bytes come from and go to.
@@ -130,6 +137,7 @@ impl Engine {
             // The slot lives as long as its bufferevent.
             let _ = reactor.activate_later(bufferevent.slot, What::empty());
         }
+        self.shut_link(id, now_ns);
         // Only sockets linger until they are closed, and one that does has been taken from its filter.
         self.conclude(reactor, id, now_ns);
     }
@@ -146,19 +154,34 @@ impl Engine {
     }
 }
 
+/// Telling.
+impl Engine {
+    /// Lets those know who depend on what it holds.
+    pub(super) fn tell_neighbours(&mut self, reactor: &mut Reactor, id: RawId) {
+        if let Some(above) = self.arena.get(id).and_then(Bufferevent::above_to_tell) {
+            self.touch(BuffereventId(above));
+        }
+        self.apply_pauses(id);
+        self.follow_relay(reactor, id);
+    }
+}
+
 /// Ending.
 impl Engine {
     /// Cuts the ties of a bufferevent that has been freed, and frees what it owned, however many filters deep.
-    pub(super) fn unlink(&mut self, reactor: &mut Reactor, link: Link) {
+    pub(super) fn unlink(&mut self, reactor: &mut Reactor, id: RawId, link: Link) {
         // Filters are dropped when everything is in order: dropping runs their owner's code.
         let mut dropped = Vec::new();
-        let mut next = Some(link);
-        while let Some(link) = next.take() {
+        let mut next = Some((id, link));
+        while let Some((id, link)) = next.take() {
+            self.lift(&link.pauses);
+            self.leave_relay(reactor, id, link.relay);
             self.cut_ties(&link);
             let owned = owned_beneath(&link);
             dropped.push(link);
-            let Some(mut gone) = owned.and_then(|id| self.take_out(reactor, id).ok()) else { break };
-            next = gone.take_link().map(|link| *link);
+            let Some(below) = owned else { break };
+            let Ok(mut gone) = self.take_out(reactor, below) else { break };
+            next = gone.take_link().map(|link| (below, *link));
         }
     }
 
@@ -200,6 +223,8 @@ impl Engine {
         let mut next = Some(id);
         while let Some(id) = next {
             self.detach_above(id.0);
+            let tie = self.get(id)?.tie_to_relay();
+            self.leave_relay(reactor, id.0, tie);
             if !self.get(id)?.is_pair_or_filter() {
                 return Ok(Some(id));
             }

@@ -39,20 +39,24 @@
 //! comes first. Moving a deadline later is free, so activity costs nothing.
 
 mod connect;
+mod descriptor;
 mod filter;
 mod flush;
 mod link;
 mod pair;
+mod pause;
 mod race;
 mod rate_group;
 mod rate_limit;
 mod rate_line;
+mod relay;
 mod settle;
 mod socket;
 mod storage;
 mod token_bucket;
+mod trigger;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bitflags::bitflags;
@@ -60,17 +64,21 @@ use bitflags::bitflags;
 use crate::buffer::{End, Evbuffer, ReadSpace};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, owner};
+use crate::util;
 use link::Link;
 use race::Race;
 use rate_group::Groups;
 use rate_limit::Rates;
+use relay::Relay;
 use storage::Stored;
 
 pub use filter::{Filter, FilterResult};
 pub use flush::FlushMode;
 pub use rate_group::{RateLimitGroup, RateLimitGroupId};
+pub use relay::{RELAY_MARK, RelayEnd, RelayId, RelayOptions, Splicing};
 pub(crate) use token_bucket::Direction;
 pub use token_bucket::{RATE_LIMIT_MAX, TokenBucket};
+pub use trigger::Trigger;
 
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
@@ -105,6 +113,9 @@ bitflags! {
         /// A connect that was asked for has succeeded.
         #[doc(alias = "BEV_EVENT_CONNECTED")]
         const CONNECTED = 0x80;
+        /// The peer has shut its side down, or is gone; what it has sent before may still have to be read, and the end of the
+        /// stream comes behind that. Only those hear of it who ask with [`Options::tell_close`].
+        const CLOSED = 0x08;
     }
 }
 
@@ -122,7 +133,7 @@ bitflags! {
 bitflags! {
     /// What is true of a bufferevent right now.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    struct State: u16 {
+    struct State: u32 {
         /// Reading may find something: the last read was full, or the kernel has said so since.
         const READABLE = 1;
         /// The kernel took all of the last write, or has said since that there is room.
@@ -146,12 +157,20 @@ bitflags! {
         const HOLDS_LOOP = 512;
         /// Its bytes come from another bufferevent and go to it, not to a socket.
         const LINKED = 1024;
-        /// A filter lies above: what becomes due is told to that.
+        /// A filter or a relay lies above: what becomes due is told to that.
         const COVERED = 2048;
         /// The filter above wants nothing for now.
         const SUSPENDED = 4096;
         /// The filter above needs more than the high mark lets in.
         const HUNGRY = 8192;
+        /// Another bufferevent has too much to send.
+        const PAUSED = 1 << 14;
+        /// Its write half is to be shut down when the output is empty.
+        const SHUT_ASKED = 1 << 15;
+        /// Its user wants to hear that the peer has closed before the end has been read.
+        const TELLS_CLOSE = 1 << 16;
+        /// For one of these two reasons nothing is to be read now.
+        const HELD_BACK = Self::SUSPENDED.bits() | Self::PAUSED.bits();
     }
 }
 
@@ -197,6 +216,10 @@ const USUAL: &Rare = &Rare::usual();
 
 /// How a bufferevent is made.
 ///
+/// libevent's options for threads have nothing to do here: a base and its bufferevents belong to one thread at a time and
+/// there are no locks, neither around calls (`BEV_OPT_THREADSAFE`) nor around callbacks (`BEV_OPT_UNLOCK_CALLBACKS`). Other threads
+/// go through [`Remote`](crate::event_base::Remote), which can write to a bufferevent too.
+///
 /// # Examples
 ///
 /// ```
@@ -206,11 +229,14 @@ const USUAL: &Rare = &Rare::usual();
 /// ```
 #[derive(Debug, Clone, Default)]
 #[doc(alias = "bufferevent_options")]
+#[doc(alias = "BEV_OPT_THREADSAFE")]
+#[doc(alias = "BEV_OPT_UNLOCK_CALLBACKS")]
 pub struct Options {
     deferred: bool,
     priority: Option<u8>,
     close_on_free: bool,
     eof_on_free: bool,
+    tell_close: bool,
 }
 
 impl Options {
@@ -238,6 +264,15 @@ impl Options {
         self
     }
 
+    /// Reports [`BevEvents::CLOSED`] as soon as the kernel knows that the peer has closed, also while nothing is to be read: a
+    /// server that computes an answer with reading disabled learns that nobody waits for it. Needs a backend that knows
+    /// ([`Features::EARLY_CLOSE`](crate::event_base::Features::EARLY_CLOSE)), and a socket.
+    #[must_use]
+    pub fn tell_close(mut self, tell_close: bool) -> Self {
+        self.tell_close = tell_close;
+        self
+    }
+
     /// Tells the partner of half a pair the end of the stream when that half is freed; else it hears nothing.
     #[must_use]
     pub fn eof_on_free(mut self, eof_on_free: bool) -> Self {
@@ -260,8 +295,8 @@ impl Options {
 ///
 /// # Differences from libevent
 ///
-/// A socket bufferevent owns its descriptor and closes it when it is freed. Setting a bufferevent up makes no
-/// system call, and enabling writing with nothing to write calls nobody.
+/// A socket bufferevent owns its descriptor and closes it when it is freed. Setting a bufferevent up costs no call but the one that
+/// makes sure that the descriptor does not block, and enabling writing with nothing to write calls nobody.
 #[derive(Debug)]
 #[doc(alias = "bufferevent")]
 pub struct Bufferevent {
@@ -291,6 +326,7 @@ impl Bufferevent {
     fn new(slot: SlotId, fd: Option<OwnedFd>, options: &Options) -> Self {
         let mut state = State::WRITABLE | State::HOLDS_LOOP;
         state.set(State::DEFERRED, options.deferred);
+        state.set(State::TELLS_CLOSE, options.tell_close);
         Bufferevent {
             input: Stored::new(End::Back),
             output: Stored::new(End::Front),
@@ -465,13 +501,6 @@ impl Bufferevent {
         self.rare().error.as_ref()
     }
 
-    /// The socket, if there is one yet.
-    #[doc(alias = "bufferevent_getfd")]
-    #[must_use]
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd)
-    }
-
     fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_with(|| Box::new(Rare::usual()))
     }
@@ -491,7 +520,7 @@ impl Bufferevent {
 
     /// How many bytes reading may take in now; 0 while nobody wants any.
     fn read_room(&self) -> usize {
-        let ended = self.state.intersects(State::EOF | State::SUSPENDED);
+        let ended = self.state.intersects(State::EOF | State::HELD_BACK);
         if !self.enabled.contains(Interest::READ) || ended || !self.is_open() {
             return 0;
         }
@@ -544,6 +573,7 @@ pub(crate) struct Engine {
     /// is listed twice because of that, is known by its `State::TOUCHED`.
     touched: Vec<u32>,
     groups: Groups,
+    relays: Arena<Relay>,
     space: ReadSpace,
 }
 
@@ -553,17 +583,19 @@ impl Engine {
             arena: Arena::with_capacity(capacity),
             touched: Vec::new(),
             groups: Groups::new(),
+            relays: Arena::with_capacity(0),
             space: ReadSpace::new(),
         }
     }
 
-    /// Makes a bufferevent over `fd`, a connected socket, or over none yet.
+    /// Makes a bufferevent over `fd`, a connected socket, or over none yet. A descriptor that blocks would stop the loop.
     pub(crate) fn insert(
         &mut self,
         reactor: &mut Reactor,
         fd: Option<OwnedFd>,
         options: &Options,
     ) -> Result<BuffereventId> {
+        fd.as_ref().map_or(Ok(()), util::make_nonblocking)?;
         let source = fd.as_ref().map_or(Source::None, |fd| socket::source(fd, reactor));
         let spec = SlotSpec { owner: owner::BUFFEREVENT, source, persist: true, priority: options.priority };
         let slot = reactor.insert(spec)?;
@@ -583,7 +615,7 @@ impl Engine {
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: BuffereventId) -> Result<()> {
         let mut gone = self.take_out(reactor, id.0)?;
         if let Some(link) = gone.take_link() {
-            self.unlink(reactor, *link);
+            self.unlink(reactor, id.0, *link);
         }
         Ok(())
     }
@@ -612,7 +644,7 @@ impl Engine {
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;
         if bufferevent.state.contains(State::COVERED) {
-            return Err(Error::Invalid("its callbacks belong to the filter above it"));
+            return Err(Error::Invalid("its callbacks belong to what lies above it"));
         }
         bufferevent.heard.set(which, exists);
         if !exists {

@@ -2,7 +2,7 @@
 //! without a copy: nodes change their buffer.
 
 use super::link::{Step, Transport};
-use super::{BevEvents, Bufferevent, BuffereventId, Engine, FlushMode, Options, State};
+use super::{BevEvents, Bufferevent, BuffereventId, Direction, Engine, FlushMode, Options, State};
 use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor};
 
@@ -19,8 +19,17 @@ pub(super) struct Half {
 /// Whether what holds bytes back is respected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Force {
-    Marks,
+    /// Marks are, and no more than this many bytes may cross.
+    Marks(usize),
     Nothing,
+}
+
+/// What one step has done in one direction.
+#[derive(Debug, Clone, Copy, Default)]
+struct Crossing {
+    moved: bool,
+    /// Its share of this turn did not suffice.
+    has_more: bool,
 }
 
 impl Engine {
@@ -53,24 +62,48 @@ impl Engine {
 
     /// Lets bytes cross both ways, as far as both halves want them to.
     pub(super) fn step_pair(&mut self, id: RawId, partner: RawId, now_ns: u64) -> Step {
-        let Some((half, other)) = self.arena.get_two_mut(id, partner) else { return Step::default() };
-        let sent = half.send_to(other, Force::Marks, now_ns);
-        let received = other.send_to(half, Force::Marks, now_ns);
-        let has_more = half.could_send_to(other) || other.could_send_to(half);
-        Step { neighbour: (sent || received).then_some(partner), has_more }
+        let sent = self.cross(id, partner, now_ns);
+        let received = self.cross(partner, id, now_ns);
+        let moved = sent.moved || received.moved;
+        Step { neighbour: moved.then_some(partner), has_more: sent.has_more || received.has_more }
+    }
+
+    /// Lets bytes cross one way, as far as the limits of both let them, and remembers whom a limit has stopped.
+    fn cross(&mut self, from: RawId, to: RawId, now_ns: u64) -> Crossing {
+        let allowed = self.allowance_across(from, to, now_ns);
+        let Some((half, other)) = self.arena.get_two_mut(from, to) else { return Crossing::default() };
+        let count = half.send_to(other, Force::Marks(allowed), now_ns);
+        let could = half.could_send_to(other);
+        self.account(from, Direction::Write, count);
+        self.account(to, Direction::Read, count);
+        let stopped = [(from, Direction::Write), (to, Direction::Read)]
+            .map(|(id, direction)| could && self.most_to_move(id, direction, now_ns) == 0);
+        if let Some((half, other)) = self.arena.get_two_mut(from, to) {
+            half.set_limited(Direction::Write, stopped[0]);
+            other.set_limited(Direction::Read, stopped[1]);
+        }
+        Crossing { moved: count > 0, has_more: could && stopped == [false; 2] }
+    }
+
+    fn allowance_across(&mut self, from: RawId, to: RawId, now_ns: u64) -> usize {
+        let sending = self.most_to_move(from, Direction::Write, now_ns);
+        sending.min(self.most_to_move(to, Direction::Read, now_ns))
     }
 
     /// Lets all bytes of one direction cross, whatever holds them back, and with [`FlushMode::Finished`] the end behind them.
     pub(super) fn flush_pair(&mut self, id: RawId, direction: Interest, mode: FlushMode, now_ns: u64) {
         let Some((half, other)) = self.partners(id) else { return };
-        if direction.contains(Interest::READ) {
-            other.send_to(half, Force::Nothing, now_ns);
-        } else {
-            half.send_to(other, Force::Nothing, now_ns);
-        }
+        let partner = half.partner();
+        let reads = direction.contains(Interest::READ);
+        let (from, to) = if reads { (&mut *other, half) } else { (half, &mut *other) };
+        let count = from.send_to(to, Force::Nothing, now_ns);
         if mode == FlushMode::Finished {
             other.is_told_the_end(direction);
         }
+        let Some(partner) = partner else { return };
+        let (from, to) = if reads { (partner.0, id) } else { (id, partner.0) };
+        self.account(from, Direction::Write, count);
+        self.account(to, Direction::Read, count);
     }
 
     fn partners(&mut self, id: RawId) -> Option<(&mut Bufferevent, &mut Bufferevent)> {
@@ -96,27 +129,30 @@ impl Bufferevent {
         }
     }
 
-    /// Moves bytes to `other`, and says whether there were any.
-    fn send_to(&mut self, other: &mut Bufferevent, force: Force, now_ns: u64) -> bool {
+    /// Moves bytes to `other`, and says how many.
+    fn send_to(&mut self, other: &mut Bufferevent, force: Force, now_ns: u64) -> usize {
         let count = match force {
-            Force::Marks if self.half().is_some_and(|half| half.spent_ns == now_ns) => 0,
-            Force::Marks => self.sendable_to(other),
+            Force::Marks(_) if self.half().is_some_and(|half| half.spent_ns == now_ns) => 0,
+            Force::Marks(allowed) => self.sendable_to(other).min(allowed),
             Force::Nothing => self.output.len().min(other.input.room()),
         };
         if count == 0 || other.state.contains(State::EOF) {
-            return false;
+            return 0;
         }
         let moved = self.output.get().thaw().remove_buffer(&mut other.input.get().thaw(), count);
         match moved {
-            Ok(_) => {
+            Ok(moved) => {
                 self.sent(now_ns);
                 other.read_deadline_ns = 0;
                 other.received();
                 self.note_share(other, now_ns);
+                moved
             }
-            Err(error) => self.fail(BevEvents::WRITING, error),
+            Err(error) => {
+                self.fail(BevEvents::WRITING, error);
+                0
+            }
         }
-        true
     }
 
     /// How many bytes may cross.

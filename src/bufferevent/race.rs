@@ -268,6 +268,15 @@ impl Bufferevent {
         self.report(BevEvents::ERROR);
     }
 
+    /// Those attempts that have nothing to tell just now, and all that follow, have another priority.
+    pub(super) fn set_race_priority(&mut self, reactor: &mut Reactor, priority: u8) {
+        let Some(race) = self.rare.as_mut().and_then(|rare| rare.race.as_mut()) else { return };
+        race.priority = priority;
+        for attempt in &race.attempts {
+            let _ = reactor.set_priority(attempt.slot, priority);
+        }
+    }
+
     fn forget_error(&mut self) {
         if let Some(rare) = self.rare.as_mut() {
             rare.error = None;

@@ -19,7 +19,7 @@
 
 use super::rate_line::{Coins, Line, Member, Places};
 use super::token_bucket::{Both, Direction, Limit, TokenBucket};
-use super::{Bufferevent, BuffereventId, Due, Engine};
+use super::{Bufferevent, BuffereventId, Due, Engine, State};
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Queue, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
 
@@ -244,8 +244,8 @@ impl Engine {
     }
 
     /// What a member would get if it had something to move now; without a group, everything.
-    pub(super) fn share_of(&mut self, id: BuffereventId, direction: Direction, now_ns: u64) -> usize {
-        let Some(member) = self.arena.get(id.0).and_then(Bufferevent::member) else { return usize::MAX };
+    pub(super) fn share_of(&mut self, id: RawId, direction: Direction, now_ns: u64) -> usize {
+        let Some(member) = self.arena.get(id).and_then(Bufferevent::member) else { return usize::MAX };
         let Some(group) = self.groups.arena.get_mut(member.group) else { return usize::MAX };
         group.limit.refill(now_ns);
         let stands_in_line = member.seats[direction].queue.is_some();
@@ -357,20 +357,36 @@ impl Engine {
     fn serve(&mut self, reactor: &mut Reactor, id: RawId, direction: Direction, share: usize, now_ns: u64) {
         let Some(bufferevent) = self.arena.get_mut(id) else { return };
         self.groups.shares += 1;
+        if bufferevent.state.contains(State::LINKED) {
+            // It takes its share where it meets its neighbour; should a filter panic there, it is settled again.
+            self.touch(BuffereventId(id));
+            self.leave_line(id, direction);
+            self.settle_link(reactor, id, now_ns);
+            return;
+        }
         bufferevent.refill(now_ns);
         let allowed = bufferevent.max_to_move(direction, share);
         let moved = match direction {
-            Direction::Read => bufferevent.read_once(&mut self.space, allowed),
+            Direction::Read => self.read(id, allowed),
             Direction::Write => bufferevent.write_once(now_ns, allowed),
         };
+        let Some(bufferevent) = self.arena.get_mut(id) else { return };
         bufferevent.settle_storage();
-        let group = bufferevent.member().map(|member| member.group);
-        if let Some(group) = group.and_then(|group| self.groups.arena.get_mut(group)) {
-            group.note_moved(direction, moved);
-        }
+        self.note_moved_by(id, direction, moved);
         // Only now: had moving panicked, it would still stand in line.
         self.leave_line(id, direction);
         self.conclude(reactor, id, now_ns);
+    }
+}
+
+/// Accounts.
+impl Engine {
+    /// Takes what a member has moved out of its group's bucket.
+    pub(super) fn note_moved_by(&mut self, id: RawId, direction: Direction, bytes: usize) {
+        let group = self.arena.get(id).and_then(Bufferevent::member).map(|member| member.group);
+        if let Some(group) = group.and_then(|group| self.groups.arena.get_mut(group)) {
+            group.note_moved(direction, bytes);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::rate_line::Member;
 use super::token_bucket::{Direction, Limit, TokenBucket};
 use super::{Bufferevent, BuffereventId, Engine, State};
 use crate::error::{Error, Result};
+use crate::reactor::RawId;
 
 /// The limits of one bufferevent; most have none, and no such thing.
 #[derive(Debug, Default)]
@@ -51,6 +52,15 @@ impl Bufferevent {
             Direction::Read => self.state.contains(State::READABLE) && self.read_room() > 0,
             Direction::Write => self.state.contains(State::WRITABLE) && self.is_open() && self.wants_write(),
         }
+    }
+
+    /// Remembers of a linked bufferevent whether only a limit keeps it from moving bytes; of a socket the kernel says such things.
+    pub(super) fn set_limited(&mut self, direction: Direction, is_limited: bool) {
+        let ready = match direction {
+            Direction::Read => State::READABLE,
+            Direction::Write => State::WRITABLE,
+        };
+        self.state.set(ready, is_limited);
     }
 
     /// Whether only a limit keeps it from moving bytes.
@@ -152,8 +162,34 @@ impl Engine {
         direction: Direction,
         now_ns: u64,
     ) -> Result<usize> {
-        self.get(id)?.refill(now_ns);
-        let share = self.share_of(id, direction, now_ns);
-        Ok(self.alive(id)?.max_to_move(direction, share))
+        self.get(id)?;
+        Ok(self.most_to_move(id.0, direction, now_ns))
+    }
+
+    /// How many bytes may be moved now by everything that limits a bufferevent, its group too.
+    pub(super) fn most_to_move(&mut self, id: RawId, direction: Direction, now_ns: u64) -> usize {
+        let limited = self.limits_allow(id, direction, now_ns);
+        self.arena.get(id).map_or(0, |bufferevent| bufferevent.max_to_move(direction, limited))
+    }
+
+    /// What its own buckets and its group allow.
+    pub(super) fn limits_allow(&mut self, id: RawId, direction: Direction, now_ns: u64) -> usize {
+        let Some(bufferevent) = self.arena.get_mut(id).filter(|bufferevent| bufferevent.rates().is_some())
+        else {
+            return usize::MAX;
+        };
+        bufferevent.refill(now_ns);
+        let own = bufferevent.own_allowance(direction);
+        own.min(self.share_of(id, direction, now_ns))
+    }
+
+    /// Takes what has crossed a link out of all buckets.
+    pub(super) fn account(&mut self, id: RawId, direction: Direction, bytes: usize) {
+        let Some(bufferevent) = self.arena.get_mut(id).filter(|bufferevent| bufferevent.rates().is_some())
+        else {
+            return;
+        };
+        bufferevent.spend(direction, bytes);
+        self.note_moved_by(id, direction, bytes);
     }
 }

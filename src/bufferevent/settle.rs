@@ -2,13 +2,11 @@
 //! carried out, and what has become due is queued. Pairs and filters touch each other while that is done, so the list
 //! may grow while it is worked off; what exceeds a turn's share of that is left to the next turn.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, Rare, State, socket::later};
 use crate::error::Result;
 use crate::reactor::{Interest, RawId, Reactor, What};
-use crate::sys;
 
 /// How many visits of bufferevents that others have touched one settling makes beyond those that the user touched.
 const LINK_VISITS_MAX: usize = 8192;
@@ -21,6 +19,14 @@ impl Engine {
         }
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
+        self.settle_touched(reactor, now_ns);
+        self.serve_groups(reactor, now_ns);
+        // What members were given has touched their neighbours.
+        self.settle_touched(reactor, now_ns);
+        self.resume_soon(reactor);
+    }
+
+    fn settle_touched(&mut self, reactor: &mut Reactor, now_ns: u64) {
         // The list stays in place until all of it is done: the clean-up of a reference, or a filter, may panic, and the
         // rest is then settled by the next run.
         let most = self.touched.len() + LINK_VISITS_MAX;
@@ -32,8 +38,6 @@ impl Engine {
             place += 1;
         }
         self.touched.drain(..place);
-        self.serve_groups(reactor, now_ns);
-        self.resume_soon(reactor);
     }
 
     /// What is left of the list keeps the loop from waiting.
@@ -62,18 +66,19 @@ impl Engine {
     /// What could be moved has been: finds out what comes next, and when.
     pub(super) fn conclude(&mut self, reactor: &mut Reactor, id: RawId, now_ns: u64) {
         let Some(bufferevent) = self.arena.get_mut(id) else { return };
+        bufferevent.shut_if_asked();
         if bufferevent.state.contains(State::CLOSING) && bufferevent.has_closed(now_ns) {
             // It was found a moment ago, so it is there to be removed.
             let _ = self.remove(reactor, BuffereventId(id));
             return;
         }
         bufferevent.schedule(reactor, now_ns);
-        let above = bufferevent.above_to_tell();
+        let is_tied = bufferevent.link().is_some();
         if bufferevent.is_member() {
             self.line_up(id);
         }
-        if let Some(above) = above {
-            self.touch(BuffereventId(above));
+        if is_tied {
+            self.tell_neighbours(reactor, id);
         }
     }
 
@@ -90,7 +95,8 @@ impl Engine {
         let Some(id) = self.hand_on_rest(reactor, id, now_ns)? else { return Ok(()) };
         let bufferevent = self.get(id)?;
         let within_ns = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
-        bufferevent.state |= State::CLOSING;
+        bufferevent.state |= State::CLOSING | State::SHUT_ASKED;
+        bufferevent.state -= State::PAUSED;
         bufferevent.enabled = Interest::READ | Interest::WRITE;
         bufferevent.heard = Due::empty();
         bufferevent.due = Due::empty();
@@ -149,6 +155,7 @@ impl Bufferevent {
         interest.set(Interest::READ, self.waits_to_read());
         let writing = self.wants_write() || self.state.contains(State::CONNECTING);
         interest.set(Interest::WRITE, writing && !self.state.contains(State::WRITABLE));
+        interest.set(Interest::CLOSED, self.state.contains(State::TELLS_CLOSE));
         interest
     }
 
@@ -205,20 +212,14 @@ impl Bufferevent {
         }
     }
 
-    /// Whether a closing bufferevent is through; shuts the write half down when the last byte has left.
-    fn has_closed(&mut self, now_ns: u64) -> bool {
+    /// Whether a closing bufferevent is through.
+    fn has_closed(&self, now_ns: u64) -> bool {
         if self.rare().error.is_some() || is_past(self.write_deadline_ns, now_ns) {
             return true;
         }
         // Without a socket there is only one for whom the addresses of a host are still being tried.
-        let Some(fd) = self.fd.as_ref() else { return !self.state.contains(State::CONNECTING) };
-        if self.output.is_empty() && self.is_open() && !self.state.contains(State::WRITE_SHUT) {
-            if sys::socket::shutdown_write(fd.as_fd()).is_err() {
-                return true;
-            }
-            self.state |= State::WRITE_SHUT;
-        }
-        self.state.contains(State::WRITE_SHUT | State::EOF)
+        let is_without_socket = self.fd.is_none() && !self.state.contains(State::CONNECTING);
+        is_without_socket || self.state.contains(State::WRITE_SHUT | State::EOF)
     }
 }
 

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use super::{BevEvents, Bufferevent, BuffereventId, Direction, Due, Engine, State};
-use crate::buffer::ReadSpace;
+use crate::buffer::{Filled, ReadSpace};
 use crate::error::Error;
-use crate::reactor::{Interest, Reactor, Source, What};
+use crate::reactor::{Interest, RawId, Reactor, Source, What};
 
 /// How a socket is registered: for everything, once, if the backend reports edges.
 pub(super) fn source(fd: &OwnedFd, reactor: &Reactor) -> Source {
@@ -32,6 +32,7 @@ impl Engine {
         bufferevent.state.set(State::READABLE, bufferevent.state.contains(State::READABLE) || reads(what));
         if what.intersects(What::CLOSED | What::URGENT) {
             bufferevent.state |= State::READ_ON;
+            bufferevent.tell_close(what);
         }
         if what.contains(What::WRITE) {
             bufferevent.state |= State::WRITABLE;
@@ -39,11 +40,23 @@ impl Engine {
         }
         bufferevent.run_race(reactor);
         bufferevent.refill(reactor.now());
-        bufferevent.read_once(&mut self.space, bufferevent.allowance(Direction::Read));
+        let allowed = bufferevent.allowance(Direction::Read);
+        self.read(id.0, allowed);
         if what.contains(What::TIMEOUT) {
-            bufferevent.expire(reactor.now());
+            self.arena.get_mut(id.0)?.expire(reactor.now());
         }
         self.due_now(reactor, id, what)
+    }
+
+    /// Reads once, to where the bytes belong. Says how many came.
+    pub(super) fn read(&mut self, id: RawId, allowed: usize) -> usize {
+        let Some(bufferevent) = self.arena.get_mut(id) else { return 0 };
+        if bufferevent.state.contains(State::COVERED)
+            && let Some(tie) = bufferevent.tie_to_relay()
+        {
+            return self.read_across(id, tie, allowed);
+        }
+        bufferevent.read_once(&mut self.space, allowed)
     }
 
     /// Immediate callbacks are made at once; deferred ones go to the back of the queue, once.
@@ -80,7 +93,17 @@ impl Bufferevent {
             return 0;
         }
         let Some(fd) = self.fd.as_ref() else { return 0 };
-        match self.input.get().fill_from(fd.as_fd(), room, space) {
+        let received = self.input.get().fill_from(fd.as_fd(), room, space);
+        let bytes = self.take_in(received);
+        if bytes > 0 {
+            self.received();
+        }
+        bytes
+    }
+
+    /// Draws conclusions from what a read has brought. Says how many bytes that were.
+    pub(super) fn take_in(&mut self, received: io::Result<Filled>) -> usize {
+        match received {
             Ok(filled) if filled.bytes == 0 => self.reached_eof(),
             Ok(filled) => {
                 // A short read has emptied the socket: the next byte brings an edge. But the end of the stream brings
@@ -90,7 +113,6 @@ impl Bufferevent {
                 // Settling starts it anew: callbacks may take their time before that.
                 self.read_deadline_ns = 0;
                 self.spend(Direction::Read, filled.bytes);
-                self.received();
                 return filled.bytes;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.state -= State::READABLE,
@@ -109,6 +131,15 @@ impl Bufferevent {
             self.input.clear();
         } else if self.input.len() >= self.rare().marks.read_low || self.read_room() == 0 {
             self.owe(Due::READ);
+        }
+    }
+
+    /// Tells those who want to know it early that the peer has closed, once.
+    #[cold]
+    fn tell_close(&mut self, what: What) {
+        if what.contains(What::CLOSED) && self.state.contains(State::TELLS_CLOSE) {
+            self.state -= State::TELLS_CLOSE;
+            self.report(BevEvents::CLOSED);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The verbs of bufferevents that take closures, and where those closures are called.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::EventBase;
@@ -35,11 +35,12 @@ impl<C> fmt::Debug for Callbacks<C> {
 
 /// Making and freeing bufferevents.
 impl<C> EventBase<C> {
-    /// Makes a bufferevent over `fd`, a connected non-blocking stream socket, or over none until
-    /// [`connect`](Self::connect) makes one. Writing is enabled, reading is not.
+    /// Makes a bufferevent over `fd`, a connected stream socket, or over none until [`connect`](Self::connect) makes one. Writing is
+    /// enabled, reading is not. A socket that blocks is made non-blocking, for the loop must not.
     ///
     /// # Errors
     ///
+    /// [`Error::Io`](crate::Error::Io) if the descriptor cannot be made non-blocking or watched,
     /// [`Error::OutOfRange`](crate::Error::OutOfRange) if the base has no such priority.
     ///
     /// # Examples
@@ -89,8 +90,46 @@ impl<C> EventBase<C> {
     /// # Errors
     ///
     /// [`Error::Stale`](crate::Error::Stale) once it has been freed.
+    #[doc(alias = "bufferevent_get_base")]
     pub fn bufferevent(&mut self, id: BuffereventId) -> Result<&mut Bufferevent> {
         self.bufferevents.get(id)
+    }
+
+    /// Takes `fd`, a socket on which the caller has begun to connect. What comes of it is told as with
+    /// [`connect`](Self::connect).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if it has a socket or is connecting, [`Error::Io`](crate::Error::Io) if the socket
+    /// cannot be watched, [`Error::Stale`](crate::Error::Stale).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+    /// use socket2::{Domain, Socket, Type};
+    /// use zerovent::bufferevent::{BevEvents, Options};
+    ///
+    /// let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    /// socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?; // or any option that is needed
+    /// socket.set_nonblocking(true)?;
+    /// let _ = socket.connect(&server.local_addr()?.into());
+    ///
+    /// let mut base = zerovent::EventBase::new()?;
+    /// let id = base.new_socket(None, &Options::new())?;
+    /// base.set_event_callback(id, |base, _, events| {
+    ///     assert!(events.contains(BevEvents::CONNECTED));
+    ///     base.loop_break();
+    /// })?;
+    /// base.connect_begun(id, socket.into())?;
+    /// base.dispatch()?;
+    /// assert!(base.got_break());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "bufferevent_socket_connect")]
+    pub fn connect_begun(&mut self, id: BuffereventId, fd: OwnedFd) -> Result<()> {
+        self.bufferevents.adopt_connecting(&mut self.reactor, id, fd)
     }
 
     /// Connects to `address` without blocking. The event callback is told
@@ -105,6 +144,61 @@ impl<C> EventBase<C> {
     #[doc(alias = "bufferevent_socket_connect")]
     pub fn connect(&mut self, id: BuffereventId, address: impl Into<Address>) -> Result<()> {
         self.bufferevents.connect(&mut self.reactor, id, &address.into())
+    }
+
+    /// Gives it another socket, or with `None` takes the one it has away, and returns the old one, which is closed when it is
+    /// dropped. What is in the buffers stays, what is enabled stays, a connect under way ends without a word, and the new socket counts
+    /// as connected. Of a filter it is the socket beneath that is exchanged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if it is half a pair, a filter over one, or relayed; [`Error::Io`](crate::Error::Io) if the
+    /// new socket cannot be watched: it is closed, and so is the old one; [`Error::Stale`](crate::Error::Stale).
+    ///
+    /// # Differences from libevent
+    ///
+    /// The old descriptor can neither leak nor be closed too early, so `bufferevent_replacefd` needs no verb of its own.
+    #[doc(alias = "bufferevent_setfd")]
+    #[doc(alias = "bufferevent_replacefd")]
+    pub fn set_bufferevent_fd(&mut self, id: BuffereventId, fd: Option<OwnedFd>) -> Result<Option<OwnedFd>> {
+        let old = self.bufferevents.replace_fd(&mut self.reactor, id, fd)?;
+        self.forget_question_of(id);
+        Ok(old)
+    }
+
+    /// The socket of a bufferevent, of a filter that of what lies beneath it; `None` if there is none yet, and for pairs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale).
+    #[doc(alias = "bufferevent_getfd")]
+    pub fn bufferevent_fd(&self, id: BuffereventId) -> Result<Option<BorrowedFd<'_>>> {
+        self.bufferevents.fd(id)
+    }
+
+    /// The priority with which its callbacks are made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stale`](crate::Error::Stale).
+    #[doc(alias = "bufferevent_get_priority")]
+    pub fn bufferevent_priority(&self, id: BuffereventId) -> Result<u8> {
+        self.bufferevents.priority(&self.reactor, id)
+    }
+
+    /// Sets the priority with which its callbacks are made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`](crate::Error::OutOfRange) if the base has no such priority, [`Error::Invalid`](crate::Error::Invalid)
+    /// while callbacks are queued already, [`Error::Stale`](crate::Error::Stale).
+    ///
+    /// # Differences from libevent
+    ///
+    /// Bufferevents of every kind have a priority, not only sockets.
+    #[doc(alias = "bufferevent_priority_set")]
+    pub fn set_bufferevent_priority(&mut self, id: BuffereventId, priority: u8) -> Result<()> {
+        self.bufferevents.set_priority(&mut self.reactor, id, priority)
     }
 
     /// Frees the bufferevent at once: its socket is closed, its unsent output dropped, its callbacks never called again.
@@ -143,6 +237,7 @@ impl<C> EventBase<C> {
     ///
     /// [`Error::Stale`](crate::Error::Stale).
     #[doc(alias = "bufferevent_setcb")]
+    #[doc(alias = "bufferevent_getcb")]
     #[doc(alias = "bufferevent_data_cb")]
     pub fn set_read_callback<F>(&mut self, id: BuffereventId, callback: F) -> Result<()>
     where
@@ -217,7 +312,9 @@ impl<C> EventBase<C> {
     /// Lets a bufferevent take in what the reactor reports, then calls what has become due, each callback once: what a
     /// callback makes due (a connect that is refused at once, again and again) waits until the others have had a turn.
     pub(super) fn run_bufferevent(&mut self, index: u64, what: What) {
-        let Some(id) = self.bufferevents.on_ready(&mut self.reactor, index, what) else { return };
+        let Some(id) = self.bufferevents.on_ready(&mut self.reactor, index, what) else {
+            return self.run_relay(index);
+        };
         for due in Due::all().iter() {
             let Some(events) = self.bufferevents.take_due(id, due) else { continue };
             self.call_bufferevent(id, due, events);

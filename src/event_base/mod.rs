@@ -16,6 +16,7 @@ mod listener;
 mod method;
 mod once;
 mod rate_limit;
+mod relay;
 mod remote;
 mod resolve;
 mod run;
@@ -75,6 +76,7 @@ pub struct EventBase<C = ()> {
     events: Arena<event::Entry<C>>,
     bufferevent_callbacks: Vec<bufferevent::Callbacks<C>>,
     listener_callbacks: Vec<listener::Callbacks<C>>,
+    relay_callbacks: Vec<Option<relay::Callback<C>>>,
     resolver: crate::resolve::Resolver,
     askers: resolve::Askers<C>,
     mailbox: Arc<remote::Mailbox<C>>,
@@ -132,6 +134,7 @@ impl<C> EventBase<C> {
             events: Arena::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
+            relay_callbacks: Vec::new(),
             resolver,
             askers: Arena::with_capacity(0),
             finalizers: VecDeque::new(),

@@ -6,7 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{EventBase, EventId, What};
+use crate::bufferevent::BuffereventId;
 use crate::error::{Error, Result};
 use crate::reactor::Notifier;
 use crate::resolve::{Answer, ResolveId};
@@ -21,6 +24,7 @@ pub(super) enum Message<C> {
     Exit(Option<Duration>),
     Break,
     Run(Task<C>),
+    Write(BuffereventId, Bytes),
     Resolved(ResolveId, Answer),
 }
 
@@ -249,6 +253,37 @@ impl<C> Remote<C> {
         self.mailbox.send(Message::Break)
     }
 
+    /// Adds `bytes` to the output of a bufferevent, without copying them, and in the order in which this and other messages are sent. A
+    /// bufferevent that has been freed by then, or whose output is full, is passed over.
+    ///
+    /// # Errors
+    ///
+    /// As [`activate`](Self::activate).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use std::os::unix::net::UnixStream;
+    /// use zerovent::EventBase;
+    /// use zerovent::bufferevent::Options;
+    ///
+    /// let mut base = EventBase::new()?;
+    /// let (near, mut far) = UnixStream::pair()?;
+    /// let id = base.new_socket(Some(near.into()), &Options::new())?;
+    /// let remote = base.remote();
+    /// std::thread::spawn(move || remote.write(id, "from another thread").unwrap()).join().unwrap();
+    /// base.dispatch()?;
+    /// base.free_bufferevent(id)?;
+    /// let mut text = String::new();
+    /// far.read_to_string(&mut text)?;
+    /// assert_eq!(text, "from another thread");
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    pub fn write(&self, id: BuffereventId, bytes: impl Into<Bytes>) -> Result<()> {
+        self.mailbox.send(Message::Write(id, bytes.into()))
+    }
+
     /// Runs `task` on the loop's thread, between callbacks.
     ///
     /// # Errors
@@ -277,6 +312,8 @@ impl<C> fmt::Debug for Remote<C> {
 impl<C> EventBase<C> {
     /// A handle to this base for other threads. It does not keep the base, nor its loop, alive; but a loop ends for lack of
     /// work only when it has carried out what it was sent.
+    #[doc(alias = "bufferevent_lock")]
+    #[doc(alias = "bufferevent_unlock")]
     #[must_use]
     pub fn remote(&self) -> Remote<C> {
         // The loop's runs say nothing to a mailbox that nobody has.
@@ -284,6 +321,10 @@ impl<C> EventBase<C> {
             self.mailbox.set_running(self.control.running);
         }
         Remote { mailbox: Arc::clone(&self.mailbox) }
+    }
+
+    fn write_reference(&mut self, id: BuffereventId, bytes: Bytes) -> Result<()> {
+        self.bufferevent(id)?.output().add_reference(bytes)
     }
 
     /// Carries out what other threads have asked for, if they have woken the loop. One message at a time leaves the
@@ -318,6 +359,8 @@ impl<C> EventBase<C> {
             Message::Exit(after) => drop(self.loop_exit(after)),
             Message::Break => self.loop_break(),
             Message::Run(task) => task(self),
+            // As with events, the bufferevent may be gone.
+            Message::Write(id, bytes) => drop(self.write_reference(id, bytes)),
             Message::Resolved(id, answer) => self.resolved(id, answer),
         }
     }

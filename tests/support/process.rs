@@ -40,7 +40,7 @@ pub fn have(command: &str) -> bool {
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    _lines: Receiver<String>,
+    lines: Receiver<String>,
 }
 
 impl Server {
@@ -52,8 +52,13 @@ impl Server {
     /// Starts an example under strace, which counts its system calls (those of all its threads) into `summary`.
     /// The tracer is detached (`-D`), so that the child is the example itself.
     pub fn start_traced(name: &str, arguments: &[&str], summary: &Path) -> Self {
+        Self::run_traced(&example(name), arguments, summary)
+    }
+
+    /// As [`start_traced`](Self::start_traced), with any program.
+    pub fn run_traced(program: &Path, arguments: &[&str], summary: &Path) -> Self {
         let mut command = Command::new("strace");
-        command.args(["-D", "-f", "-c", "-o"]).arg(summary).arg(example(name)).args(arguments);
+        command.args(["-D", "-f", "-c", "-o"]).arg(summary).arg(program).args(arguments);
         Self::run(&mut command)
     }
 
@@ -61,8 +66,8 @@ impl Server {
     pub fn run(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
         let lines = forward_lines(child.stdout.take().expect("it is piped"));
-        let mut server = Server { child, address: SocketAddr::from(([0; 4], 0)), _lines: lines };
-        let first = server._lines.recv_timeout(PATIENCE).expect("a server prints where it listens");
+        let mut server = Server { child, address: SocketAddr::from(([0; 4], 0)), lines };
+        let first = server.lines.recv_timeout(PATIENCE).expect("a server prints where it listens");
         let address = first.strip_prefix("listening on ").and_then(|address| address.parse().ok());
         server.address = address.unwrap_or_else(|| panic!("the first line is {first:?}"));
         server
@@ -71,6 +76,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// A new connection to it, blocking, on which a read that waits too long fails.
@@ -87,15 +97,35 @@ impl Server {
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
     }
 
+    /// Bytes of memory that it has in use.
+    pub fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kilobytes * 1024
+    }
+
     /// Asks it to end by `signal` (`TERM`, `INT`) and waits until it has.
     pub fn stop(mut self, signal: &str) -> ExitStatus {
         self.signal(signal);
+        self.wait()
+    }
+
+    /// As [`stop`](Self::stop); the last line that it printed comes with the status.
+    pub fn stop_with_last_line(mut self, signal: &str) -> (ExitStatus, String) {
+        self.signal(signal);
+        let status = self.wait();
+        (status, self.lines.iter().last().expect("it says something at its end"))
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not end on SIG{signal}");
+            assert!(Instant::now() < deadline, "it does not end");
             thread::sleep(Duration::from_millis(5));
         }
     }

@@ -19,7 +19,8 @@ use super::Evbuffer;
 use super::node::Node;
 use crate::{Error, Result};
 
-pub(crate) use readv::ReadSpace;
+pub(crate) use readv::{Filled, ReadSpace};
+pub(crate) use splice::is_refusal;
 pub use strategy::WriteStrategy;
 pub use zerocopy::ZeroCopyWriter;
 

@@ -101,7 +101,7 @@ impl Evbuffer {
 }
 
 /// True for the answers that say that this descriptor is not for splicing, but may be for reading.
-fn is_refusal(error: &io::Error) -> bool {
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
     is_unsupported(error) || error.raw_os_error() == Some(libc::EPERM)
 }
 
