@@ -260,7 +260,7 @@ fn garbage_is_answered_and_the_connection_closed() {
         ),
         (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n", 413),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
     ];
     for (bytes, status) in table {
         let mut client = server.connect();
@@ -322,7 +322,7 @@ fn a_byte_now_and_then_does_not_extend_the_time_for_a_header() {
 #[test]
 fn a_body_that_does_not_arrive_ends_the_connection_without_a_second_answer() {
     let outside = tree();
-    let server = serve(&outside, ServerOptions::new().header_timeout(SOON));
+    let server = serve(&outside, ServerOptions::new().body_timeout(SOON));
     let mut client = server.connect();
     let response = client.get_with("/a.txt", "Content-Length: 10\r\n");
     assert_eq!(response.status, 200);

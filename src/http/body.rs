@@ -1,11 +1,19 @@
-//! Finding the end of a request body that nobody wants. A GET may carry one; it is thrown away as it arrives,
-//! never gathered, and up to a limit.
+//! Telling the content of a body from its framing, and finding its end, up to a limit. It sees each piece as it
+//! arrives and keeps none: who wants the content moves it elsewhere, and what nobody wants (a GET may carry a
+//! body) is thrown away.
 
 use super::Status;
 use super::request::Framing;
 
 /// The longest chunk-size line or trailer section that is put up with.
 const LINES_MAX: u16 = 4096;
+
+/// Bytes at the front of what was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Framing(usize),
+    Content(usize),
+}
 
 /// What is still to come of a request's body. Sixteen bytes, since every connection carries one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +48,7 @@ enum State {
     /// At the start of a trailer line: an empty one is the end.
     Trailer,
     TrailerLine,
+    TrailerFeed,
     /// The line feed of the empty line.
     LastFeed,
 }
@@ -67,16 +76,37 @@ impl Body {
     pub(crate) fn skip(&mut self, bytes: &[u8]) -> Result<usize, Status> {
         let mut at = 0;
         while at < bytes.len() && !self.is_done() {
-            at += match self.state {
-                State::Length(left) => self.skip_run(left, bytes.len() - at, State::Length, State::Done),
-                State::Data(left) => self.skip_run(left, bytes.len() - at, State::Data, State::DataReturn),
-                _ => self.line_byte(bytes[at])?,
+            at += match self.next(&bytes[at..])? {
+                Piece::Framing(len) | Piece::Content(len) => len,
             };
         }
         Ok(at)
     }
 
-    fn skip_run(&mut self, left: u32, available: usize, more: fn(u32) -> State, end: State) -> usize {
+    /// The next piece of the body at the front of `bytes`, all of it that is of one kind; an empty one when there
+    /// are no bytes or the body is done.
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Piece, Status> {
+        match self.state {
+            State::Length(left) => {
+                Ok(Piece::Content(self.take_run(left, bytes.len(), State::Length, State::Done)))
+            }
+            State::Data(left) => {
+                Ok(Piece::Content(self.take_run(left, bytes.len(), State::Data, State::DataReturn)))
+            }
+            _ => self.framing(bytes).map(Piece::Framing),
+        }
+    }
+
+    fn framing(&mut self, bytes: &[u8]) -> Result<usize, Status> {
+        let mut at = 0;
+        while at < bytes.len() && !matches!(self.state, State::Data(_) | State::Done) {
+            self.line_byte(bytes[at])?;
+            at += 1;
+        }
+        Ok(at)
+    }
+
+    fn take_run(&mut self, left: u32, available: usize, more: fn(u32) -> State, end: State) -> usize {
         let taken = available.min(left as usize);
         self.state = if taken == left as usize { end } else { more(left - taken as u32) };
         taken
@@ -84,7 +114,7 @@ impl Body {
 
     /// One byte of the framing of a chunked body. Strict on purpose: only CR LF ends a line, and nothing may
     /// stand between a chunk's size and its extension but blanks and a semicolon.
-    fn line_byte(&mut self, byte: u8) -> Result<usize, Status> {
+    fn line_byte(&mut self, byte: u8) -> Result<(), Status> {
         self.lines_left = self.lines_left.checked_sub(1).ok_or(Status::ContentTooLarge)?;
         self.state = match (self.state, byte) {
             (State::SizeStart, digit) if digit.is_ascii_hexdigit() => State::Size(longer(0, digit)?),
@@ -98,12 +128,13 @@ impl Body {
             (State::DataFeed, b'\n') => State::SizeStart,
             (State::Trailer, b'\r') => State::LastFeed,
             (State::Trailer, byte) if byte != b'\n' => State::TrailerLine,
-            (State::TrailerLine, b'\n') => State::Trailer,
-            (State::TrailerLine, _) => State::TrailerLine,
+            (State::TrailerLine, b'\r') => State::TrailerFeed,
+            (State::TrailerLine, byte) if byte != b'\n' => State::TrailerLine,
+            (State::TrailerFeed, b'\n') => State::Trailer,
             (State::LastFeed, b'\n') => State::Done,
             _ => return Err(Status::BadRequest),
         };
-        Ok(1)
+        Ok(())
     }
 
     fn chunk(&mut self, size: u32) -> Result<State, Status> {
@@ -169,6 +200,28 @@ mod tests {
     }
 
     #[test]
+    fn content_is_told_from_framing_however_it_is_cut() {
+        let text = b"3;x=y\r\nabc\r\n00B\r\nabcdefghijk\r\n0\r\nTrailer: x\r\n\r\n";
+        for step in 1..=text.len() {
+            let mut body = Body::new(Framing::Chunked, MAX).expect("a body");
+            let mut content = Vec::new();
+            for mut rest in text.chunks(step) {
+                while !rest.is_empty() {
+                    let len = match body.next(rest).expect("well-formed") {
+                        Piece::Framing(len) => len,
+                        Piece::Content(len) => {
+                            content.extend_from_slice(&rest[..len]);
+                            len
+                        }
+                    };
+                    rest = &rest[len..];
+                }
+            }
+            assert!(body.is_done() && content == b"abcabcdefghijk", "by {step}: {content:?}");
+        }
+    }
+
+    #[test]
     fn malformed_chunks_are_refused_however_they_are_cut() {
         let table = [
             "\r\n",
@@ -186,6 +239,8 @@ mod tests {
             "0\r\n\n",
             "0\r\n\rx",
             "0\r\nTrailer: x\r\n\n",
+            "0\r\nTrailer: x\n\r\n",
+            "0\r\nTrailer: x\ry\r\n\r\n",
         ];
         for text in table {
             for step in 1..=text.len() {

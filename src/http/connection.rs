@@ -3,22 +3,25 @@
 //! it asks for.
 
 use super::Status;
-use super::body::Body;
+use super::body::{Body, Piece};
+use super::lanes::{Form, Future, Lanes};
+use super::message::{RequestHead, Response};
 use super::options::Limits;
-use super::request::{self, Request};
-use super::response::Persistence;
-use super::site::{Site, Starved};
+use super::request::{self, Framing, Request};
+use super::responder::{Letter, Ticket};
+use super::routes::Destination;
+use super::site::{Served, Site, Starved};
 use crate::{Evbuffer, Result};
 
 /// How many bytes beyond the first contiguous run are looked at when a head does not end within it: enough
 /// for most heads, and little to copy.
 const LOOK_AHEAD: usize = 1024;
 
-/// What is remembered of a connection between two pieces of input. Nothing of a request: its bytes stay in
-/// the input buffer until they can be answered.
+/// What is remembered of a connection between two pieces of input. Nothing of a request for a file: its bytes
+/// stay in the input buffer until they can be answered. A request for a handler has a lane.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The body of the request that was answered last, still arriving.
+    /// The body of the last request, still arriving: for a handler, or for nobody if it has been answered.
     body: Body,
     /// How many bytes at the front of the input are known to hold no complete head.
     seen: u32,
@@ -26,6 +29,8 @@ pub(crate) struct Connection {
     closing: bool,
     /// A request has been read to its end since [`take_completed`](Self::take_completed) was called.
     completed: bool,
+    /// What handlers have to answer, if there is anything.
+    lanes: Option<Box<Lanes>>,
 }
 
 /// Where a connection stands when it can do no more by itself.
@@ -39,13 +44,17 @@ pub(crate) enum Progress {
     Full,
     /// A request waits for a descriptor. Go on when there may be one.
     Starved,
+    /// Handlers owe answers; more requests may come meanwhile.
+    Owing,
+    /// Handlers owe answers that have to be there before the next request can be looked at.
+    Held,
     /// The last answer is queued. Close when it is out.
     Closing,
 }
 
 impl Connection {
     pub(crate) fn new() -> Connection {
-        Connection { body: Body::DONE, seen: 0, closing: false, completed: false }
+        Connection { body: Body::DONE, seen: 0, closing: false, completed: false, lanes: None }
     }
 
     /// Answers what can be answered. `input` loses the requests that are answered, `output` gains the
@@ -62,20 +71,21 @@ impl Connection {
         loop {
             if self.closing {
                 input.drain(usize::MAX)?;
-                return Ok(Progress::Closing);
+                return Ok(self.owing_or(Progress::Closing));
             }
             if !self.body.is_done() {
-                self.skip_body(input)?;
+                self.take_body(input, output, site)?;
                 if !self.body.is_done() && !self.closing {
                     return Ok(Progress::Partial);
                 }
                 continue;
             }
             if input.is_empty() {
-                return Ok(Progress::Idle);
+                return Ok(self.owing_or(Progress::Idle));
             }
-            if output.len() >= site.options.pipeline_max {
-                return Ok(Progress::Full);
+            let staged = self.lanes.as_ref().map_or(0, |lanes| lanes.staged_len());
+            if output.len() + staged >= site.options.pipeline_max {
+                return Ok(if output.is_empty() { Progress::Held } else { Progress::Full });
             }
             if let Some(progress) = self.next_request(input, output, site)? {
                 return Ok(progress);
@@ -85,16 +95,76 @@ impl Connection {
 
     /// Queues `status` as the last answer, unless one is queued already.
     pub(crate) fn refuse(&mut self, status: Status, output: &mut Evbuffer, site: &mut Site) -> Result<()> {
-        if !self.closing {
-            self.closing = true;
-            site.refuse(None, status, output)?;
+        if std::mem::replace(&mut self.closing, true) {
+            return Ok(());
         }
-        Ok(())
+        match &mut self.lanes {
+            None => site.refuse(None, status, output),
+            Some(lanes) => {
+                lanes.give_up_arriving(Some(status), site)?;
+                self.release(output)
+            }
+        }
+    }
+
+    /// Nothing more will arrive: what has arrived in part will never be whole.
+    pub(crate) fn end_input(&mut self, output: &mut Evbuffer, site: &mut Site) -> Result<Progress> {
+        self.closing = true;
+        if let Some(lanes) = &mut self.lanes {
+            lanes.give_up_arriving(None, site)?;
+        }
+        self.release(output)?;
+        Ok(self.owing_or(Progress::Closing))
+    }
+
+    /// Whether it is a body that is arriving.
+    pub(crate) fn is_in_body(&self) -> bool {
+        !self.body.is_done()
     }
 
     /// Whether what is arriving is only the body of a request that has had its answer.
     pub(crate) fn is_answered(&self) -> bool {
-        !self.body.is_done()
+        self.is_in_body() && self.lanes.is_none()
+    }
+
+    /// Takes what a handler has answered.
+    pub(crate) fn deliver(
+        &mut self,
+        ticket: Ticket,
+        letter: Letter,
+        output: &mut Evbuffer,
+        site: &mut Site,
+    ) -> Result<()> {
+        if let Some(lanes) = &mut self.lanes {
+            self.closing |= lanes.deliver(ticket, letter, site)? == Future::EndsHere;
+        }
+        self.release(output)?;
+        self.drained(output, site);
+        Ok(())
+    }
+
+    /// Lets whoever writes an answer in pieces go on, if all of them have left.
+    pub(crate) fn drained(&mut self, output: &Evbuffer, site: &mut Site) {
+        if let Some(lanes) = &mut self.lanes
+            && output.is_empty()
+        {
+            lanes.drained(&mut site.jobs);
+        }
+    }
+
+    /// Lets the answers leave whose turn it is.
+    fn release(&mut self, output: &mut Evbuffer) -> Result<()> {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.release(output)?;
+            if lanes.is_empty() {
+                self.lanes = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn owing_or(&self, progress: Progress) -> Progress {
+        if self.lanes.is_some() { Progress::Owing } else { progress }
     }
 
     /// Whether a request has been read to its end since this was last asked.
@@ -121,8 +191,9 @@ impl Connection {
                     Ok(None) => {}
                     Ok(Some(request)) => match self.answer(&request, bytes, output, site)? {
                         Ok(used) => return input.drain(used).map(|()| None),
-                        Err(Starved) => return Ok(Some(Progress::Starved)),
+                        Err(progress) => return Ok(Some(progress)),
                     },
+                    Err(_) if self.lanes.is_some() => return Ok(Some(Progress::Held)),
                     Err(status) => return self.refuse(status, output, site).map(|()| None),
                 }
             }
@@ -134,26 +205,35 @@ impl Connection {
         }
     }
 
-    /// Answers `request`, of which `bytes` holds the head and perhaps some of the body. Gives how many bytes
-    /// of the input are dealt with.
+    /// Answers `request`, of which `bytes` holds the head and perhaps some of the body, or opens a lane for it.
+    /// Gives how many bytes of the input are dealt with, or why none can be now.
     fn answer(
         &mut self,
         request: &Request<'_>,
         bytes: &[u8],
         output: &mut Evbuffer,
         site: &mut Site,
-    ) -> Result<Result<usize, Starved>> {
+    ) -> Result<Result<usize, Progress>> {
+        let destination = site.destination(request);
+        if let Destination::Handler(handler) = destination {
+            return self.hand_over(request, &bytes[..request.head_len], handler, output, site);
+        }
+        if self.lanes.is_some() {
+            return Ok(Err(Progress::Held)); // only handlers can answer out of turn
+        }
         let (body, skipped) = match begin_body(request, &bytes[request.head_len..], &site.options.limits) {
             Ok(begun) => begun,
-            Err(status) => {
-                self.closing = true;
-                site.refuse(Some(request), status, output)?;
-                return Ok(Ok(request.head_len));
-            }
+            Err(status) => return self.turn_away(request, status, output, site),
         };
-        let keep_alive = request.keep_alive && !site.draining && !waits_for_permission(request, &body);
-        if let Err(starved) = site.answer(request, persistence(request, keep_alive), output)? {
-            return Ok(Err(starved));
+        let keep_alive = request.keep_alive && !site.draining && !waits_for_permission(request);
+        let form = Form { keep_alive, ..Form::of(request) };
+        match destination {
+            Destination::NotAllowed(methods) => not_allowed(request, form, &methods, output, site)?,
+            _ => {
+                if let Err(Starved) = site.answer(request, form.persistence(true), output)? {
+                    return Ok(Err(Progress::Starved));
+                }
+            }
         }
         self.body = body;
         self.seen = 0;
@@ -162,21 +242,100 @@ impl Connection {
         Ok(Ok(request.head_len + skipped))
     }
 
-    fn skip_body(&mut self, input: &mut Evbuffer) -> Result<()> {
+    /// Opens a lane for a request that a handler is to answer, and lets the body come.
+    fn hand_over(
+        &mut self,
+        request: &Request<'_>,
+        head: &[u8],
+        handler: usize,
+        output: &mut Evbuffer,
+        site: &mut Site,
+    ) -> Result<Result<usize, Progress>> {
+        if self.lanes.as_ref().is_some_and(|lanes| lanes.is_full()) {
+            return Ok(Err(Progress::Held));
+        }
+        let body = Body::new(request.framing, site.options.limits.body_max);
+        let (body, head) = match body.and_then(|body| Ok((body, RequestHead::copy(head)?))) {
+            Ok(begun) => begun,
+            Err(_) if self.lanes.is_some() => return Ok(Err(Progress::Held)),
+            Err(status) => return self.turn_away(request, status, output, site),
+        };
+        let ticket = site.next_ticket();
+        let lanes = self.lanes.get_or_insert_with(|| Box::new(Lanes::new()));
+        lanes.open(handler, head, Form::of(request), ticket);
+        if waits_for_permission(request) {
+            lanes.invite()?;
+        }
+        if body.is_done() {
+            lanes.arrived(&mut site.jobs);
+        }
+        self.body = body;
+        self.seen = 0;
+        self.completed |= body.is_done();
+        // What follows a request that wants to be the last is not looked at, once its body is there.
+        self.closing = !request.keep_alive && body.is_done();
+        self.release(output)?;
+        Ok(Ok(request.head_len))
+    }
+
+    /// Answers a request whose head alone says that it cannot be served.
+    fn turn_away(
+        &mut self,
+        request: &Request<'_>,
+        status: Status,
+        output: &mut Evbuffer,
+        site: &mut Site,
+    ) -> Result<Result<usize, Progress>> {
+        self.closing = true;
+        site.refuse(Some(request), status, output)?;
+        Ok(Ok(request.head_len))
+    }
+
+    /// Takes what has arrived of a body: moves it to the request that a handler waits for, or skips it.
+    fn take_body(&mut self, input: &mut Evbuffer, output: &mut Evbuffer, site: &mut Site) -> Result<()> {
         while !self.body.is_done() && !input.is_empty() {
             let contiguous = input.contiguous_len();
-            match self.body.skip(input.pullup(contiguous)?) {
-                Ok(skipped) => input.drain(skipped)?,
-                Err(_) => {
+            let piece = self.body.next(input.pullup(contiguous)?);
+            let wanted = self.lanes.as_mut().and_then(|lanes| lanes.arriving());
+            match (piece, wanted) {
+                (Ok(Piece::Content(len)), Some(request)) => drop(input.remove_buffer(request.body(), len)?),
+                (Ok(Piece::Content(len) | Piece::Framing(len)), _) => input.drain(len)?,
+                (Err(status), Some(_)) => return self.refuse(status, output, site),
+                (Err(_), None) => {
                     // The request has had its answer, and where the next one starts is anybody's guess.
                     self.closing = true;
                     return Ok(());
                 }
             }
         }
-        self.completed |= self.body.is_done();
+        self.body_arrived_so_far(site);
         Ok(())
     }
+
+    fn body_arrived_so_far(&mut self, site: &mut Site) {
+        self.completed |= self.body.is_done();
+        let Some(lanes) = &mut self.lanes else { return };
+        if self.body.is_done() {
+            self.closing |= !lanes.last_keeps_alive();
+            lanes.arrived(&mut site.jobs);
+        } else if let Some(request) = lanes.arriving() {
+            request.body().settle_storage();
+        }
+    }
+}
+
+/// Queues 405 with the methods that there are.
+fn not_allowed(
+    request: &Request<'_>,
+    form: Form,
+    methods: &str,
+    output: &mut Evbuffer,
+    site: &mut Site,
+) -> Result<()> {
+    let status = Status::MethodNotAllowed;
+    let bytes = site.respond(form, Response::new(status).with("Allow", methods)?, output)?;
+    site.observe(Served { method: request.method_name, target: request.target, status, bytes });
+    Ok(())
 }
 
 /// The body of `request`, skipped as far as it lies in `bytes`, and how far that is.
@@ -188,16 +347,8 @@ fn begin_body(request: &Request<'_>, bytes: &[u8], limits: &Limits) -> Result<(B
 
 /// A client that asked before sending its body gets the answer instead of "go on". It may then send the body
 /// or not, and so this has to be the connection's last request.
-fn waits_for_permission(request: &Request<'_>, body: &Body) -> bool {
-    request.expects_continue && !body.is_done()
-}
-
-fn persistence(request: &Request<'_>, keep_alive: bool) -> Persistence {
-    match (keep_alive, request.http_1_0) {
-        (false, _) => Persistence::Close,
-        (true, true) => Persistence::KeepAliveExplicitly,
-        (true, false) => Persistence::KeepAlive,
-    }
+fn waits_for_permission(request: &Request<'_>) -> bool {
+    request.expects_continue && request.framing != Framing::None
 }
 
 #[cfg(test)]
@@ -205,6 +356,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::http::routes::Map;
     use crate::http::{ServerOptions, StaticFiles};
 
     /// A connection with its buffers, over a directory with two files.
@@ -228,7 +380,7 @@ mod tests {
             let files = StaticFiles::new(root.path()).expect("a directory");
             Bench {
                 _root: root,
-                site: Site::new(files, options),
+                site: Site::new(Some(files), Map::default(), options),
                 connection: Connection::new(),
                 input: Evbuffer::new(),
                 output: Evbuffer::new(),
@@ -334,7 +486,9 @@ mod tests {
             ("garbage\r\n\r\n", "400"),
             ("GET / HTTP/3.0\r\n\r\n", "505"),
             ("GET /a.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "413"),
-            ("GET /a.txt HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "501"),
+            ("GET /a.txt HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "400"),
+            ("GET /a.txt HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "501"),
+            ("GET /a.txt HTTP/1.1\r\nHost: x\r\nExpect: more\r\n\r\n", "417"),
             ("GET /a.txt HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "400"),
             ("GET /a.txt HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", "200"),
             ("GET /a.txt HTTP/1.0\r\n\r\n", "200"),

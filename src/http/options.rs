@@ -11,7 +11,7 @@ pub(crate) struct Limits {
     pub(crate) head_max: usize,
     /// Fields of a request head.
     pub(crate) fields_max: usize,
-    /// Bytes of a request body, which is skipped.
+    /// Bytes of a request body.
     pub(crate) body_max: u32,
 }
 
@@ -33,6 +33,9 @@ impl Default for Limits {
 pub struct ServerOptions {
     pub(crate) limits: Limits,
     pub(crate) header_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) connections_max: usize,
+    pub(crate) connections_each_max: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) linger: Duration,
@@ -45,6 +48,9 @@ impl Default for ServerOptions {
         ServerOptions {
             limits: Limits::default(),
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            connections_max: usize::MAX,
+            connections_each_max: usize::MAX,
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             linger: Duration::from_secs(2),
@@ -75,18 +81,42 @@ impl ServerOptions {
         self
     }
 
-    /// The most bytes of a request body (64 KiB), which is skipped; more is answered 413.
+    /// The most bytes of a request body (64 KiB), whether a handler gets it or nobody; more is answered 413.
     #[must_use]
     pub fn body_max(mut self, bytes: u32) -> Self {
         self.limits.body_max = bytes;
         self
     }
 
-    /// How long a request may take to arrive (10 s), counted from the connection's or the request's first
-    /// byte to the last of its body, however busily it trickles. Then it is answered 408, and closed.
+    /// How long the head of a request may take to arrive (10 s), counted from the connection's or the request's
+    /// first byte, however busily it trickles. Then it is answered 408, and closed.
     #[must_use]
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.header_timeout = timeout;
+        self
+    }
+
+    /// How long the body of a request may take to arrive (60 s), counted from the end of its head. Then it is
+    /// answered 408, if it has not been answered already, and closed.
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
+        self
+    }
+
+    /// The most connections at a time (no limit but the system's). One more takes the place of the one that has
+    /// been idle longest; if none is idle, it is closed at once.
+    #[must_use]
+    pub fn connections_max(mut self, count: usize) -> Self {
+        self.connections_max = count.max(1);
+        self
+    }
+
+    /// The most connections at a time from one address (no limit), where the first 64 bits of an IPv6 address
+    /// count; one more is closed at once.
+    #[must_use]
+    pub fn connections_each_max(mut self, count: usize) -> Self {
+        self.connections_each_max = count.max(1);
         self
     }
 

@@ -46,15 +46,19 @@ const LISTING_FIELDS: &[u8] = b"Cache-Control: no-cache\r\n\
     Content-Type: text/html; charset=utf-8\r\n";
 
 impl Reply<'_> {
-    /// Answers `request` out of `files`, with an error if need be; or not at all, when there is no descriptor
+    /// Answers `request` out of `files`, if there are any, with an error if need be; or not at all, when there is no descriptor
     /// to do it with. `path` is memory to decode the target into.
     pub(crate) fn request(
         &mut self,
         request: &Request<'_>,
-        files: &mut StaticFiles,
+        mut files: Option<&mut StaticFiles>,
         path: &mut Vec<u8>,
     ) -> Result<Option<Queued>> {
-        match self.try_request(request, files, path)? {
+        let attempt = match files.as_deref_mut() {
+            Some(files) => self.try_request(request, files, path)?,
+            None => Err(Miss::Refused(Status::NotFound)),
+        };
+        match attempt {
             Ok(queued) => Ok(Some(queued)),
             Err(Miss::Refused(status)) => self.error(status, files).map(Some),
             Err(Miss::NoDescriptor) => Ok(None),
@@ -62,12 +66,12 @@ impl Reply<'_> {
     }
 
     /// Answers with `status` and the page for it.
-    pub(crate) fn error(&mut self, status: Status, files: &mut StaticFiles) -> Result<Queued> {
+    pub(crate) fn error(&mut self, status: Status, files: Option<&mut StaticFiles>) -> Result<Queued> {
         self.head.begin(status, self.clock.text());
         if status == Status::MethodNotAllowed {
             self.head.raw(ALLOW);
         }
-        match files.find_error_page(status, self.now()) {
+        match files.and_then(|files| files.find_error_page(status, self.now())) {
             None => self.short_page(status),
             Some(page) => {
                 self.head.raw(page.fields().content_type());

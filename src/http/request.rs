@@ -132,7 +132,7 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, head_len: usize) -> Result<R
         http_1_0,
         keep_alive: !fields.close && (!http_1_0 || fields.keep_alive),
         framing: fields.framing(http_1_0)?,
-        expects_continue: fields.expects_continue,
+        expects_continue: fields.expects_continue(http_1_0)?,
         conditions: fields.conditions,
     })
 }
@@ -146,6 +146,20 @@ fn method(name: &str) -> Method {
     }
 }
 
+/// What the transfer codings so far come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Codings {
+    #[default]
+    None,
+    Chunked,
+    /// None of them is `chunked`.
+    Other,
+    /// One that this server does not decode, then `chunked`.
+    OtherAndChunked,
+    /// Something follows `chunked`.
+    Endless,
+}
+
 /// The fields that matter, gathered in one pass.
 #[derive(Default)]
 struct Fields<'a> {
@@ -153,9 +167,9 @@ struct Fields<'a> {
     close: bool,
     keep_alive: bool,
     length: Option<u64>,
-    has_transfer_encoding: bool,
-    chunked: bool,
+    codings: Codings,
     expects_continue: bool,
+    expects_the_unknown: bool,
     conditions: Conditions<'a>,
 }
 
@@ -165,7 +179,7 @@ impl<'a> Fields<'a> {
         match name.len() {
             4 if is("host") => self.note_host(value)?,
             5 if is("range") => self.conditions.range = Some(value),
-            6 if is("expect") => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            6 if is("expect") => self.note_expectation(value),
             8 if is("if-range") => self.conditions.if_range = Some(value),
             8 if is("if-match") => self.conditions.if_match.push(value),
             10 if is("connection") => self.note_connection(value),
@@ -204,9 +218,32 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
+    /// Codings are applied in the order in which they are named, so only the last one may be `chunked`: another
+    /// one there leaves the end of the body open.
     fn note_transfer_encoding(&mut self, value: &[u8]) {
-        self.chunked = !self.has_transfer_encoding && value.eq_ignore_ascii_case(b"chunked");
-        self.has_transfer_encoding = true;
+        for coding in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            self.codings = match (self.codings, coding.eq_ignore_ascii_case(b"chunked")) {
+                (Codings::None, true) => Codings::Chunked,
+                (Codings::None | Codings::Other, false) => Codings::Other,
+                (Codings::Other, true) => Codings::OtherAndChunked,
+                _ => Codings::Endless,
+            };
+        }
+    }
+
+    fn note_expectation(&mut self, value: &[u8]) {
+        let is_known = value.eq_ignore_ascii_case(b"100-continue");
+        self.expects_continue |= is_known;
+        self.expects_the_unknown |= !is_known;
+    }
+
+    /// HTTP/1.0 knows no expectations, and a server has to ignore what is called one there.
+    fn expects_continue(&self, http_1_0: bool) -> Result<bool, Status> {
+        match self.expects_the_unknown {
+            _ if http_1_0 => Ok(false),
+            true => Err(Status::ExpectationFailed),
+            false => Ok(self.expects_continue),
+        }
     }
 
     /// HTTP/1.1 has exactly one `Host` field; HTTP/1.0 may do without.
@@ -219,13 +256,14 @@ impl<'a> Fields<'a> {
     }
 
     fn framing(&self, http_1_0: bool) -> Result<Framing, Status> {
-        match (self.has_transfer_encoding, self.length) {
-            (true, Some(_)) => Err(Status::BadRequest),
-            (true, None) if http_1_0 => Err(Status::BadRequest),
-            (true, None) if self.chunked => Ok(Framing::Chunked),
-            (true, None) => Err(Status::NotImplemented),
-            (false, None | Some(0)) => Ok(Framing::None),
-            (false, Some(length)) => Ok(Framing::Length(length)),
+        match (self.codings, self.length) {
+            (Codings::None, None | Some(0)) => Ok(Framing::None),
+            (Codings::None, Some(length)) => Ok(Framing::Length(length)),
+            (_, Some(_)) => Err(Status::BadRequest),
+            (_, None) if http_1_0 => Err(Status::BadRequest),
+            (Codings::Chunked, None) => Ok(Framing::Chunked),
+            (Codings::OtherAndChunked, None) => Err(Status::NotImplemented),
+            (Codings::Other | Codings::Endless, None) => Err(Status::BadRequest),
         }
     }
 }
@@ -309,9 +347,18 @@ mod tests {
             ("Content-Length: 99999999999999999999999\r\n", Ok(Framing::Length(u64::MAX))),
             ("Transfer-Encoding: chunked\r\n", Ok(Framing::Chunked)),
             ("Transfer-Encoding: CHUNKED\r\n", Ok(Framing::Chunked)),
-            ("Transfer-Encoding: gzip\r\n", Err(Status::NotImplemented)),
+            ("Transfer-Encoding: gzip\r\n", Err(Status::BadRequest)),
             ("Transfer-Encoding: gzip, chunked\r\n", Err(Status::NotImplemented)),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(Status::NotImplemented)),
+            ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", Err(Status::NotImplemented)),
+            ("Transfer-Encoding: chunked, gzip\r\n", Err(Status::BadRequest)),
+            ("Transfer-Encoding: chunked, chunked\r\n", Err(Status::BadRequest)),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(Status::BadRequest)),
+            ("Transfer-Encoding:\r\n", Err(Status::BadRequest)),
+            ("Transfer-Encoding: \x0bchunked\r\n", Err(Status::BadRequest)),
+            ("Transfer-Encoding: xchunked\r\n", Err(Status::BadRequest)),
+            ("Expect: 100-continue\r\nContent-Length: 1\r\n", Ok(Framing::Length(1))),
+            ("Expect: 200-ok\r\nContent-Length: 1\r\n", Err(Status::ExpectationFailed)),
+            ("Expect: 100-continue\r\nExpect: more\r\n", Err(Status::ExpectationFailed)),
             ("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", Err(Status::BadRequest)),
             ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", Err(Status::BadRequest)),
             ("Content-Length: 3\r\nContent-Length: 3\r\n", Err(Status::BadRequest)),

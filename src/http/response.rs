@@ -52,6 +52,11 @@ impl Head {
         self.text("\r\n");
     }
 
+    /// The body comes in chunks.
+    pub(crate) fn chunked(&mut self) {
+        self.text("Transfer-Encoding: chunked\r\n");
+    }
+
     /// `length` bytes from `first`, of `total`.
     pub(crate) fn content_range(&mut self, first: u64, length: u64, total: u64) {
         self.text("Content-Range: bytes ");

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Everything is reached from the callbacks' closures through one `Rc`, and borrowed for the length of one
-//! callback: the engine calls nobody while it is used, so the borrow cannot meet itself.
+//! callback: the engine calls nobody while it is used, so the borrow cannot meet itself. Handlers are called, and
+//! their answers taken in, when that borrow has ended (`dispatch`).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -19,12 +20,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::Status;
+use super::census::Census;
 use super::connection::Progress;
+use super::dispatch::Dispatch;
 use super::files::StaticFiles;
+use super::lanes::Ticketed;
 use super::options::ServerOptions;
+use super::responder::Addressed;
+use super::routes::{Handler, Routes};
 use super::site::{Served, Site};
 use super::table::{Table, Waiting};
-use crate::bufferevent::{BevEvents, Options};
+use crate::bufferevent::{BevEvents, BuffereventId, Options};
 use crate::event_base::{EventId, Interest, What};
 use crate::listener::{ListenOptions, ListenerId};
 use crate::util::Address;
@@ -39,7 +45,7 @@ const UNUSED_FILE_NS: u64 = 10_000_000_000;
 /// How many connections are looked at for one that can be closed to free its descriptor.
 const RECLAIM_SEARCH: usize = 64;
 
-/// A running server of static files.
+/// A running server of files, and of whatever its handlers answer.
 ///
 /// The server belongs to the loop, and goes on when this handle is dropped; it ends with
 /// [`shutdown`](Self::shutdown) or with its base. One server runs on one loop; for more threads, give each a
@@ -60,19 +66,31 @@ const RECLAIM_SEARCH: usize = 64;
 /// ```
 #[derive(Clone)]
 pub struct Server {
-    shared: Rc<Shared>,
+    core: Rc<Core>,
     local_addr: SocketAddr,
 }
 
 /// What the handle and the callbacks share.
-struct Shared {
+pub(crate) struct Core {
     state: RefCell<State>,
     connections: Cell<usize>,
 }
 
-struct State {
+/// What only the callbacks know: the handlers, which belong to one kind of base.
+struct Shared<C> {
+    core: Rc<Core>,
+    /// Nothing while there are no handlers.
+    dispatch: Option<Dispatch<C>>,
+}
+
+pub(crate) struct State {
     site: Site,
     table: Table,
+    census: Census,
+    /// What handlers are to be called for, and on whose behalf.
+    jobs: Vec<(BuffereventId, Ticketed)>,
+    /// Fires when a letter has been posted.
+    post: Option<EventId>,
     timer: Option<EventId>,
     listener: Option<ListenerId>,
     /// When the timer fires; `u64::MAX` while it is not pending.
@@ -82,28 +100,39 @@ struct State {
 }
 
 impl Server {
-    /// Listens on `address` and serves `files` to whoever connects, for as long as `base` runs.
+    /// Listens on `address` and serves `routes`, or [`StaticFiles`](super::StaticFiles) alone, to whoever connects,
+    /// for as long as `base` runs.
     ///
     /// # Errors
     /// [`Error::Io`] when the address is in use or not this machine's, and when there is no memory or
     /// descriptor.
+    #[doc(alias = "evhttp_bind_socket")]
     pub fn bind<C: 'static>(
         base: &mut EventBase<C>,
         address: SocketAddr,
         options: ServerOptions,
-        files: StaticFiles,
+        routes: impl Into<Routes<C>>,
     ) -> Result<Server> {
         let listen_options = ListenOptions::new().reuse_port(options.reuse_port);
-        let shared = Rc::new(Shared::new(Site::new(files, options)));
-        let timer = base.new_timer(on_timer(&shared))?;
-        let listening = base.listen(address, &listen_options, on_accept(&shared));
-        let listener = listening.inspect_err(|_| log_stale(base.free(timer)))?;
+        let (map, handlers, files) = routes.into().into_parts();
+        let core = Rc::new(Core::new(Site::new(files, map, options)));
+        let listener = base.listen(address, &listen_options, |_, _, _, _| {})?;
+        let shared = match Shared::start(base, &core, handlers) {
+            Ok(shared) => Rc::new(shared),
+            Err(error) => {
+                core.state.borrow_mut().end(base);
+                base.free_listener(listener)?;
+                return Err(error);
+            }
+        };
+        base.set_accept_callback(listener, on_accept(&shared))?;
         base.set_listener_error_callback(listener, on_accept_error(&shared))?;
+        let timer = base.new_timer(on_timer(&shared))?;
         let local_addr = base.listener(listener)?.address().as_inet().unwrap_or(address);
-        let mut state = shared.state.borrow_mut();
+        let mut state = core.state.borrow_mut();
         (state.listener, state.timer) = (Some(listener), Some(timer));
         drop(state);
-        Ok(Server { shared, local_addr })
+        Ok(Server { core, local_addr })
     }
 
     /// Where the server listens; says which port it is when 0 was asked for.
@@ -116,7 +145,7 @@ impl Server {
     /// closed.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.connections.get()
+        self.core.connections.get()
     }
 
     /// Calls `observer` for each answer, when it is queued: the place for a log. It runs inside the server
@@ -125,7 +154,7 @@ impl Server {
     /// # Panics
     /// When called by the observer.
     pub fn on_served(&self, observer: impl FnMut(&Served<'_>) + 'static) {
-        self.shared.state.borrow_mut().site.observer = Some(Box::new(observer));
+        self.core.state.borrow_mut().site.observer = Some(Box::new(observer));
     }
 
     /// Ends the server: new connections are refused, idle ones are closed, and what is in flight is finished.
@@ -136,7 +165,7 @@ impl Server {
     /// [`Error::Stale`] when `base` is not the one that the server was bound to and knows no such listener. A
     /// second call does nothing.
     pub fn shutdown<C: 'static>(&self, base: &mut EventBase<C>) -> Result<()> {
-        let mut state = self.shared.state.borrow_mut();
+        let mut state = self.core.state.borrow_mut();
         let Some(listener) = state.listener else { return Ok(()) };
         base.free_listener(listener)?;
         state.listener = None;
@@ -157,11 +186,11 @@ impl fmt::Debug for Server {
 // The callbacks. Each closure holds the `Rc` and nothing else: eight bytes.
 
 fn on_accept<C: 'static>(
-    shared: &Rc<Shared>,
+    shared: &Rc<Shared<C>>,
 ) -> impl FnMut(&mut EventBase<C>, ListenerId, OwnedFd, Address) + 'static {
     let shared = Rc::clone(shared);
-    move |base, _, socket, _| {
-        let accepted = shared.run(base, |state, base| state.accept(&shared, base, socket));
+    move |base, _, socket, address| {
+        let accepted = shared.run(base, |state, base| state.accept(&shared, base, socket, &address));
         if let Err(error) = accepted {
             log::warn!("a connection was dropped: {error}");
         }
@@ -169,7 +198,7 @@ fn on_accept<C: 'static>(
 }
 
 fn on_accept_error<C: 'static>(
-    shared: &Rc<Shared>,
+    shared: &Rc<Shared<C>>,
 ) -> impl FnMut(&mut EventBase<C>, ListenerId, &io::Error) + 'static {
     let shared = Rc::clone(shared);
     move |base, _, error| {
@@ -178,22 +207,42 @@ fn on_accept_error<C: 'static>(
     }
 }
 
-fn on_timer<C: 'static>(shared: &Rc<Shared>) -> impl FnMut(&mut EventBase<C>, EventId, What) + 'static {
+fn on_timer<C: 'static>(shared: &Rc<Shared<C>>) -> impl FnMut(&mut EventBase<C>, EventId, What) + 'static {
     let shared = Rc::clone(shared);
     move |base, _, _| shared.run(base, State::tick)
 }
 
-impl Shared {
-    fn new(site: Site) -> Shared {
+impl<C: 'static> Shared<C> {
+    fn start(base: &mut EventBase<C>, core: &Rc<Core>, handlers: Vec<Handler<C>>) -> Result<Shared<C>> {
+        let dispatch = if handlers.is_empty() { None } else { Some(Dispatch::start(base, core, handlers)?) };
+        Ok(Shared { core: Rc::clone(core), dispatch })
+    }
+
+    /// Does `work`, and calls the handlers that it made due.
+    fn run<T>(&self, base: &mut EventBase<C>, work: impl FnOnce(&mut State, &mut EventBase<C>) -> T) -> T {
+        let result = self.core.run(base, work);
+        if let Some(dispatch) = &self.dispatch {
+            dispatch.work_off(base, &self.core);
+        }
+        result
+    }
+}
+
+impl Core {
+    fn new(site: Site) -> Core {
+        let census = Census::new(site.options.connections_each_max);
         let state = State {
             site,
             table: Table::new(),
+            census,
+            jobs: Vec::new(),
+            post: None,
             timer: None,
             listener: None,
             armed_ns: u64::MAX,
             sweep_ns: u64::MAX,
         };
-        Shared { state: RefCell::new(state), connections: Cell::new(0) }
+        Core { state: RefCell::new(state), connections: Cell::new(0) }
     }
 
     /// Does `work` at the current time, and afterwards what any work can have made necessary.
@@ -210,19 +259,47 @@ impl Shared {
         self.connections.set(state.table.len());
         result
     }
+
+    /// The event that fires when a letter has been posted; it is freed when the server ends.
+    pub(crate) fn set_post(&self, post: EventId) {
+        self.state.borrow_mut().post = Some(post);
+    }
+
+    /// What handlers are to be called for.
+    pub(crate) fn take_jobs(&self) -> Vec<(BuffereventId, Ticketed)> {
+        std::mem::take(&mut self.state.borrow_mut().jobs)
+    }
+
+    /// Takes in what was answered.
+    pub(crate) fn deliver<C: 'static>(
+        &self,
+        base: &mut EventBase<C>,
+        letters: impl IntoIterator<Item = Addressed>,
+    ) {
+        self.run(base, |state, base| letters.into_iter().for_each(|letter| state.deliver(base, letter)));
+    }
 }
 
 /// Connections come, act, and go.
 impl State {
     fn accept<C: 'static>(
         &mut self,
-        shared: &Rc<Shared>,
+        shared: &Rc<Shared<C>>,
         base: &mut EventBase<C>,
         socket: OwnedFd,
+        address: &Address,
     ) -> Result<()> {
+        let address = address.as_inet().map(|address| address.ip());
+        if !address.is_none_or(|address| self.census.admits(address)) || !self.has_place(base) {
+            log::debug!("a connection too many is closed");
+            return Ok(());
+        }
         let id = base.new_socket(Some(socket), &Options::new())?;
         let deadline_ns = self.after(self.site.options.header_timeout);
         let index = self.table.insert(id, deadline_ns);
+        if let Some(address) = address {
+            self.census.enter(index, address);
+        }
         let installed = self.install(shared, base, index);
         if installed.is_err() {
             self.close(base, index);
@@ -230,9 +307,14 @@ impl State {
         installed
     }
 
+    /// Whether there may be one more connection, perhaps in place of an idle one.
+    fn has_place<C: 'static>(&mut self, base: &mut EventBase<C>) -> bool {
+        self.table.len() < self.site.options.connections_max || self.reclaim(base, u32::MAX)
+    }
+
     fn install<C: 'static>(
         &mut self,
-        shared: &Rc<Shared>,
+        shared: &Rc<Shared<C>>,
         base: &mut EventBase<C>,
         index: u32,
     ) -> Result<()> {
@@ -261,16 +343,22 @@ impl State {
             let State { site, table, .. } = self;
             let place = table.place(index);
             let Ok(bufferevent) = base.bufferevent(place.bufferevent) else {
-                return self.table.remove(index);
+                return self.forget(index);
             };
             let (input, output) = bufferevent.buffers();
-            let progress = place.connection.advance(input, output, site);
+            let mut progress = place.connection.advance(input, output, site);
+            if matches!(progress, Ok(Progress::Partial)) && place.peer_closed {
+                progress = place.connection.end_input(output, site);
+            }
             let is_drained = output.is_empty();
             match progress {
                 // What cannot be answered yet stays in the kernel, so that the input is bounded by one read.
-                Ok(Progress::Full | Progress::Starved) => bufferevent.disable(Interest::READ),
+                Ok(Progress::Full | Progress::Starved | Progress::Held) => {
+                    bufferevent.disable(Interest::READ)
+                }
                 _ => bufferevent.enable(Interest::READ),
             }
+            self.collect_jobs(index);
             match progress {
                 Ok(Progress::Starved) if self.reclaim(base, index) => {}
                 Ok(progress) => return self.follow(base, index, progress, is_drained),
@@ -296,19 +384,49 @@ impl State {
         let is_over = match progress {
             Progress::Closing => true,
             Progress::Idle => place.peer_closed || self.site.draining,
-            Progress::Partial => place.peer_closed,
-            Progress::Full | Progress::Starved => false,
+            Progress::Partial | Progress::Full | Progress::Starved => false,
+            Progress::Owing | Progress::Held => false,
         };
         place.leaving = is_over;
         if is_over && is_drained {
             return self.part(base, index);
         }
-        match (progress, self.table.waiting(index)) {
-            (Progress::Partial, Waiting::Request) if !completed => {} // the time is absolute
-            (Progress::Starved, Waiting::Descriptor) => {}
-            (Progress::Partial, _) if !is_over => self.wait(index, Waiting::Request),
-            (Progress::Starved, _) => self.wait(index, Waiting::Descriptor),
-            _ => self.wait(index, Waiting::Idle),
+        let waiting = match progress {
+            Progress::Partial if place.connection.is_in_body() => Waiting::Body,
+            Progress::Partial => Waiting::Request,
+            Progress::Starved => Waiting::Descriptor,
+            _ => Waiting::Idle,
+        };
+        let goes_on_waiting = match waiting {
+            Waiting::Request | Waiting::Body => !completed, // the time is absolute
+            Waiting::Descriptor => true,
+            Waiting::Idle => false,
+        };
+        if !goes_on_waiting || self.table.waiting(index) != waiting {
+            self.wait(index, waiting);
+        }
+    }
+
+    /// Takes note of the calls that a connection has made necessary.
+    fn collect_jobs(&mut self, index: u32) {
+        if !self.site.jobs.is_empty() {
+            let id = self.table.place(index).bufferevent;
+            self.jobs.extend(self.site.jobs.drain(..).map(|job| (id, job)));
+        }
+    }
+
+    /// Hands a letter to the connection that it is for, if that is still there.
+    fn deliver<C: 'static>(&mut self, base: &mut EventBase<C>, letter: Addressed) {
+        let Some(index) = self.table.find(letter.connection) else { return };
+        let State { site, table, .. } = self;
+        let Ok(bufferevent) = base.bufferevent(letter.connection) else { return self.forget(index) };
+        let connection = &mut table.place(index).connection;
+        match connection.deliver(letter.ticket, letter.letter, bufferevent.output(), site) {
+            Ok(()) => self.advance(base, index),
+            Err(error) => {
+                log::warn!("a connection is closed: {error}");
+                self.close(base, index);
+            }
         }
     }
 
@@ -316,6 +434,7 @@ impl State {
         let options = &self.site.options;
         let timeout = match waiting {
             Waiting::Request | Waiting::Descriptor => options.header_timeout,
+            Waiting::Body => options.body_timeout,
             Waiting::Idle => options.idle_timeout,
         };
         self.table.wait(index, waiting, self.after(timeout));
@@ -329,6 +448,9 @@ impl State {
             self.part(base, index);
         } else if place.progress == Progress::Full {
             self.advance(base, index);
+        } else if let Ok(bufferevent) = base.bufferevent(place.bufferevent) {
+            place.connection.drained(bufferevent.output(), &mut self.site);
+            self.collect_jobs(index);
         }
     }
 
@@ -342,7 +464,7 @@ impl State {
         if events.contains(BevEvents::EOF) {
             let place = self.table.place(index);
             place.peer_closed = true;
-            if !place.leaving && place.progress != Progress::Full {
+            if !place.leaving && !matches!(place.progress, Progress::Full | Progress::Held) {
                 self.advance(base, index);
             }
         }
@@ -369,11 +491,16 @@ impl State {
         }
         let freed = base.free_after_flush(place.bufferevent, self.site.options.linger);
         log_stale(freed);
-        self.table.remove(index);
+        self.forget(index);
     }
 
     fn close<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
         log_stale(base.free_bufferevent(self.table.place(index).bufferevent));
+        self.forget(index);
+    }
+
+    fn forget(&mut self, index: u32) {
+        self.census.leave(index);
         self.table.remove(index);
     }
 }
@@ -397,8 +524,10 @@ impl State {
     fn tick<C: 'static>(&mut self, base: &mut EventBase<C>) {
         self.armed_ns = u64::MAX;
         let now_ns = self.site.now_ns;
-        while let Some(index) = self.table.due(Waiting::Request, now_ns) {
-            self.request_timed_out(base, index);
+        for waiting in [Waiting::Request, Waiting::Body] {
+            while let Some(index) = self.table.due(waiting, now_ns) {
+                self.request_timed_out(base, index);
+            }
         }
         while let Some(index) = self.table.due(Waiting::Descriptor, now_ns) {
             self.refuse(base, index, Status::ServiceUnavailable);
@@ -413,7 +542,7 @@ impl State {
             self.close_quiet(base);
         }
         if self.sweep_ns <= now_ns {
-            self.site.files.release_unused(now_ns.saturating_sub(UNUSED_FILE_NS));
+            self.with_files(|files| files.release_unused(now_ns.saturating_sub(UNUSED_FILE_NS)));
             self.sweep_ns = u64::MAX;
         }
     }
@@ -429,10 +558,10 @@ impl State {
     fn refuse<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32, status: Status) {
         let State { site, table, .. } = self;
         let place = table.place(index);
-        let Ok(bufferevent) = base.bufferevent(place.bufferevent) else { return self.table.remove(index) };
+        let Ok(bufferevent) = base.bufferevent(place.bufferevent) else { return self.forget(index) };
         let output = bufferevent.output();
         match place.connection.refuse(status, output, site) {
-            Ok(()) => self.follow(base, index, Progress::Closing, false),
+            Ok(()) => self.advance(base, index),
             Err(_) => self.close(base, index),
         }
     }
@@ -462,7 +591,7 @@ impl State {
     /// deadlines.
     fn finish_turn<C: 'static>(&mut self, base: &mut EventBase<C>) {
         self.retry_starved(base);
-        if self.sweep_ns == u64::MAX && self.site.files.cached() > 0 {
+        if self.sweep_ns == u64::MAX && self.site.files.as_ref().is_some_and(|files| files.cached() > 0) {
             self.sweep_ns = self.site.now_ns + UNUSED_FILE_NS;
         }
         if self.site.draining && self.table.len() == 0 {
@@ -488,9 +617,15 @@ impl State {
 
     /// The last connection is done and no other will come.
     fn end<C: 'static>(&mut self, base: &mut EventBase<C>) {
-        self.site.files.release_all();
-        if let Some(timer) = self.timer.take() {
-            log_stale(base.free(timer));
+        self.with_files(StaticFiles::release_all);
+        for event in [self.timer.take(), self.post.take()].into_iter().flatten() {
+            log_stale(base.free(event));
+        }
+    }
+
+    fn with_files(&mut self, act: impl FnOnce(&mut StaticFiles)) {
+        if let Some(files) = &mut self.site.files {
+            act(files);
         }
     }
 }
@@ -514,7 +649,7 @@ impl State {
 
     /// The listener cannot accept: makes room by closing files that only wait to be asked for again.
     fn give_up_descriptors<C: 'static>(&mut self, base: &mut EventBase<C>) {
-        self.site.files.release_all();
+        self.with_files(StaticFiles::release_all);
         self.reclaim(base, u32::MAX);
     }
 
@@ -526,6 +661,6 @@ impl State {
                 return;
             }
         }
-        self.site.files.restore_spare();
+        self.with_files(StaticFiles::restore_spare);
     }
 }

@@ -5,10 +5,15 @@ use std::fmt;
 use super::Status;
 use super::date::Clock;
 use super::files::StaticFiles;
+use super::lanes::{Form, Ticketed};
+use super::message::Response;
 use super::options::ServerOptions;
 use super::reply::{Queued, Reply};
 use super::request::{Method, Request};
+use super::responder::Ticket;
 use super::response::{Head, Persistence};
+use super::routes::{Destination, Map};
+use super::target;
 use crate::{Evbuffer, Result};
 
 /// One request and its answer, for a log.
@@ -33,7 +38,11 @@ pub(crate) type Observer = Box<dyn FnMut(&Served<'_>)>;
 
 /// The files, the clock, the settings, and the memory that answers are made in.
 pub(crate) struct Site {
-    pub(crate) files: StaticFiles,
+    pub(crate) files: Option<StaticFiles>,
+    pub(crate) map: Map,
+    /// What handlers are to be called for, once nothing is borrowed.
+    pub(crate) jobs: Vec<Ticketed>,
+    last_ticket: u64,
     pub(crate) clock: Clock,
     pub(crate) options: ServerOptions,
     /// The loop's time in nanoseconds, as of the callback that is running.
@@ -50,9 +59,12 @@ pub(crate) struct Site {
 pub(crate) struct Starved;
 
 impl Site {
-    pub(crate) fn new(files: StaticFiles, options: ServerOptions) -> Site {
+    pub(crate) fn new(files: Option<StaticFiles>, map: Map, options: ServerOptions) -> Site {
         Site {
             files,
+            map,
+            jobs: Vec::new(),
+            last_ticket: 0,
             clock: Clock::new(),
             options,
             now_ns: 0,
@@ -72,7 +84,7 @@ impl Site {
     ) -> Result<Result<(), Starved>> {
         let Site { files, clock, head, path, now_ns, .. } = self;
         let mut reply = Reply { head, clock, loop_ns: *now_ns, method: request.method, persistence, output };
-        let Some(Queued { status, bytes }) = reply.request(request, files, path)? else {
+        let Some(Queued { status, bytes }) = reply.request(request, files.as_mut(), path)? else {
             return Ok(Err(Starved));
         };
         self.observe(Served { method: request.method_name, target: request.target, status, bytes });
@@ -91,13 +103,68 @@ impl Site {
         let method = request.map_or(Method::Get, |request| request.method);
         let persistence = Persistence::Close;
         let mut reply = Reply { head, clock, loop_ns: *now_ns, method, persistence, output };
-        let Queued { status, bytes } = reply.error(status, files)?;
+        let Queued { status, bytes } = reply.error(status, files.as_mut())?;
         let (method, target) = request.map_or(("-", "-"), |request| (request.method_name, request.target));
         self.observe(Served { method, target, status, bytes });
         Ok(())
     }
 
-    fn observe(&mut self, served: Served<'_>) {
+    /// Where `request` goes. What has no name that could be compared goes to the files, which say what is wrong
+    /// with it.
+    pub(crate) fn destination(&mut self, request: &Request<'_>) -> Destination {
+        if self.map.is_empty() || target::decode(request.target.as_bytes(), &mut self.path).is_err() {
+            return Destination::Files;
+        }
+        let path = if self.path == b"." { &[] } else { &self.path[..] };
+        self.map.find(request.method_name, path)
+    }
+
+    /// A name for a request.
+    pub(crate) fn next_ticket(&mut self) -> Ticket {
+        self.last_ticket += 1;
+        Ticket(self.last_ticket)
+    }
+
+    /// Queues an answer that was made elsewhere; gives how many bytes of body it has.
+    pub(crate) fn respond(
+        &mut self,
+        form: Form,
+        mut response: Response,
+        output: &mut Evbuffer,
+    ) -> Result<u64> {
+        let Site { clock, head, .. } = self;
+        head.begin(response.status, clock.text());
+        head.raw(&response.fields);
+        if response.status.has_body() {
+            head.content_length(response.body.len() as u64);
+        }
+        output.add(head.finish(form.persistence(true)))?;
+        if form.method == Method::Head || !response.status.has_body() {
+            return Ok(0);
+        }
+        let bytes = response.body.len() as u64;
+        output.add_buffer(&mut response.body)?;
+        Ok(bytes)
+    }
+
+    /// Queues the head of an answer whose body follows in pieces.
+    pub(crate) fn begin(
+        &mut self,
+        form: Form,
+        response: &Response,
+        is_chunked: bool,
+        output: &mut Evbuffer,
+    ) -> Result<()> {
+        let Site { clock, head, .. } = self;
+        head.begin(response.status, clock.text());
+        head.raw(&response.fields);
+        if is_chunked && response.status.has_body() {
+            head.chunked();
+        }
+        output.add(head.finish(form.persistence(true)))
+    }
+
+    pub(crate) fn observe(&mut self, served: Served<'_>) {
         if let Some(observer) = &mut self.observer {
             observer(&served);
         }

@@ -22,13 +22,15 @@ pub(crate) struct Place {
 }
 
 const _: () =
-    assert!(size_of::<Option<Place>>() <= 56, "the budget of an idle connection is 512 bytes for everything");
+    assert!(size_of::<Option<Place>>() <= 64, "the budget of an idle connection is 512 bytes for everything");
 
 /// What a connection waits for; each has a queue of its own, in the order of the deadlines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// For the rest of a request, or for the first one.
+    /// For the rest of a request's head, or for the first one.
     Request,
+    /// For the rest of a request's body.
+    Body,
     /// For the next request, or for its answers to be taken.
     Idle,
     /// For a descriptor.
@@ -36,7 +38,7 @@ pub(crate) enum Waiting {
 }
 
 /// How many kinds of waiting there are.
-const QUEUES: usize = 3;
+const QUEUES: usize = 4;
 
 /// All connections of a server. A connection has the index of its bufferevent, so that its callbacks need not
 /// carry one; bufferevents that are not the server's leave gaps.
@@ -95,6 +97,13 @@ impl Table {
         self.queues[waiting as usize].remove(&mut self.places, index);
         self.places.0[index as usize] = None;
         self.len -= 1;
+    }
+
+    /// The index of a connection, if it is still there.
+    pub(crate) fn find(&self, bufferevent: BuffereventId) -> Option<u32> {
+        let index = bufferevent.0.index();
+        let place = self.places.0.get(index as usize)?.as_ref();
+        place.filter(|place| place.bufferevent == bufferevent).map(|_| index)
     }
 
     pub(crate) fn place(&mut self, index: u32) -> &mut Place {

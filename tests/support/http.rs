@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use sha2::{Digest, Sha256};
 use zerovent::EventBase;
 use zerovent::event_base::Remote;
-use zerovent::http::{Server, ServerOptions, StaticFiles};
+use zerovent::http::{Routes, Server, ServerOptions, StaticFiles};
 
 use super::net::{PATIENCE, any_port};
 
@@ -107,6 +107,32 @@ impl Client {
         Response { status: head.status, fields: head.fields, body }
     }
 
+    /// The body of a response whose head has been read: chunked, or up to the end of the connection.
+    pub fn body(&mut self, head: &Head) -> Vec<u8> {
+        let mut body = Vec::new();
+        if !head.fields.iter().any(|(name, value)| name == "Transfer-Encoding" && value == "chunked") {
+            return self.rest();
+        }
+        loop {
+            let size = self.line().expect("the size of a chunk");
+            let size = usize::from_str_radix(&size, 16).expect("a hexadecimal size");
+            let start = body.len();
+            body.resize(start + size, 0);
+            self.reader.read_exact(&mut body[start..]).expect("the chunk is there in full");
+            assert_eq!(self.line().as_deref(), Some(""), "an empty line ends a chunk");
+            if size == 0 {
+                return body;
+            }
+        }
+    }
+
+    /// Whatever comes until the connection ends.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.reader.read_to_end(&mut rest).expect("it ends");
+        rest
+    }
+
     /// The next response to a HEAD: its head, which must have no body behind it.
     pub fn head_response(&mut self) -> Response {
         let head = self.head();
@@ -182,6 +208,9 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+/// The routes of such a server.
+pub type Served = Routes<Option<Server>>;
+
 /// A server of this crate on a loop of its own thread, shut down when dropped.
 #[derive(Debug)]
 pub struct Running {
@@ -202,7 +231,8 @@ impl Running {
         options: ServerOptions,
         prepare: impl FnOnce(&Server) + Send + 'static,
     ) -> Running {
-        Running::start_all(root, options, |files| files, prepare)
+        let root = root.to_owned();
+        Running::spawn(options, move || StaticFiles::new(root).expect("a directory").into(), prepare)
     }
 
     /// Serves `root` with the default settings, as `configure` has changed what becomes of its files.
@@ -210,21 +240,25 @@ impl Running {
         root: &Path,
         configure: impl FnOnce(StaticFiles) -> StaticFiles + Send + 'static,
     ) -> Running {
-        Running::start_all(root, ServerOptions::new(), configure, |_| {})
+        let root = root.to_owned();
+        let files = move || configure(StaticFiles::new(root).expect("a directory")).into();
+        Running::spawn(ServerOptions::new(), files, |_| {})
     }
 
-    fn start_all(
-        root: &Path,
+    /// Serves what `routes` gives, which is called on the server's thread.
+    pub fn serve(options: ServerOptions, routes: impl FnOnce() -> Served + Send + 'static) -> Running {
+        Running::spawn(options, routes, |_| {})
+    }
+
+    fn spawn(
         options: ServerOptions,
-        configure: impl FnOnce(StaticFiles) -> StaticFiles + Send + 'static,
+        routes: impl FnOnce() -> Served + Send + 'static,
         prepare: impl FnOnce(&Server) + Send + 'static,
     ) -> Running {
         let (started, starts) = mpsc::channel();
-        let root = root.to_owned();
         let thread = std::thread::spawn(move || {
             let mut base = EventBase::with_context(None).expect("a base");
-            let files = configure(StaticFiles::new(root).expect("a directory"));
-            let server = Server::bind(&mut base, any_port(), options, files).expect("a free port");
+            let server = Server::bind(&mut base, any_port(), options, routes()).expect("a free port");
             prepare(&server);
             started.send((server.local_addr(), base.remote())).expect("somebody waits");
             *base.context_mut() = Some(server);
