@@ -88,8 +88,8 @@ fn a_change_in_place_is_seen_after_its_moment_even_within_one_tick() {
 
 #[test]
 fn what_is_kept_in_memory_is_never_torn() {
-    // Rewritten in place, over and over: each answer is one state, with that state's length and tag. A state
-    // is a byte and a length that belong together; a half-written file shows as another length or as a mix.
+    // Replaced, over and over: each answer is one state, with that state's length and tag. A state is a byte and
+    // a length that belong together, so what is put together of two shows.
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("a.bin");
     let state = |fill: u8| vec![fill; 4000 + usize::from(fill)];
