@@ -66,8 +66,9 @@ const SETTLED_BEFORE_WAIT: usize = 16;
 /// Below this, entries are moved one by one.
 const MANY: usize = 64;
 
-/// Room for so many that come due at once is there from the start: the first of a quiet base's timers costs no allocation.
-const DUE_MIN: usize = 4;
+/// Room for so many is there from the start, in all the places where a timer may wait: which of them the few timers of a
+/// small base pass through depends on the time, and none of them is to cost an allocation long after the start.
+const FEW: usize = 4;
 
 const NEVER: u64 = u64::MAX;
 
@@ -92,13 +93,14 @@ pub(crate) struct Timers {
 /// Setting.
 impl Timers {
     pub(crate) fn with_capacity(slots: usize) -> Self {
+        let room = slots.max(FEW);
         Timers {
             wanted: Vec::with_capacity(slots),
-            inbox: Vec::with_capacity(slots),
+            inbox: Vec::with_capacity(room),
             inbox_from_ns: NEVER,
-            heap: Heap::with_capacity(slots),
+            heap: Heap::with_capacity(room),
             idle: 0,
-            due: Vec::with_capacity(slots.max(DUE_MIN)),
+            due: Vec::with_capacity(room),
             lines: Lines::default(),
             periods_ns: Vec::with_capacity(slots),
             next_order: 0,
