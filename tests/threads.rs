@@ -61,11 +61,13 @@ fn loops_reach_each_other_by_their_remotes() {
         let next: std::rc::Rc<std::cell::OnceCell<(Remote, EventId)>> = Default::default();
         let known = std::rc::Rc::clone(&next);
         let token = base.new_timer(move |base: &mut EventBase, _, what| {
-            let (remote, token) = known.get().unwrap();
-            remote.activate(*token, what).ok();
+            // Counted before it is passed on: else the others may take it round and past the end meanwhile, and it would be
+            // dropped here, where they wait for it.
             if hops.fetch_add(1, Ordering::Relaxed) >= HOPS {
                 base.loop_break();
             }
+            let (remote, token) = known.get().unwrap();
+            remote.activate(*token, what).ok();
         })?;
         ring.lock().unwrap()[index] = Some((base.remote(), token));
         ready.wait();

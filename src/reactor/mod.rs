@@ -256,6 +256,10 @@ impl Wait {
     }
 }
 
+/// Room for so many is there from the start in every list that slots pass through: which of them the few slots of a small
+/// base come to depends on the time, and none is to cost an allocation long after the start.
+const FEW: usize = 4;
+
 /// Making, and slots.
 impl Reactor {
     /// A reactor on `backend` with room for `slots` slots and queues for `priorities` priorities.
@@ -267,7 +271,7 @@ impl Reactor {
             fds: FdMap::with_capacity(slots),
             timers: Timers::with_capacity(slots),
             active: Active::new(usize::from(priorities.max(1))),
-            later: Vec::new(),
+            later: Vec::with_capacity(slots.max(FEW)),
             tally: Tally::default(),
             signals: Signals::default(),
             notifier,

@@ -66,10 +66,6 @@ const SETTLED_BEFORE_WAIT: usize = 16;
 /// Below this, entries are moved one by one.
 const MANY: usize = 64;
 
-/// Room for so many is there from the start, in all the places where a timer may wait: which of them the few timers of a
-/// small base pass through depends on the time, and none of them is to cost an allocation long after the start.
-const FEW: usize = 4;
-
 const NEVER: u64 = u64::MAX;
 
 /// The timers of all slots, by slot index. Deadlines are absolute nanoseconds on the loop's clock, and not 0.
@@ -93,7 +89,7 @@ pub(crate) struct Timers {
 /// Setting.
 impl Timers {
     pub(crate) fn with_capacity(slots: usize) -> Self {
-        let room = slots.max(FEW);
+        let room = slots.max(super::FEW);
         Timers {
             wanted: Vec::with_capacity(slots),
             inbox: Vec::with_capacity(room),
