@@ -19,28 +19,29 @@ const INLINE: usize = 2;
 
 type Slot = Option<Node>;
 
-/// A queue of nodes. Slot `(head + i) & (slots - 1)` holds node `i`; all others are `None`.
+/// A queue of nodes. Slot `place & (slots - 1)` holds the node of each place in `head..tail`; all others are `None`.
 pub(super) struct Chain {
     inline: [Slot; INLINE],
     /// A power-of-two number of slots, in use instead of the inline ones once those were too few.
     ring: Option<Box<[Slot]>>,
+    /// The place of the first node, and the one behind the last. They wrap, and their difference is the number of nodes.
     head: u32,
-    count: u32,
+    tail: u32,
 }
 
 impl Chain {
     pub(super) const fn new() -> Chain {
-        Chain { inline: [const { None }; INLINE], ring: None, head: 0, count: 0 }
+        Chain { inline: [const { None }; INLINE], ring: None, head: 0, tail: 0 }
     }
 
     #[inline]
     pub(super) fn count(&self) -> usize {
-        self.count as usize
+        self.tail.wrapping_sub(self.head) as usize
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.head == self.tail
     }
 
     #[inline(always)]
@@ -81,7 +82,7 @@ impl Chain {
     /// Where the last node stands. In an empty chain that slot is empty, like all others.
     #[inline(always)]
     fn last_place(&self) -> u32 {
-        self.head.wrapping_add(self.count).wrapping_sub(1)
+        self.tail.wrapping_sub(1)
     }
 
     #[inline]
@@ -126,21 +127,13 @@ impl Chain {
         memory_in(self.slot(self.head))
     }
 
-    /// The first `most` bytes, which are some and in memory, as far as `out` has places for the runs they lie in; says how many were filled.
-    pub(super) fn fill_slices<'a>(&'a self, most: usize, out: &mut [IoSlice<'a>]) -> usize {
-        let (mut shown, mut filled) = (0, 0);
+    /// Shows all nodes' bytes, which are in memory, as far as `out` has places for them; says how many were filled.
+    pub(super) fn fill_slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let filled = out.len().min(self.count() - usize::from(self.ends_in_space()));
         let (ahead, wrapped) = self.as_slices();
-        for part in [ahead, wrapped] {
-            for (slot, place) in part.iter().zip(&mut out[filled..]) {
-                let run = memory_in(slot);
-                shown += run.len();
-                filled += 1;
-                if shown >= most {
-                    *place = IoSlice::new(&run[..run.len() - (shown - most)]);
-                    return filled;
-                }
-                *place = IoSlice::new(run);
-            }
+        let (first, second) = out[..filled].split_at_mut(filled.min(ahead.len()));
+        for (slots, places) in [(ahead, first), (wrapped, second)] {
+            slots.iter().zip(places).for_each(|(slot, place)| *place = IoSlice::new(memory_in(slot)));
         }
         filled
     }
@@ -234,9 +227,8 @@ impl Chain {
     #[inline(always)]
     pub(super) fn push_back_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
         self.reserve(1)?;
-        let slot = self.slot_mut(self.head.wrapping_add(self.count));
-        fill(slot, make()?);
-        self.count += 1;
+        fill(self.slot_mut(self.tail), make()?);
+        self.tail = self.tail.wrapping_add(1);
         Ok(())
     }
 
@@ -248,12 +240,12 @@ impl Chain {
             Some(ring) => ring,
         };
         let mask = slots.len() - 1;
-        let next = self.head.wrapping_add(self.count) as usize & mask;
-        let last = next.wrapping_sub(1) & mask;
-        if self.count as usize == slots.len() || is_space(&slots[last]) {
+        let next = self.tail as usize & mask;
+        // In a full ring the first node stands there.
+        if slots[next].is_some() || is_space(&slots[next.wrapping_sub(1) & mask]) {
             return None;
         }
-        Some(Place { slot: &mut slots[next], count: &mut self.count })
+        Some(Place { slot: &mut slots[next], tail: &mut self.tail })
     }
 
     /// Whether the last node is an empty chunk.
@@ -265,9 +257,9 @@ impl Chain {
     /// [`push_back_with`](Chain::push_back_with) for an empty chain, which has no ring: its place is known.
     #[inline(always)]
     pub(super) fn push_first_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
-        debug_assert!(self.count == 0 && self.ring.is_none());
+        debug_assert!(self.is_empty() && self.ring.is_none());
         fill(&mut self.inline[0], make()?);
-        (self.head, self.count) = (0, 1);
+        (self.head, self.tail) = (0, 1);
         Ok(())
     }
 
@@ -276,7 +268,6 @@ impl Chain {
         self.reserve(1)?;
         self.head = self.head.wrapping_sub(1);
         fill(self.slot_mut(self.head), node);
-        self.count += 1;
         Ok(())
     }
 
@@ -285,9 +276,8 @@ impl Chain {
     #[inline(always)]
     fn drop_front(&mut self) {
         let first = self.head;
-        if self.count > 1 {
+        if self.count() > 1 {
             self.head = first.wrapping_add(1);
-            self.count -= 1;
             *self.slot_mut(first) = None;
         } else {
             self.drop_last();
@@ -297,8 +287,8 @@ impl Chain {
     /// Drops the only node there is, and the ring with it.
     #[inline(never)]
     fn drop_last(&mut self) {
-        let place = mem::take(&mut self.head) as usize;
-        self.count = 0;
+        let place = self.head as usize;
+        (self.head, self.tail) = (0, 0);
         match self.ring.take() {
             None => self.inline[place % INLINE] = None,
             Some(mut ring) => {
@@ -310,23 +300,22 @@ impl Chain {
 
     #[inline]
     pub(super) fn pop_front(&mut self) -> Option<Node> {
-        if self.count == 0 {
+        if self.is_empty() {
             return None;
         }
         let node = self.slot_mut(self.head).take();
         self.head = self.head.wrapping_add(1);
-        self.count -= 1;
         self.settle();
         node
     }
 
     #[inline(never)]
     pub(super) fn pop_back(&mut self) -> Option<Node> {
-        if self.count == 0 {
+        if self.is_empty() {
             return None;
         }
-        self.count -= 1;
-        let node = self.slot_mut(self.head.wrapping_add(self.count)).take();
+        self.tail = self.last_place();
+        let node = self.slot_mut(self.tail).take();
         self.settle();
         node
     }
@@ -334,14 +323,14 @@ impl Chain {
     /// An empty chain goes back to its inline slots, so that an idle buffer holds no memory.
     #[inline]
     fn settle(&mut self) {
-        if self.count == 0 && self.ring.is_some() {
+        if self.is_empty() && self.ring.is_some() {
             self.give_up_ring();
         }
     }
 
     #[cold]
     fn give_up_ring(&mut self) {
-        self.head = 0;
+        (self.head, self.tail) = (0, 0);
         if let Some(ring) = self.ring.take() {
             keep_ring(ring);
         }
@@ -350,7 +339,7 @@ impl Chain {
     /// Drops every node, except that a small chunk which is the only one, and which nobody else sees, stays as space at hand.
     #[inline]
     pub(super) fn clear(&mut self) {
-        match self.count {
+        match self.count() {
             0 => {}
             1 => {
                 let kept = self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
@@ -368,8 +357,8 @@ impl Chain {
         if self.ring.is_some() {
             return self.drop_last();
         }
-        let place = mem::take(&mut self.head) as usize % INLINE;
-        self.count = 0;
+        let place = self.head as usize % INLINE;
+        (self.head, self.tail) = (0, 0);
         self.inline[place] = None;
     }
 
@@ -395,11 +384,11 @@ impl Chain {
             return Err(Error::Overflow);
         }
         let mut ring = take_ring(wanted.next_power_of_two().max(RING_MIN))?;
-        let count = self.count;
-        for index in 0..count {
-            relocate(self.slot_mut(self.head.wrapping_add(index)), &mut ring[index as usize]);
+        let count = self.count();
+        for (index, slot) in ring[..count].iter_mut().enumerate() {
+            relocate(self.slot_mut(self.head.wrapping_add(index as u32)), slot);
         }
-        self.head = 0;
+        (self.head, self.tail) = (0, count as u32);
         if let Some(old) = self.ring.replace(ring) {
             keep_ring(old);
         }
@@ -443,14 +432,17 @@ fn is_space(slot: &Slot) -> bool {
     matches!(slot, Some(Node::Chunk(run)) if run.len() == 0)
 }
 
-/// The bytes of the node in a slot, as far as there is one and they are in memory. [`Node::memory`] with the usual kinds told apart by two
-/// comparisons, empty slots included.
+/// The bytes of the node in a slot, as far as there is one and they are in memory: [`Node::memory`] with the usual kinds, which have
+/// their bytes in the same place, told from all else by one comparison.
 #[inline(always)]
 fn memory_in(slot: &Slot) -> &[u8] {
+    if !matches!(slot, Some(Node::Chunk(_) | Node::Reference(_))) {
+        return rare_memory_in(slot);
+    }
     match slot {
         Some(Node::Chunk(run)) => run.as_slice(),
         Some(Node::Reference(bytes)) => bytes,
-        other => rare_memory_in(other),
+        _ => &[],
     }
 }
 
@@ -462,7 +454,7 @@ fn rare_memory_in(slot: &Slot) -> &[u8] {
 /// The empty slot behind the last node.
 pub(super) struct Place<'a> {
     slot: &'a mut Slot,
-    count: &'a mut u32,
+    tail: &'a mut u32,
 }
 
 impl Place<'_> {
@@ -470,7 +462,7 @@ impl Place<'_> {
     #[inline(always)]
     pub(super) fn fill(self, node: Node) {
         fill(self.slot, node);
-        *self.count += 1;
+        *self.tail = self.tail.wrapping_add(1);
     }
 }
 
@@ -522,22 +514,20 @@ impl Chain {
             self.take(other);
             return Ok(());
         }
-        if other.count < self.count {
+        if other.count() < self.count() {
             self.reserve(other.count())?;
-            for index in 0..other.count {
-                let end = self.head.wrapping_add(self.count);
-                relocate(other.slot_mut(other.head.wrapping_add(index)), self.slot_mut(end));
-                self.count += 1;
+            while !other.is_empty() {
+                relocate(other.slot_mut(other.head), self.slot_mut(self.tail));
+                other.head = other.head.wrapping_add(1);
+                self.tail = self.tail.wrapping_add(1);
             }
-            (other.head, other.count) = (0, 0);
             other.settle();
         } else {
             other.reserve(self.count())?;
-            while self.count > 0 {
-                self.count -= 1;
+            while !self.is_empty() {
+                self.tail = self.last_place();
                 other.head = other.head.wrapping_sub(1);
-                relocate(self.slot_mut(self.head.wrapping_add(self.count)), other.slot_mut(other.head));
-                other.count += 1;
+                relocate(self.slot_mut(self.tail), other.slot_mut(other.head));
             }
             self.settle();
             mem::swap(self, other);
@@ -552,31 +542,31 @@ impl Chain {
             self.take(other);
             return true;
         }
-        if other.count != 1 || other.ring.is_some() {
+        if other.count() != 1 || other.ring.is_some() {
             return false;
         }
         let Some(place) = self.free_place() else { return false };
         relocate(&mut other.inline[other.head as usize % INLINE], place.slot);
-        *place.count += 1;
-        (other.head, other.count) = (0, 0);
+        *place.tail = place.tail.wrapping_add(1);
+        (other.head, other.tail) = (0, 0);
         true
     }
 
     /// [`append`](Chain::append) to an empty chain: the heap ring changes hands, or the few inline nodes do.
     #[inline]
     fn take(&mut self, other: &mut Chain) {
-        (self.head, self.count) = (other.head, other.count);
+        (self.head, self.tail) = (other.head, other.tail);
         if other.ring.is_some() {
             mem::swap(&mut self.ring, &mut other.ring);
         } else {
             // An empty chain has no ring either, so the places are the same.
             let first = other.head as usize % INLINE;
             relocate(&mut other.inline[first], &mut self.inline[first]);
-            if other.count > 1 {
+            if other.count() > 1 {
                 relocate(&mut other.inline[first ^ 1], &mut self.inline[first ^ 1]);
             }
         }
-        (other.head, other.count) = (0, 0);
+        (other.head, other.tail) = (0, 0);
     }
 
     /// Checks the shape of the ring and the rule about empty nodes; returns the bytes it holds.
@@ -584,7 +574,7 @@ impl Chain {
     pub(super) fn check_invariants(&self) -> usize {
         let slots = self.slots();
         assert!(slots.len().is_power_of_two() && self.count() <= slots.len(), "ring of {}", slots.len());
-        assert!(self.count > 0 || self.ring.is_none(), "an empty chain holds no ring");
+        assert!(!self.is_empty() || self.ring.is_none(), "an empty chain holds no ring");
         assert_eq!(slots.iter().flatten().count(), self.count(), "slots outside the chain are empty");
         assert_eq!(self.iter().count(), self.count(), "slots of the chain are filled");
         let mut bytes = 0;
