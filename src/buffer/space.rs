@@ -67,6 +67,7 @@ impl Evbuffer {
     }
 
     /// Shows at least `count` bytes of tailroom, and says how many may be committed.
+    #[cold]
     #[inline(never)]
     fn make_space(&mut self, count: usize) -> Result<usize> {
         self.admit(self.frozen_back, count)?;
