@@ -55,22 +55,9 @@ impl Chain {
         self.ring.as_deref().unwrap_or_default()
     }
 
-    /// The slot of a place in the ring, of which there must be one.
-    #[inline(always)]
-    fn slot_mut(&mut self, place: u32) -> &mut Slot {
-        let ring = self.ring.as_deref_mut().unwrap_or_default();
-        let mask = ring.len().wrapping_sub(1);
-        &mut ring[place as usize & mask]
-    }
-
     #[inline(always)]
     fn last(&self) -> &Slot {
         if self.back.is_some() { &self.back } else { &self.front }
-    }
-
-    #[inline(always)]
-    fn last_mut(&mut self) -> &mut Slot {
-        if self.back.is_some() { &mut self.back } else { &mut self.front }
     }
 
     #[inline]
@@ -90,7 +77,7 @@ impl Chain {
         match index.checked_sub(1) {
             None => self.front.as_mut(),
             Some(inner) if inner < self.between() => {
-                self.slot_mut(self.head.wrapping_add(inner as u32)).as_mut()
+                slot_in(&mut self.ring, self.head.wrapping_add(inner as u32)).as_mut()
             }
             Some(inner) if inner == self.between() => self.back.as_mut(),
             Some(_) => None,
@@ -114,7 +101,7 @@ impl Chain {
 
     #[inline]
     pub(super) fn back_mut(&mut self) -> Option<&mut Node> {
-        self.last_mut().as_mut()
+        if self.back.is_some() { self.back.as_mut() } else { self.front.as_mut() }
     }
 
     /// The bytes of the first node, as far as they are in memory.
@@ -276,9 +263,7 @@ impl Chain {
 
     #[inline]
     fn move_back_into_ring(&mut self) {
-        let ring = self.ring.as_deref_mut().unwrap_or_default();
-        let mask = ring.len().wrapping_sub(1);
-        relocate(&mut self.back, &mut ring[self.tail as usize & mask]);
+        relocate(&mut self.back, slot_in(&mut self.ring, self.tail));
         self.tail = self.tail.wrapping_add(1);
     }
 
@@ -319,9 +304,7 @@ impl Chain {
 
     fn move_front_into_ring(&mut self) {
         self.head = self.head.wrapping_sub(1);
-        let ring = self.ring.as_deref_mut().unwrap_or_default();
-        let mask = ring.len().wrapping_sub(1);
-        relocate(&mut self.front, &mut ring[self.head as usize & mask]);
+        relocate(&mut self.front, slot_in(&mut self.ring, self.head));
     }
 
     /// Drops the first node where it stands, which is cheaper than moving it out. It has left the chain before: a node
@@ -347,11 +330,9 @@ impl Chain {
         let second = if self.head == self.tail {
             &mut self.back
         } else {
-            let ring = self.ring.as_deref_mut().unwrap_or_default();
-            let mask = ring.len().wrapping_sub(1);
-            let place = self.head as usize & mask;
-            self.head = self.head.wrapping_add(1);
-            &mut ring[place]
+            let place = self.head;
+            self.head = place.wrapping_add(1);
+            slot_in(&mut self.ring, place)
         };
         mem::swap(&mut self.front, second);
         dispose(second)
@@ -372,7 +353,7 @@ impl Chain {
         let node = self.back.take();
         if self.head != self.tail {
             self.tail = self.tail.wrapping_sub(1);
-            self.back = self.slot_mut(self.tail).take();
+            self.back = slot_in(&mut self.ring, self.tail).take();
         }
         node
     }
@@ -467,6 +448,14 @@ impl Drop for DropFront<'_> {
     fn drop(&mut self) {
         self.run();
     }
+}
+
+/// The slot of a place in the ring, of which there is one.
+#[inline(always)]
+fn slot_in(ring: &mut Option<Box<[Slot]>>, place: u32) -> &mut Slot {
+    let ring = ring.as_deref_mut().unwrap_or_default();
+    let mask = ring.len().wrapping_sub(1);
+    &mut ring[place as usize & mask]
 }
 
 /// Whether a slot holds an empty chunk.

@@ -93,8 +93,8 @@ const fn class_for(wanted: usize) -> usize {
 
 /// A counted reference to a block, and the range of it that is in view.
 ///
-/// Where the bytes lie is what is asked for most, so it is at hand, in the words in which `Bytes` has it too: the compiler then finds the bytes
-/// of a node without telling the two kinds apart.
+/// Where the bytes lie is what is asked for most, so it is at hand, in the words in which `Bytes` has it too: the compiler then finds the
+/// bytes of a node without telling the two kinds apart. Nothing but speed rests on that.
 pub(super) struct Run {
     block: NonNull<Header>,
     first: *mut u8,
@@ -261,7 +261,7 @@ impl Run {
     #[inline]
     pub(super) fn spare(&mut self, wanted: usize) -> &mut [u8] {
         let wanted = wanted.min(self.tailroom());
-        if wanted > 0 && self.shown_len() < wanted {
+        if self.shown_len() < wanted {
             self.initialise(wanted);
         }
         self.shown_mut()
