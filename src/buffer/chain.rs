@@ -558,17 +558,20 @@ impl Chain {
     #[inline(always)]
     pub(super) fn append_at_once(&mut self, other: &mut Chain) -> bool {
         if other.back.is_some() || other.ring.is_some() {
-            return self.is_empty() && self.take(other);
+            return self.take_over(other);
         }
         let Some(place) = self.free_place() else { return false };
         relocate(&mut other.front, place.slot);
         true
     }
 
-    /// Becomes what `other` is, which becomes empty; always true.
-    fn take(&mut self, other: &mut Chain) -> bool {
-        mem::swap(self, other);
-        true
+    /// Becomes what `other` is if there is nothing yet, and says whether it did.
+    fn take_over(&mut self, other: &mut Chain) -> bool {
+        let is_free = self.is_empty();
+        if is_free {
+            mem::swap(self, other);
+        }
+        is_free
     }
 
     /// Checks the shape of the chain and the rule about empty nodes; returns the bytes it holds.
