@@ -46,9 +46,11 @@ compile_error!("the C ABI has the layouts and the calling convention of x86_64 L
 
 mod base;
 mod buffer;
+mod errno;
 mod layout;
 mod lock;
 mod log;
 mod memory;
 mod thread;
+mod util;
 mod variadic;
