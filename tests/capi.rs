@@ -29,4 +29,5 @@ macro_rules! programs {
 
 programs! {
     base
+    events
 }

@@ -43,8 +43,22 @@
 
 mod base;
 mod buffer;
+mod bufferevent;
+mod common;
+mod compat;
+mod config;
+mod count;
+mod debug;
+mod del;
+mod event;
+mod free;
 mod layout;
+mod listener;
 mod lock;
 mod log;
+mod look;
 mod memory;
+mod once;
+mod run;
 mod thread;
+mod time;
