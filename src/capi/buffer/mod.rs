@@ -20,6 +20,7 @@
 
 mod add;
 mod callbacks;
+mod deferred;
 mod files;
 mod owed;
 mod remove;
@@ -37,7 +38,9 @@ use crate::buffer::{Detached, End, Evbuffer};
 use crate::bufferevent::{Bufferevent, BuffereventId};
 use callbacks::Calls;
 
+pub(super) use add::{bytes, evbuffer_add_buffer};
 pub(super) use callbacks::settle_accounts;
+pub(super) use remove::evbuffer_remove_buffer;
 
 /// A buffer, as C holds it: a pointer to this.
 pub struct evbuffer {
@@ -180,27 +183,35 @@ impl evbuffer {
     }
 
     /// Lends the buffer to `work`, which calls no code of C's. None if its bufferevent is gone.
-    fn access<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+    pub(super) fn access<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         match &self.home {
             Home::Own(buffer) => {
                 let _held = self.lock().hold();
                 // SAFETY: K1 and the lock: this is the only reference while `work` runs.
                 Some(work(unsafe { &mut *buffer.get() }))
             }
-            Home::Part(part) => part.access(work),
+            Home::Part(part) => part.access(Purpose::Look, work),
+        }
+    }
+
+    /// [`access`](Self::access) for work that may change what the loop has to do.
+    fn alter<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+        match &self.home {
+            Home::Own(_) => self.access(work),
+            Home::Part(part) => part.access(Purpose::Change, work),
         }
     }
 
     /// [`access`](Self::access) for work that may add or remove bytes, followed by what follows from that.
-    fn change<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+    pub(super) fn change<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         let _held = self.hold();
-        let (result, change) = self.access(|buffer| measured(buffer, work))?;
+        let (result, change) = self.alter(|buffer| measured(buffer, work))?;
         self.follow(change);
         Some(result)
     }
 
     /// [`change`](Self::change) that says whether it went well, as C wants to hear it.
-    fn change_status<T, E>(&self, work: impl FnOnce(&mut Evbuffer) -> Result<T, E>) -> c_int {
+    pub(super) fn change_status<T, E>(&self, work: impl FnOnce(&mut Evbuffer) -> Result<T, E>) -> c_int {
         self.change(work).map_or(-1, |result| status(&result))
     }
 
@@ -220,13 +231,25 @@ impl evbuffer {
     }
 }
 
+/// What a bufferevent's buffer is reached for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Look,
+    Change,
+}
+
 impl Part {
-    fn access<T>(self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+    fn access<T>(self, purpose: Purpose, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         // SAFETY: C1, a base outlives its bufferevents.
         let base = unsafe { &*self.base };
         // SAFETY: K1, nothing of the core is borrowed when a function of C's is entered, and `work` enters nothing.
         let mut core = unsafe { base.enter() };
-        core.bufferevents.get(self.id).ok().map(|bufferevent| work(self.side.of(bufferevent)))
+        let result = core.bufferevents.get(self.id).ok().map(|bufferevent| work(self.side.of(bufferevent)));
+        if purpose == Purpose::Change {
+            // A base that cannot be woken has one thread.
+            let _ = core.notify();
+        }
+        result
     }
 }
 
@@ -279,16 +302,17 @@ fn exchange<T>(
         (Home::Own(one), Home::Part(part)) => {
             // SAFETY: K1 and the lock: this is the only reference to this buffer.
             let one = unsafe { &mut *one.get() };
-            part.access(|other| work(one, other))
+            part.access(Purpose::Change, |other| work(one, other))
         }
         (Home::Part(part), Home::Own(other)) => {
             // SAFETY: K1 and the lock: this is the only reference to this buffer.
             let other = unsafe { &mut *other.get() };
-            part.access(|one| work(one, other))
+            part.access(Purpose::Change, |one| work(one, other))
         }
         (Home::Part(one), Home::Part(other)) if one.base == other.base => within_base(*one, *other, work),
         (Home::Part(one), Home::Part(other)) => {
-            one.access(|one| other.access(|other| work(one, other))).flatten()
+            let work = |one: &mut Evbuffer| other.access(Purpose::Change, |other| work(one, other));
+            one.access(Purpose::Change, work).flatten()
         }
     }
 }
@@ -301,13 +325,17 @@ fn within_base<T>(one: Part, other: Part, work: impl FnOnce(&mut Evbuffer, &mut 
     let mut core = unsafe { base.enter() };
     if one.id == other.id {
         let (input, output) = core.bufferevents.get(one.id).ok()?.buffers();
-        return Some(match one.side {
+        let result = match one.side {
             Side::Input => work(input, output),
             Side::Output => work(output, input),
-        });
+        };
+        let _ = core.notify();
+        return Some(result);
     }
     let (first, second) = core.bufferevents.get_two(one.id, other.id).ok()?;
-    Some(work(one.side.of(first), other.side.of(second)))
+    let result = work(one.side.of(first), other.side.of(second));
+    let _ = core.notify();
+    Some(result)
 }
 
 fn hold_both<'a>(one: &'a evbuffer, other: &'a evbuffer) -> (Held<'a>, Held<'a>) {
@@ -327,7 +355,9 @@ unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
 unsafe extern "C-unwind" fn evbuffer_free(buf: *mut evbuffer) {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }).filter(|buf| buf.is_own()) else { return };
-    buf.dispose();
+    if !buf.postpone_free() {
+        buf.dispose();
+    }
 }
 
 impl evbuffer {

@@ -1,7 +1,7 @@
 //! Text: comparing, formatting and reading numbers.
 
 use std::cmp::Ordering;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::ptr;
 
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
@@ -14,10 +14,8 @@ unsafe extern "C" fn evutil_strtoll(text: *const c_char, end: *mut *mut c_char, 
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn evutil_ascii_strcasecmp(one: *const c_char, other: *const c_char) -> c_int {
-    // SAFETY: C2, both end in a zero byte.
-    let (one, other) = unsafe { (CStr::from_ptr(one), CStr::from_ptr(other)) };
-    let lower = |text: &CStr| -> Vec<i8> { text.to_bytes().iter().map(|byte| lowered(*byte)).collect() };
-    number(lower(one).cmp(&lower(other)))
+    // SAFETY: C2, both end in a zero byte, and there it stops.
+    unsafe { evutil_ascii_strncasecmp(one, other, usize::MAX) }
 }
 
 /// Reads no byte behind a zero byte or the first that differs.
