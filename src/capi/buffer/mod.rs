@@ -183,29 +183,34 @@ impl evbuffer {
     }
 
     /// Lends the buffer to `work`, which calls no code of C's. None if its bufferevent is gone.
+    ///
+    /// Looking may let go of memory, too: pulling up copies it together, and a file may be read to its end. Clean-ups are made then.
     pub(super) fn access<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+        let _held = self.hold();
+        let result = self.reach(Purpose::Look, work);
+        if owed::exist() {
+            let _pin = self.pin();
+            owed::pay();
+        }
+        result
+    }
+
+    /// Lends the buffer to `work`, and leaves what follows from that to the caller.
+    fn reach<T>(&self, purpose: Purpose, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         match &self.home {
             Home::Own(buffer) => {
                 let _held = self.lock().hold();
                 // SAFETY: K1 and the lock: this is the only reference while `work` runs.
                 Some(work(unsafe { &mut *buffer.get() }))
             }
-            Home::Part(part) => part.access(Purpose::Look, work),
-        }
-    }
-
-    /// [`access`](Self::access) for work that may change what the loop has to do.
-    fn alter<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
-        match &self.home {
-            Home::Own(_) => self.access(work),
-            Home::Part(part) => part.access(Purpose::Change, work),
+            Home::Part(part) => part.reach(purpose, work),
         }
     }
 
     /// [`access`](Self::access) for work that may add or remove bytes, followed by what follows from that.
     pub(super) fn change<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         let _held = self.hold();
-        let (result, change) = self.alter(|buffer| measured(buffer, work))?;
+        let (result, change) = self.reach(Purpose::Change, |buffer| measured(buffer, work))?;
         self.follow(change);
         Some(result)
     }
@@ -239,7 +244,7 @@ enum Purpose {
 }
 
 impl Part {
-    fn access<T>(self, purpose: Purpose, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+    fn reach<T>(self, purpose: Purpose, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         // SAFETY: C1, a base outlives its bufferevents.
         let base = unsafe { &*self.base };
         // SAFETY: K1, nothing of the core is borrowed when a function of C's is entered, and `work` enters nothing.
@@ -302,17 +307,17 @@ fn exchange<T>(
         (Home::Own(one), Home::Part(part)) => {
             // SAFETY: K1 and the lock: this is the only reference to this buffer.
             let one = unsafe { &mut *one.get() };
-            part.access(Purpose::Change, |other| work(one, other))
+            part.reach(Purpose::Change, |other| work(one, other))
         }
         (Home::Part(part), Home::Own(other)) => {
             // SAFETY: K1 and the lock: this is the only reference to this buffer.
             let other = unsafe { &mut *other.get() };
-            part.access(Purpose::Change, |one| work(one, other))
+            part.reach(Purpose::Change, |one| work(one, other))
         }
         (Home::Part(one), Home::Part(other)) if one.base == other.base => within_base(*one, *other, work),
         (Home::Part(one), Home::Part(other)) => {
-            let work = |one: &mut Evbuffer| other.access(Purpose::Change, |other| work(one, other));
-            one.access(Purpose::Change, work).flatten()
+            let work = |one: &mut Evbuffer| other.reach(Purpose::Change, |other| work(one, other));
+            one.reach(Purpose::Change, work).flatten()
         }
     }
 }
