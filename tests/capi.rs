@@ -30,5 +30,7 @@ macro_rules! programs {
 programs! {
     base
     buffer
+    buffer_callbacks
+    buffer_files
     events
 }
