@@ -31,4 +31,5 @@ programs! {
     base
     events
     loops
+    signals
 }
