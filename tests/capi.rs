@@ -32,4 +32,7 @@ programs! {
     events
     loops
     signals
+    threads
+    forks
+    debugs
 }
