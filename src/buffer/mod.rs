@@ -46,6 +46,7 @@
 //! | `add.rs`, `pieces.rs`, `remove.rs` | putting bytes in, at once and in pieces, and taking them out |
 //! | `space.rs`, `extents.rs` | peeking; reserving in one piece and in several |
 //! | `callback.rs` | telling of changes; the limit |
+//! | `lend.rs` | addresses and reservations that outlive a borrow, for the C ABI |
 //! | `position.rs`, `search.rs`, `lines.rs` | places in a buffer, and finding them; lines |
 //! | `segment.rs`, `pipe.rs`, `io/` | files; bytes in kernel pipes; reading from and writing to descriptors |
 //! | `reader.rs`, `traits.rs` | the front as a `bytes::Buf`; the traits of std |
@@ -57,6 +58,8 @@ mod chain;
 mod chunk;
 mod extents;
 mod io;
+#[cfg(feature = "capi")]
+mod lend;
 mod lines;
 mod node;
 mod pieces;
@@ -78,6 +81,8 @@ use chain::Chain;
 pub use add::End;
 pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
+#[cfg(feature = "capi")]
+pub(crate) use extents::Detached;
 pub use extents::Extents;
 pub(crate) use io::{Filled, ReadSpace, is_refusal};
 pub use io::{WriteStrategy, ZeroCopyWriter};

@@ -5,6 +5,7 @@ use std::ffi::{c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use super::layout::evthread_lock_callbacks;
 use super::thread::{self, Choice};
 
 /// `EVTHREAD_LOCKTYPE_RECURSIVE`.
@@ -20,6 +21,8 @@ enum Kind {
     Pthread(Box<UnsafeCell<libc::pthread_mutex_t>>),
     /// What the program's own functions made.
     Program(*mut c_void),
+    /// What the program has made and lends us.
+    Lent(*mut c_void),
 }
 
 /// The lock is held for as long as this lives.
@@ -46,6 +49,24 @@ impl Lock {
         Lock(Kind::None)
     }
 
+    /// A lock of the program's, made by the functions that it has set, or a `pthread_mutex_t` if it has set none. It is not freed with
+    /// this.
+    pub(super) fn lent(made: *mut c_void) -> Lock {
+        match thread::choice() {
+            Choice::None => Lock::none(),
+            Choice::Pthreads | Choice::Program(_) => Lock(Kind::Lent(made)),
+        }
+    }
+
+    /// Locks that are taken together are taken by rising order; two that are one have the same.
+    pub(super) fn order(&self) -> usize {
+        match &self.0 {
+            Kind::None => 0,
+            Kind::Pthread(mutex) => mutex.get().addr(),
+            Kind::Program(made) | Kind::Lent(made) => made.addr(),
+        }
+    }
+
     /// Whether there is a lock.
     pub(super) fn exists(&self) -> bool {
         !matches!(self.0, Kind::None)
@@ -57,41 +78,57 @@ impl Lock {
         Held(self)
     }
 
+    /// The program's functions, which only its own locks are asked about.
+    fn functions(&self) -> Option<evthread_lock_callbacks> {
+        if let Kind::Program(_) | Kind::Lent(_) = self.0
+            && let Choice::Program(functions) = thread::choice()
+        {
+            return Some(functions);
+        }
+        None
+    }
+
     /// Takes the lock; [`release`](Self::release) must follow.
     pub(super) fn acquire(&self) {
-        match &self.0 {
-            Kind::None => {}
-            Kind::Pthread(mutex) => {
+        match (&self.0, self.functions()) {
+            (Kind::None, _) => {}
+            (Kind::Pthread(mutex), _) => {
                 // SAFETY: the mutex was initialised when it was made, and lives as long as this.
                 unsafe { libc::pthread_mutex_lock(mutex.get()) };
             }
-            Kind::Program(made) => {
-                if let Choice::Program(functions) = thread::choice()
-                    && let Some(lock) = functions.lock
-                {
+            (Kind::Program(made) | Kind::Lent(made), Some(functions)) => {
+                if let Some(lock) = functions.lock {
                     // SAFETY: C3; the lock was made by the same program's `alloc`.
                     unsafe { lock(0, *made) };
                 }
             }
+            (Kind::Lent(made), _) => {
+                // SAFETY: C1; without functions of its own the program's locks are libevent's, which are these.
+                unsafe { libc::pthread_mutex_lock(made.cast()) };
+            }
+            (Kind::Program(_), _) => {}
         }
     }
 
     /// Gives the lock back once.
     pub(super) fn release(&self) {
-        match &self.0 {
-            Kind::None => {}
-            Kind::Pthread(mutex) => {
+        match (&self.0, self.functions()) {
+            (Kind::None, _) => {}
+            (Kind::Pthread(mutex), _) => {
                 // SAFETY: as in `acquire`; this thread holds it.
                 unsafe { libc::pthread_mutex_unlock(mutex.get()) };
             }
-            Kind::Program(made) => {
-                if let Choice::Program(functions) = thread::choice()
-                    && let Some(unlock) = functions.unlock
-                {
+            (Kind::Program(made) | Kind::Lent(made), Some(functions)) => {
+                if let Some(unlock) = functions.unlock {
                     // SAFETY: C3; this thread holds it.
                     unsafe { unlock(0, *made) };
                 }
             }
+            (Kind::Lent(made), _) => {
+                // SAFETY: as in `acquire`; this thread holds it.
+                unsafe { libc::pthread_mutex_unlock(made.cast()) };
+            }
+            (Kind::Program(_), _) => {}
         }
     }
 }
@@ -105,7 +142,7 @@ impl Drop for Held<'_> {
 impl Drop for Lock {
     fn drop(&mut self) {
         match &self.0 {
-            Kind::None => {}
+            Kind::None | Kind::Lent(_) => {}
             Kind::Pthread(mutex) => {
                 // SAFETY: nobody holds it: its object is being freed, which C1 allows once nobody uses it.
                 unsafe { libc::pthread_mutex_destroy(mutex.get()) };

@@ -41,6 +41,9 @@
 // The room is being built; every item has its user before it is merged.
 #![expect(dead_code, reason = "built in parallel; gone before the room is merged")]
 
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!("the C ABI has the layouts and the calling convention of x86_64 Linux, and no others");
+
 mod base;
 mod buffer;
 mod layout;
@@ -48,3 +51,4 @@ mod lock;
 mod log;
 mod memory;
 mod thread;
+mod variadic;

@@ -6,6 +6,8 @@
 )]
 
 pub mod alloc;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod cases;
 pub mod events;
 pub mod filters;

@@ -1,0 +1,1 @@
+//! Descriptors: reading and writing, and files as content.
