@@ -30,4 +30,5 @@ macro_rules! programs {
 programs! {
     base
     buffer
+    events
 }

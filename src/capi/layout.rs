@@ -48,7 +48,7 @@ pub(super) mod evlist {
 /// An event, in memory of the caller's. The fields that C's headers name are where they put them; what libevent keeps in the others
 /// is replaced by what we keep.
 #[repr(C)]
-pub struct event {
+pub(super) struct event {
     /// The slot that stands for it while `flags` says that it is pending or active; meaningless otherwise.
     pub(super) slot: u64,
     pub(super) reserved: u64,
@@ -162,7 +162,7 @@ pub struct evbuffer_cb_info {
 /// The lock functions that a program gives us.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct evthread_lock_callbacks {
+pub(super) struct evthread_lock_callbacks {
     pub(super) lock_api_version: c_int,
     pub(super) supported_locktypes: std::ffi::c_uint,
     pub(super) alloc: Option<unsafe extern "C" fn(std::ffi::c_uint) -> *mut c_void>,
@@ -174,7 +174,7 @@ pub struct evthread_lock_callbacks {
 /// The condition functions that a program gives us.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct evthread_condition_callbacks {
+pub(super) struct evthread_condition_callbacks {
     pub(super) condition_api_version: c_int,
     pub(super) alloc_condition: Option<unsafe extern "C" fn(std::ffi::c_uint) -> *mut c_void>,
     pub(super) free_condition: Option<unsafe extern "C" fn(*mut c_void)>,

@@ -329,14 +329,10 @@ unsafe extern "C" fn evconnlistener_set_error_cb(
     }
 }
 
-/// Accepts a turn's share, one connection at a time.
-///
-/// # Safety
-///
-/// - C1 holds for `base`, and nothing of it is entered.
-pub(super) unsafe fn run(base: *mut event_base, index: u64, what: What) {
-    // SAFETY: C1.
-    let mut core = unsafe { (*base).enter() };
+/// Accepts a turn's share, one connection at a time. Nothing is entered.
+pub(super) fn run(base: &event_base, index: u64, what: What) {
+    // SAFETY: K1: nothing is entered.
+    let mut core = unsafe { base.enter() };
     let ready = {
         let core = &mut *core;
         core.listeners.on_ready(&mut core.reactor, index, what)
@@ -344,8 +340,8 @@ pub(super) unsafe fn run(base: *mut event_base, index: u64, what: What) {
     let Some(id) = ready else { return };
     drop(core);
     loop {
-        // SAFETY: C1; a callback cannot free the base that calls it.
-        let mut core = unsafe { (*base).enter() };
+        // SAFETY: K1: nothing is entered; C1: a callback does not free the base that calls it.
+        let mut core = unsafe { base.enter() };
         let listener = core.listener_table.at(id);
         let next = {
             let core = &mut *core;
@@ -408,12 +404,16 @@ fn for_c(peer: &RawAddress) -> (sockaddr_storage, c_int) {
 }
 
 /// A base is about to go: its listeners give their sockets back, and can still be freed.
-pub(super) fn abandon(core: &mut Core) {
+pub(super) fn abandon(base: *mut event_base) {
+    // SAFETY: C1: it has not gone yet.
+    let Some(base) = (unsafe { base.as_ref() }) else { return };
+    // SAFETY: K1: nothing is entered when a function of C's is called.
+    let mut core = unsafe { base.enter() };
     for listener in std::mem::take(&mut core.listener_table.0) {
         // SAFETY: what is in the table lives.
         if let Some(listener) = unsafe { at(listener) } {
             let flags = std::mem::replace(&mut listener.flags, 0);
-            listener.end(core);
+            listener.end(&mut core);
             (listener.flags, listener.base) = (flags, ptr::null_mut());
         }
     }

@@ -46,9 +46,23 @@ compile_error!("the C ABI has the layouts and the calling convention of x86_64 L
 
 mod base;
 mod buffer;
+mod bufferevent;
+mod common;
+mod compat;
+mod config;
+mod count;
+mod debug;
+mod del;
+mod event;
+mod free;
 mod layout;
+mod listener;
 mod lock;
 mod log;
+mod look;
 mod memory;
+mod once;
+mod run;
 mod thread;
+mod time;
 mod variadic;

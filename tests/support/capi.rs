@@ -1,12 +1,13 @@
 //! C programs that are run on either library: compiled once against Debian's headers and libraries, and led to ours by
 //! `LD_LIBRARY_PATH`.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::process::have;
 
@@ -71,18 +72,20 @@ fn make_links() -> Option<PathBuf> {
 
 /// Compiles `tests/capi/NAME.c`, unless there is no compiler: then that has been said.
 pub fn compile(name: &str) -> Option<PathBuf> {
-    compile_with(name, &[])
+    // Two tests want each program, at the same time; the second one finds it made.
+    static MADE: Mutex<BTreeMap<String, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(name.to_owned()).or_insert_with(|| build(name)).clone()
 }
 
-/// As [`compile`], with more to tell the compiler.
-pub fn compile_with(name: &str, flags: &[&str]) -> Option<PathBuf> {
+fn build(name: &str) -> Option<PathBuf> {
     if !have("gcc") {
         return None;
     }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/capi").join(name).with_extension("c");
     let program = scratch("programs").join(name);
     let mut gcc = Command::new("gcc");
-    gcc.args(["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]).args(flags);
+    gcc.args(["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
     gcc.arg(source).arg("-o").arg(&program);
     gcc.args(["-Wl,--as-needed", "-levent_core", "-levent_extra", "-levent_pthreads", "-lpthread"]);
     let output = gcc.output().expect("gcc runs");

@@ -245,7 +245,7 @@ fn hear(address: usize, change: Change) {
 
 /// Adding and removing.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_add_cb(
+pub(in crate::capi) unsafe extern "C" fn evbuffer_add_cb(
     buf: *mut evbuffer,
     callback: Option<ChangeCallback>,
     arg: *mut c_void,

@@ -29,7 +29,7 @@ fn refuse_frozen(buffer: &Evbuffer) -> Result<()> {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn evbuffer_remove(buf: *mut evbuffer, target: *mut c_void, len: usize) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove(buf: *mut evbuffer, target: *mut c_void, len: usize) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let remove = |buffer: &mut Evbuffer| {
@@ -90,7 +90,7 @@ unsafe extern "C" fn evbuffer_copyout_from(
 
 /// Of two buffers the target's callbacks are made first, except when everything is moved.
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn evbuffer_remove_buffer(
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove_buffer(
     source: *mut evbuffer,
     target: *mut evbuffer,
     len: usize,

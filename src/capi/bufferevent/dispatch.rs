@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_short, c_void};
 
 use super::super::base::event_base;
 use super::super::buffer::settle_accounts;
-use super::super::event::{event_active, event_assign, event_priority_set};
+use super::super::event::{event_active, event_assign, set_errno};
 use super::super::layout::{Socket, bufferevent, ev, event};
 use super::{Bev, live, option, what};
 use crate::bufferevent::{BevEvents, BuffereventId, Due, Trigger};
@@ -27,14 +27,10 @@ struct Rest {
     errno: c_int,
 }
 
-/// Lets a bufferevent take in what the reactor reports, and makes the callbacks that are due.
-///
-/// # Safety
-///
-/// - C1 holds for `base`, and nothing of it is entered.
-pub(in crate::capi) unsafe fn run(base: *mut event_base, index: u64, what: What) {
-    // SAFETY: C1.
-    let mut core = unsafe { (*base).enter() };
+/// Lets the bufferevent at `index` take in what the reactor reports, and makes the callbacks that are due. Nothing is entered.
+pub(in crate::capi) fn run(base: &event_base, index: u64, what: What) {
+    // SAFETY: K1: nothing is entered.
+    let mut core = unsafe { base.enter() };
     let bev = core.table.at(index);
     let core_ref = &mut *core;
     // SAFETY: what is in the table lives; the lock is held.
@@ -102,11 +98,6 @@ unsafe fn call(bev: *mut bufferevent, due: Due, events: c_short, errno: Option<c
         // SAFETY: C3, and nothing is entered.
         unsafe { callback(bev, events, arg) };
     }
-}
-
-pub(super) fn set_errno(errno: c_int) {
-    // SAFETY: it points to this thread's, always.
-    unsafe { *libc::__errno_location() = errno };
 }
 
 pub(super) fn errno() -> c_int {

@@ -28,12 +28,11 @@ mod resolve;
 mod socket;
 mod verbs;
 
-use std::ffi::{c_char, c_int, c_short, c_void};
+use std::ffi::{c_char, c_int, c_short};
 use std::ptr;
 
-use super::base::{Core, Entered, event_base};
-use super::buffer::evbuffer;
-use super::layout::{bufferevent, ev, event};
+use super::base::{Entered, event_base};
+use super::layout::{bufferevent, ev};
 use super::log;
 use crate::bufferevent::BuffereventId;
 use crate::bufferevent::Bufferevent;
@@ -42,7 +41,21 @@ use rate_limit::ev_token_bucket_cfg;
 
 pub(super) use dispatch::run;
 pub(super) use live::{Table, settle};
-pub(super) use resolve::{Askers, take_answers};
+pub(super) use resolve::{Askers, forget_threads, take_answers};
+
+/// A base is about to go: its sockets are given back, and what stands for them can still be freed.
+pub(super) fn abandon(base: *const event_base) {
+    // SAFETY: C1: it has not gone yet.
+    let Some(base) = (unsafe { base.as_ref() }) else { return };
+    // SAFETY: K1: nothing is entered when a function of C's is called.
+    let all = unsafe { base.enter() }.table.all();
+    for bev in all {
+        // SAFETY: what is in the table lives.
+        if let Some(bev) = unsafe { Bev::at(bev) } {
+            socket::orphan(bev);
+        }
+    }
+}
 
 /// `BEV_OPT_*`.
 mod option {
@@ -227,6 +240,10 @@ impl Bev {
         let held = object.lock();
         object.references -= 1;
         let is_last = object.references == 0;
+        if is_last {
+            // Before anybody else has the lock: the loop holds only what it finds there.
+            socket::unlist(object);
+        }
         drop(held);
         if is_last {
             // SAFETY: it was the last reference.

@@ -5,10 +5,11 @@ use std::ptr;
 
 use super::super::base::{current_base, event_base};
 use super::super::buffer::{
-    evbuffer, evbuffer_add_cb, evbuffer_enable_locking, evbuffer_free, evbuffer_freeze, evbuffer_new,
+    evbuffer, evbuffer_add_cb, evbuffer_free, evbuffer_freeze, evbuffer_new,
     evbuffer_remove_buffer, evbuffer_unfreeze,
 };
-use super::super::event::{event_add, event_assign, event_del};
+use super::super::del::event_del;
+use super::super::event::{event_add, event_assign};
 use super::super::layout::{EventCallback, Socket, bufferevent, ev, evbuffer_cb_info};
 use super::dispatch::bufferevent_trigger;
 use super::{BOTH, Bev, Kind, marks, option, verbs, what};
@@ -74,10 +75,11 @@ impl Bev {
     fn share_lock(&mut self) {
         // SAFETY: C1.
         let Some(base) = (unsafe { self.seen.base.as_ref() }).filter(|_| self.is_locked()) else { return };
-        if let Some(lock) = base.lock().as_raw() {
-            for buffer in [self.seen.input, self.seen.output] {
-                // SAFETY: the buffer is new; the base, whose lock it is, outlives it.
-                unsafe { evbuffer_enable_locking(buffer, lock) };
+        for buffer in [self.seen.input, self.seen.output] {
+            // SAFETY: the buffers were made a moment ago.
+            if let Some(buffer) = unsafe { buffer.as_ref() } {
+                // SAFETY: nobody else knows them yet; the base outlives them.
+                unsafe { buffer.guard_with(base.lock().lend()) };
             }
         }
     }

@@ -31,11 +31,16 @@ impl Askers {
         self.waiting.len() > 0
     }
 
-    /// The threads of a parent do not look anything up for its child: it asks anew.
-    pub(in crate::capi) fn forget_threads(&mut self) {
-        if let Some(resolver) = self.resolver.take() {
-            // Its lock may be held by a thread that is not there.
-            std::mem::forget(resolver);
+}
+
+/// The threads of a parent do not look anything up for its child, where whoever waits is told so.
+pub(in crate::capi) fn forget_threads(core: &mut Core) {
+    // A lock in it may be held by a thread that is not there.
+    std::mem::forget(core.askers.resolver.take());
+    let asked: Vec<_> = core.askers.waiting.iter().map(|(asked, _)| asked).collect();
+    for asked in asked {
+        if let Some(id) = core.askers.waiting.remove(asked) {
+            core.bufferevents.resolved(&mut core.reactor, id, Err(ResolveError::Again));
         }
     }
 }

@@ -9,11 +9,11 @@ use libc::sockaddr;
 
 use super::super::base::{Core, current_base, event_base};
 use super::super::buffer::{evbuffer, evbuffer_add_buffer, evbuffer_new, Side};
-use super::super::event::event_assign;
+use super::super::event::{event_assign, set_errno};
 use super::super::layout::{BuffereventCallback, DataCallback, Socket, bufferevent, ev};
-use super::dispatch::{errno, set_errno};
+use super::dispatch::errno;
 use super::{BOTH, Bev, Kind, live, option, resolve, what};
-use crate::bufferevent::{BuffereventId, Engine, Options, Trigger};
+use crate::bufferevent::{BuffereventId, Options, Trigger};
 use crate::reactor::Interest;
 use crate::util;
 
@@ -125,6 +125,13 @@ unsafe fn free_handle(handle: *const evbuffer) {
     drop(unsafe { Box::from_raw(handle.cast_mut()) });
 }
 
+/// The loop does not find it any more.
+pub(super) fn unlist(bev: &mut Bev) {
+    if let (Some(id), Some(mut core)) = (bev.socket_id(), bev.enter()) {
+        core.table.set(id.0.index(), ptr::null_mut());
+    }
+}
+
 /// It is gone for the program: the engine's bufferevent goes, and the descriptor stays if it is to stay.
 pub(super) fn end(bev: &mut Bev) {
     retire_buffers(bev);
@@ -139,7 +146,6 @@ pub(super) fn end(bev: &mut Bev) {
     if let (Some(id), Some(mut core)) = (bev.socket_id(), bev.enter()) {
         let core = &mut *core;
         resolve::forget(core, id);
-        core.table.set(id.0.index(), ptr::null_mut());
         // It is in the engine as long as it has an id; a descriptor that it has left is closed.
         let _ = core.bufferevents.remove(&mut core.reactor, id);
     }
@@ -327,14 +333,18 @@ unsafe extern "C-unwind" fn bufferevent_base_set(base: *mut event_base, bufev: *
     if ptr::eq(base, bev.seen.base) {
         return 0;
     }
-    // SAFETY: K1: nothing is entered.
-    let Some(id) = insert(&mut unsafe { owner.enter() }, bev.options) else { return -1 };
-    let (fd, old_id, old_core) = (bev.take_fd(), bev.socket_id(), bev.enter());
+    // SAFETY: K1: nothing is entered when a function of C's is called.
+    let mut core = unsafe { owner.enter() };
+    let inserted = insert(&mut core, bev.options);
+    drop(core);
+    let Some(id) = inserted else { return -1 };
+    let (fd, old_id) = (bev.take_fd(), bev.socket_id());
     let old = (bev.seen.input, bev.seen.output);
-    drop(old_core);
     let old_base = std::mem::replace(&mut bev.seen.base, base);
     // SAFETY: K1: nothing is entered.
-    bev.settle_in(&mut unsafe { owner.enter() }, id);
+    let mut core = unsafe { owner.enter() };
+    bev.settle_in(&mut core, id);
+    drop(core);
     bev.with(|bufferevent| bufferevent.thaw_buffers(true));
     // SAFETY: the four handles live; nothing is entered.
     unsafe { evbuffer_add_buffer(bev.seen.input, old.0) };

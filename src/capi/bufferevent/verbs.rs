@@ -4,9 +4,7 @@ use std::ffi::{c_int, c_short, c_void};
 
 use super::super::base::event_base;
 use super::super::buffer::{evbuffer_add, evbuffer_add_buffer, evbuffer_remove};
-use super::super::layout::{
-    BuffereventCallback, DataCallback, Socket, bufferevent, ev, evbuffer,
-};
+use super::super::layout::{BuffereventCallback, DataCallback, Socket, bufferevent, evbuffer};
 use super::{BOTH, Bev, Kind, filter, live, pair, socket};
 
 impl Bev {
