@@ -30,5 +30,11 @@ macro_rules! programs {
 programs! {
     base
     buffer
+    bufferevent
+    bufferevent_connect
+    bufferevent_limits
+    bufferevent_links
+    bufferevent_threads
     events
+    listener
 }

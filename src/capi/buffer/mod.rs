@@ -228,7 +228,9 @@ impl Part {
         let base = unsafe { &*self.base };
         // SAFETY: K1, nothing of the core is borrowed when a function of C's is entered, and `work` enters nothing.
         let mut core = unsafe { base.enter() };
-        core.bufferevents.get(self.id).ok().map(|bufferevent| work(self.side.of(bufferevent)))
+        let result = core.bufferevents.get(self.id).ok().map(|bufferevent| work(self.side.of(bufferevent)));
+        core.notify();
+        result
     }
 }
 
@@ -303,13 +305,17 @@ fn within_base<T>(one: Part, other: Part, work: impl FnOnce(&mut Evbuffer, &mut 
     let mut core = unsafe { base.enter() };
     if one.id == other.id {
         let (input, output) = core.bufferevents.get(one.id).ok()?.buffers();
-        return Some(match one.side {
+        let result = match one.side {
             Side::Input => work(input, output),
             Side::Output => work(output, input),
-        });
+        };
+        core.notify();
+        return Some(result);
     }
     let (first, second) = core.bufferevents.get_two(one.id, other.id).ok()?;
-    Some(work(one.side.of(first), other.side.of(second)))
+    let result = work(one.side.of(first), other.side.of(second));
+    core.notify();
+    Some(result)
 }
 
 fn hold_both<'a>(one: &'a evbuffer, other: &'a evbuffer) -> (Held<'a>, Held<'a>) {
