@@ -44,4 +44,12 @@ programs! {
     forks
     debugs
     leaves
+    bufferevent
+    bufferevent_connect
+    bufferevent_limits
+    bufferevent_links
+    bufferevent_threads
+    listener
+    util
+    tag
 }

@@ -277,9 +277,11 @@ impl Evbuffer {
 /// For owners that keep a buffer only while it holds something.
 impl Evbuffer {
     /// Makes a new buffer of this one, with one end frozen.
-    pub(crate) fn begin_use(&mut self, frozen: End) {
+    pub(crate) fn begin_use(&mut self, frozen: Option<End>) {
         *self = Evbuffer::new();
-        self.freeze(frozen);
+        if let Some(end) = frozen {
+            self.freeze(end);
+        }
     }
 
     /// Drops the content, and what callbacks there are without telling them.
@@ -288,8 +290,8 @@ impl Evbuffer {
     }
 
     /// Whether nobody could tell it from a new one with that end frozen: it has no callbacks and no limit either.
-    pub(crate) fn is_as_new(&self, frozen: End) -> bool {
-        let expected = (frozen == End::Front, frozen == End::Back);
+    pub(crate) fn is_as_new(&self, frozen: Option<End>) -> bool {
+        let expected = (frozen == Some(End::Front), frozen == Some(End::Back));
         self.is_empty() && self.watch.is_none() && (self.frozen_front, self.frozen_back) == expected
     }
 }

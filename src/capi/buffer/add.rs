@@ -23,7 +23,11 @@ pub(in crate::capi) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> &'a 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn evbuffer_add(buf: *mut evbuffer, data: *const c_void, len: usize) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add(
+    buf: *mut evbuffer,
+    data: *const c_void,
+    len: usize,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     // No slice is that long, and no buffer.

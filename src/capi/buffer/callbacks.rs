@@ -21,7 +21,7 @@ pub(super) const NODEFER: u32 = 2;
 const INTERNAL: u32 = 0xffff_0000;
 
 /// A callback, as C holds it: a pointer to this.
-pub struct evbuffer_cb_entry {
+pub(super) struct evbuffer_cb_entry {
     /// Rises from entry to entry.
     serial: u64,
     callback: Callback,
@@ -272,7 +272,7 @@ fn hear(address: usize, change: Change) {
 
 /// Adding and removing.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_add_cb(
+pub(in crate::capi) unsafe extern "C" fn evbuffer_add_cb(
     buf: *mut evbuffer,
     callback: Option<ChangeCallback>,
     arg: *mut c_void,

@@ -102,7 +102,7 @@ const SNAPSHOT: c_uint = DISABLE_MMAP | DISABLE_SENDFILE;
 type SegmentCleanup = unsafe extern "C-unwind" fn(*const evbuffer_file_segment, c_int, *mut c_void);
 
 /// A segment, as C holds it: a pointer to this. It is freed when neither C nor any buffer has it any more.
-pub struct evbuffer_file_segment {
+pub(super) struct evbuffer_file_segment {
     flags: c_uint,
     state: Mutex<State>,
 }

@@ -38,12 +38,12 @@ use crate::buffer::{Detached, End, Evbuffer};
 use crate::bufferevent::{Bufferevent, BuffereventId};
 use callbacks::Calls;
 
-pub(super) use add::{bytes, evbuffer_add_buffer};
-pub(super) use callbacks::settle_accounts;
-pub(super) use remove::evbuffer_remove_buffer;
+pub(super) use add::{bytes, evbuffer_add, evbuffer_add_buffer};
+pub(super) use callbacks::{evbuffer_add_cb, settle_accounts};
+pub(super) use remove::{evbuffer_remove, evbuffer_remove_buffer};
 
 /// A buffer, as C holds it: a pointer to this.
-pub struct evbuffer {
+pub(super) struct evbuffer {
     /// Of a buffer of its own. A bufferevent's buffers have their base's.
     lock: UnsafeCell<Lock>,
     home: Home,
@@ -350,14 +350,14 @@ fn hold_both<'a>(one: &'a evbuffer, other: &'a evbuffer) -> (Held<'a>, Held<'a>)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
+pub(in crate::capi) unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
     let home = Home::Own(UnsafeCell::new(Evbuffer::new()));
     Box::into_raw(Box::new(evbuffer::with_home(home, free_own)))
 }
 
 /// The content goes now, also when this is called by a callback of the buffer. Callbacks that were deferred are still made.
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn evbuffer_free(buf: *mut evbuffer) {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_free(buf: *mut evbuffer) {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }).filter(|buf| buf.is_own()) else { return };
     if !buf.postpone_free() {
@@ -391,6 +391,18 @@ unsafe extern "C" fn evbuffer_enable_locking(buf: *mut evbuffer, lock: *mut c_vo
     // SAFETY: C4, nobody uses the buffer meanwhile, so nobody holds the lock that is replaced, which is none.
     unsafe { *buf.lock.get() = made };
     0
+}
+
+impl evbuffer {
+    /// Has a new buffer guarded by a lock that guards something else too.
+    ///
+    /// # Safety
+    ///
+    /// - Nobody else knows the buffer yet, and what the lock was lent by outlives it.
+    pub(super) unsafe fn guard_with(&self, lock: Lock) {
+        // SAFETY: the caller's promise: nobody holds the lock that is replaced.
+        unsafe { *self.lock.get() = lock };
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -436,7 +448,7 @@ unsafe fn change_flags(buf: *mut evbuffer, change: impl FnOnce(u64) -> u64) -> c
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_get_length(buf: *const evbuffer) -> usize {
+pub(in crate::capi) unsafe extern "C" fn evbuffer_get_length(buf: *const evbuffer) -> usize {
     // SAFETY: C1.
     unsafe { handle(buf) }.and_then(|buf| buf.access(|buffer| buffer.len())).unwrap_or(0)
 }
@@ -448,14 +460,14 @@ unsafe extern "C" fn evbuffer_get_contiguous_space(buf: *const evbuffer) -> usiz
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_freeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
+pub(in crate::capi) unsafe extern "C" fn evbuffer_freeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     buf.access(|buffer| buffer.freeze(end(at_front))).map_or(-1, |()| 0)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_unfreeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
+pub(in crate::capi) unsafe extern "C" fn evbuffer_unfreeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     buf.access(|buffer| buffer.unfreeze(end(at_front))).map_or(-1, |()| 0)

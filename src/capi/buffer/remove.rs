@@ -29,7 +29,11 @@ fn refuse_frozen(buffer: &Evbuffer) -> Result<()> {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn evbuffer_remove(buf: *mut evbuffer, target: *mut c_void, len: usize) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove(
+    buf: *mut evbuffer,
+    target: *mut c_void,
+    len: usize,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let remove = |buffer: &mut Evbuffer| {

@@ -10,7 +10,7 @@ use crate::capi::memory;
 
 /// A clock that never goes back, as C holds it: a pointer to this.
 #[repr(C)]
-pub struct evutil_monotonic_timer {
+pub(super) struct evutil_monotonic_timer {
     clock: clockid_t,
 }
 
