@@ -21,7 +21,7 @@ pub(super) const NODEFER: u32 = 2;
 const INTERNAL: u32 = 0xffff_0000;
 
 /// A callback, as C holds it: a pointer to this.
-pub(super) struct evbuffer_cb_entry {
+pub(in crate::capi) struct evbuffer_cb_entry {
     /// Rises from entry to entry.
     serial: u64,
     callback: Callback,
