@@ -52,4 +52,6 @@ programs! {
     listener
     util
     tag
+    variadic
+    absent
 }
