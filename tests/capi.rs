@@ -37,6 +37,7 @@ programs! {
     buffer
     buffer_callbacks
     buffer_files
+    buffer_homes
     events
     loops
     signals
