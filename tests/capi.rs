@@ -6,9 +6,9 @@
 
 mod support;
 
-use support::capi::{Library, run_cases};
+use support::capi::{Library, run_cases, run_under_valgrind};
 
-/// Two tests a program: what it expects holds on Debian's library, and on ours.
+/// Three tests a program: what it expects holds on Debian's library, and on ours, where valgrind finds nothing.
 macro_rules! programs {
     ($($name:ident)*) => { $(
         mod $name {
@@ -23,6 +23,11 @@ macro_rules! programs {
             fn on_ours() {
                 run_cases(stringify!($name), Library::Zerovent);
             }
+
+            #[test]
+            fn under_valgrind() {
+                run_under_valgrind(stringify!($name));
+            }
         }
     )* };
 }
@@ -30,11 +35,21 @@ macro_rules! programs {
 programs! {
     base
     buffer
+    buffer_callbacks
+    buffer_files
+    events
+    loops
+    signals
+    threads
+    forks
+    debugs
+    leaves
     bufferevent
     bufferevent_connect
     bufferevent_limits
     bufferevent_links
     bufferevent_threads
-    events
     listener
+    util
+    tag
 }

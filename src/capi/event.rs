@@ -232,7 +232,7 @@ pub(in crate::capi) unsafe extern "C" fn event_assign(
     let base = if base.is_null() { current_base() } else { base };
     debug::check_assigned(event, fd, events);
     // SAFETY: C1; the memory is written and not read, whatever is in it.
-    unsafe { event.cast::<u8>().write_bytes(0, size_of::<super::layout::event>()) };
+    unsafe { event.cast::<u8>().write_bytes(0, size_of::<event>()) };
     // SAFETY: C1; it is all zeroes now, which is a valid value.
     let event = unsafe { &mut *event };
     event.base = base;

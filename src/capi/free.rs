@@ -75,7 +75,7 @@ unsafe fn free(base: *mut event_base, finalizes: bool) {
     let current = current_base();
     let base = if base.is_null() { current } else { base };
     if base.is_null() {
-        return log::warn(format_args!("event_base_free: no base to free"));
+        return log::warn(format_args!("event_base_free_: no base to free"));
     }
     loop {
         // SAFETY: C1; this thread has not entered.

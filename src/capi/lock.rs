@@ -58,8 +58,7 @@ impl Lock {
         Lock { kind: Kind::None, check: None }
     }
 
-    /// A lock of the program's, made by the functions that it has set, or a `pthread_mutex_t` if it has set none. It is not freed with
-    /// this.
+    /// A lock of the program's, made by the functions that it has set, or libevent's, which are of pthreads. It is not freed with this.
     pub(super) fn lent(made: *mut c_void) -> Lock {
         let kind = match thread::choice() {
             Choice::None => Kind::None,

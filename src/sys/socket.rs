@@ -119,11 +119,7 @@ impl std::fmt::Debug for RawAddress {
 }
 
 /// Takes one connection off the queue.
-pub(crate) fn accept(
-    fd: BorrowedFd<'_>,
-    mode: Mode,
-    on_exec: OnExec,
-) -> io::Result<(OwnedFd, RawAddress)> {
+pub(crate) fn accept(fd: BorrowedFd<'_>, mode: Mode, on_exec: OnExec) -> io::Result<(OwnedFd, RawAddress)> {
     let mut storage = zeroed();
     let mut len = size_of::<Storage>() as socklen_t;
     let pointer = (&raw mut storage).cast();

@@ -111,6 +111,15 @@ pub fn run_cases(name: &str, library: Library) {
     assert!(failures.is_empty(), "on {library:?}:\n{}", failures.join("\n"));
 }
 
+/// Runs all cases of `tests/capi/NAME.c` on ours under valgrind, which must find nothing, not even memory that is lost.
+pub fn run_under_valgrind(name: &str) {
+    let (true, Some(program)) = (have("valgrind"), compile(name)) else { return };
+    let Some(mut command) = Library::Zerovent.command("valgrind") else { return };
+    command.args(["-q", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    let output = command.arg(program).arg("all").output().expect("valgrind runs");
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A folder of the tests' own, made if it is not there.
 pub fn scratch(name: &str) -> PathBuf {
     let folder = target().join("capi").join(name);

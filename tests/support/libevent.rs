@@ -53,10 +53,20 @@ type Told = unsafe extern "C" fn(*mut Opaque, *const ChangeInfo, *mut c_void);
 /// What libevent calls when the memory of a reference is no longer used.
 type Cleanup = unsafe extern "C" fn(*const c_void, size_t, *mut c_void);
 
+/// The library to compare with: its name in every Linux distribution that has this version, or what ZEROVENT_LIBEVENT says, which may be
+/// our own C interface.
+fn file() -> std::ffi::OsString {
+    std::env::var_os("ZEROVENT_LIBEVENT").unwrap_or_else(|| "libevent-2.1.so.7".into())
+}
+
+/// Whether the library is our own C interface: it is to do what libevent's code does, but shares our buffers.
+pub fn is_ours() -> bool {
+    file().to_string_lossy().contains("zerovent")
+}
+
 // The types are those of event2/buffer.h, event2/event.h and event2/util.h of this version.
 library! {
-    // Its name in every Linux distribution that has this version.
-    "libevent-2.1.so.7";
+    file();
     event_get_version: () -> *const c_char;
     evbuffer_new: () -> *mut Opaque;
     evbuffer_free: (*mut Opaque);

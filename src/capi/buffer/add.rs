@@ -14,7 +14,7 @@ use crate::capi::variadic::{VaList, variadic, vsnprintf};
 /// # Safety
 ///
 /// - C2 holds for `data` and `len`, as long as the slice is used.
-pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
+pub(in crate::capi) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
     if data.is_null() || len == 0 {
         return &[];
     }
@@ -23,7 +23,11 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add(buf: *mut evbuffer, data: *const c_void, len: usize) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add(
+    buf: *mut evbuffer,
+    data: *const c_void,
+    len: usize,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     // No slice is that long, and no buffer.
@@ -117,7 +121,10 @@ unsafe fn print(buffer: &mut Evbuffer, format: *const c_char, arguments: VaList)
 
 /// Moves everything from `source`. Of two buffers the source's callbacks are made first.
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add_buffer(target: *mut evbuffer, source: *mut evbuffer) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add_buffer(
+    target: *mut evbuffer,
+    source: *mut evbuffer,
+) -> c_int {
     // SAFETY: C1.
     unsafe { move_all(target, source, Evbuffer::add_buffer) }
 }

@@ -6,6 +6,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::super::layout::evbuffer_cb_info;
+use super::deferred::Deferral;
 use super::{Growth, Pin, evbuffer, handle, owed};
 use crate::buffer::{CallbackId, Change};
 
@@ -13,14 +14,14 @@ type ChangeCallback = unsafe extern "C-unwind" fn(*mut evbuffer, *const evbuffer
 type ObsoleteCallback = unsafe extern "C-unwind" fn(*mut evbuffer, usize, usize, *mut c_void);
 
 /// `EVBUFFER_CB_ENABLED`.
-const ENABLED: u32 = 1;
+pub(super) const ENABLED: u32 = 1;
 /// `EVBUFFER_CB_NODEFER`: it is told at once although the others wait.
-const NODEFER: u32 = 2;
+pub(super) const NODEFER: u32 = 2;
 /// Flags that programs do not set.
 const INTERNAL: u32 = 0xffff_0000;
 
 /// A callback, as C holds it: a pointer to this.
-pub struct evbuffer_cb_entry {
+pub(in crate::capi) struct evbuffer_cb_entry {
     /// Rises from entry to entry.
     serial: u64,
     callback: Callback,
@@ -46,6 +47,8 @@ pub(super) struct Calls {
     ear: Option<CallbackId>,
     /// In this thread's list of buffers that the engine has changed.
     listed: bool,
+    /// What the buffer has in a loop, if its callbacks wait for one.
+    pub(super) deferral: Option<Box<Deferral>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,7 +66,19 @@ struct Call {
 
 impl Calls {
     pub(super) fn new() -> Calls {
-        Calls { entries: Vec::new(), next_serial: 0, untold: Untold::default(), ear: None, listed: false }
+        Calls {
+            entries: Vec::new(),
+            next_serial: 0,
+            untold: Untold::default(),
+            ear: None,
+            listed: false,
+            deferral: None,
+        }
+    }
+
+    /// Whether something has happened that nobody was told.
+    pub(super) fn has_untold(&self) -> bool {
+        self.untold != Untold::default()
     }
 
     fn add(&mut self, callback: Callback, arg: *mut c_void) -> *mut evbuffer_cb_entry {
@@ -98,7 +113,7 @@ impl Calls {
 
 /// Telling.
 impl evbuffer {
-    fn with_calls<T>(&self, work: impl FnOnce(&mut Calls) -> T) -> T {
+    pub(super) fn with_calls<T>(&self, work: impl FnOnce(&mut Calls) -> T) -> T {
         let _held = self.lock().hold();
         // SAFETY: the lock, or C4; `work` is ours and comes to no other reference.
         work(unsafe { &mut *self.calls.get() })
@@ -116,14 +131,26 @@ impl evbuffer {
         }
     }
 
-    /// Makes the callbacks that are due for what was written down. Nothing is borrowed.
+    /// Makes the callbacks that are due for what was written down, or has the loop make them. Nothing is borrowed.
     pub(super) fn call_callbacks(&self) {
         self.unlist();
-        self.run_callbacks(ENABLED, ENABLED);
+        if self.is_deferred() {
+            self.schedule();
+            self.run_callbacks(NODEFER | ENABLED, NODEFER | ENABLED, false);
+        } else {
+            self.run_callbacks(ENABLED, ENABLED, true);
+        }
     }
 
-    fn run_callbacks(&self, mask: u32, wanted: u32) {
-        let untold = self.with_calls(|calls| std::mem::take(&mut calls.untold));
+    /// Makes those whose flags under `mask` are `wanted`. What they are told was `told` then, or others still wait to hear it.
+    pub(super) fn run_callbacks(&self, mask: u32, wanted: u32, told: bool) {
+        let untold = self.with_calls(|calls| {
+            let untold = calls.untold;
+            if told {
+                calls.untold = Untold::default();
+            }
+            untold
+        });
         if untold == Untold::default() {
             return;
         }

@@ -20,6 +20,7 @@
 
 mod add;
 mod callbacks;
+mod deferred;
 mod files;
 mod owed;
 mod remove;
@@ -37,12 +38,12 @@ use crate::buffer::{Detached, End, Evbuffer};
 use crate::bufferevent::{Bufferevent, BuffereventId};
 use callbacks::Calls;
 
-pub(super) use add::{evbuffer_add, evbuffer_add_buffer};
+pub(super) use add::{bytes, evbuffer_add, evbuffer_add_buffer};
 pub(super) use callbacks::{evbuffer_add_cb, settle_accounts};
 pub(super) use remove::{evbuffer_remove, evbuffer_remove_buffer};
 
 /// A buffer, as C holds it: a pointer to this.
-pub struct evbuffer {
+pub(super) struct evbuffer {
     /// Of a buffer of its own. A bufferevent's buffers have their base's.
     lock: UnsafeCell<Lock>,
     home: Home,
@@ -182,27 +183,40 @@ impl evbuffer {
     }
 
     /// Lends the buffer to `work`, which calls no code of C's. None if its bufferevent is gone.
-    fn access<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+    ///
+    /// Looking may let go of memory, too: pulling up copies it together, and a file may be read to its end. Clean-ups are made then.
+    pub(super) fn access<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+        let _held = self.hold();
+        let result = self.reach(Purpose::Look, work);
+        if owed::exist() {
+            let _pin = self.pin();
+            owed::pay();
+        }
+        result
+    }
+
+    /// Lends the buffer to `work`, and leaves what follows from that to the caller.
+    fn reach<T>(&self, purpose: Purpose, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         match &self.home {
             Home::Own(buffer) => {
                 let _held = self.lock().hold();
                 // SAFETY: K1 and the lock: this is the only reference while `work` runs.
                 Some(work(unsafe { &mut *buffer.get() }))
             }
-            Home::Part(part) => part.access(work),
+            Home::Part(part) => part.reach(purpose, work),
         }
     }
 
     /// [`access`](Self::access) for work that may add or remove bytes, followed by what follows from that.
-    fn change<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+    pub(super) fn change<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         let _held = self.hold();
-        let (result, change) = self.access(|buffer| measured(buffer, work))?;
+        let (result, change) = self.reach(Purpose::Change, |buffer| measured(buffer, work))?;
         self.follow(change);
         Some(result)
     }
 
     /// [`change`](Self::change) that says whether it went well, as C wants to hear it.
-    fn change_status<T, E>(&self, work: impl FnOnce(&mut Evbuffer) -> Result<T, E>) -> c_int {
+    pub(super) fn change_status<T, E>(&self, work: impl FnOnce(&mut Evbuffer) -> Result<T, E>) -> c_int {
         self.change(work).map_or(-1, |result| status(&result))
     }
 
@@ -222,14 +236,24 @@ impl evbuffer {
     }
 }
 
+/// What a bufferevent's buffer is reached for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Look,
+    Change,
+}
+
 impl Part {
-    fn access<T>(self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+    fn reach<T>(self, purpose: Purpose, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         // SAFETY: C1, a base outlives its bufferevents.
         let base = unsafe { &*self.base };
         // SAFETY: K1, nothing of the core is borrowed when a function of C's is entered, and `work` enters nothing.
         let mut core = unsafe { base.enter() };
         let result = core.bufferevents.get(self.id).ok().map(|bufferevent| work(self.side.of(bufferevent)));
-        core.notify();
+        if purpose == Purpose::Change {
+            // A base that cannot be woken has one thread.
+            let _ = core.notify();
+        }
         result
     }
 }
@@ -283,16 +307,17 @@ fn exchange<T>(
         (Home::Own(one), Home::Part(part)) => {
             // SAFETY: K1 and the lock: this is the only reference to this buffer.
             let one = unsafe { &mut *one.get() };
-            part.access(|other| work(one, other))
+            part.reach(Purpose::Change, |other| work(one, other))
         }
         (Home::Part(part), Home::Own(other)) => {
             // SAFETY: K1 and the lock: this is the only reference to this buffer.
             let other = unsafe { &mut *other.get() };
-            part.access(|one| work(one, other))
+            part.reach(Purpose::Change, |one| work(one, other))
         }
         (Home::Part(one), Home::Part(other)) if one.base == other.base => within_base(*one, *other, work),
         (Home::Part(one), Home::Part(other)) => {
-            one.access(|one| other.access(|other| work(one, other))).flatten()
+            let work = |one: &mut Evbuffer| other.reach(Purpose::Change, |other| work(one, other));
+            one.reach(Purpose::Change, work).flatten()
         }
     }
 }
@@ -309,12 +334,12 @@ fn within_base<T>(one: Part, other: Part, work: impl FnOnce(&mut Evbuffer, &mut 
             Side::Input => work(input, output),
             Side::Output => work(output, input),
         };
-        core.notify();
+        let _ = core.notify();
         return Some(result);
     }
     let (first, second) = core.bufferevents.get_two(one.id, other.id).ok()?;
     let result = work(one.side.of(first), other.side.of(second));
-    core.notify();
+    let _ = core.notify();
     Some(result)
 }
 
@@ -335,7 +360,9 @@ pub(in crate::capi) unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
 pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_free(buf: *mut evbuffer) {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }).filter(|buf| buf.is_own()) else { return };
-    buf.dispose();
+    if !buf.postpone_free() {
+        buf.dispose();
+    }
 }
 
 impl evbuffer {

@@ -29,7 +29,11 @@ fn refuse_frozen(buffer: &Evbuffer) -> Result<()> {
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove(buf: *mut evbuffer, target: *mut c_void, len: usize) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove(
+    buf: *mut evbuffer,
+    target: *mut c_void,
+    len: usize,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let remove = |buffer: &mut Evbuffer| {
@@ -149,6 +153,7 @@ unsafe extern "C" fn evbuffer_find(buf: *mut evbuffer, what: *const u8, len: usi
     let Some(buf) = (unsafe { handle(buf) }) else { return ptr::null_mut() };
     // SAFETY: C2.
     let needle = unsafe { super::add::bytes(what.cast(), len) };
+    let _pin = buf.pin();
     let found = buf.access(|buffer| buffer.search(needle, None).ok().flatten());
     let Some(at) = found.flatten().map(|position| position.offset()) else { return ptr::null_mut() };
     let first = buf.pullup(Some(at + len));
@@ -184,9 +189,9 @@ unsafe extern "C-unwind" fn evbuffer_readline(buf: *mut evbuffer) -> *mut c_char
 
 impl evbuffer {
     fn read_line(&self, eol: Eol) -> Option<(*mut c_char, usize)> {
+        let _pin = self.pin();
         let _held = self.hold();
         let (line, len, end_len) = self.access(|buffer| copy_line(buffer, eol))??;
-        let _pin = self.pin();
         for count in [len, end_len] {
             // There was that much, and nothing is frozen, unless a callback has changed that.
             self.change_status(|buffer| buffer.drain(count));

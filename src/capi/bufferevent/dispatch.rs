@@ -64,7 +64,8 @@ unsafe fn call_due(bev: *mut bufferevent, id: BuffereventId) {
         let Some(object) = (unsafe { Bev::at(bev) }) else { return };
         let Some(mut core) = object.enter() else { return };
         let Some(events) = core.bufferevents.take_due(id, due) else { continue };
-        let error = if events.contains(BevEvents::ERROR) { object.error_of(&core.bufferevents) } else { None };
+        let error =
+            if events.contains(BevEvents::ERROR) { object.error_of(&core.bufferevents) } else { None };
         drop(core);
         // SAFETY: the caller's promises.
         unsafe { call(bev, due, c_short::from(events.bits()), error) };
@@ -245,7 +246,11 @@ unsafe extern "C-unwind" fn run_waiting(_fd: Socket, _what: c_short, bev: *mut c
 }
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C-unwind" fn bufferevent_trigger(bufev: *mut bufferevent, directions: c_short, options: c_int) {
+pub(super) unsafe extern "C-unwind" fn bufferevent_trigger(
+    bufev: *mut bufferevent,
+    directions: c_short,
+    options: c_int,
+) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
     let always = options & IGNORE_WATERMARKS != 0;
@@ -266,7 +271,11 @@ pub(super) unsafe extern "C-unwind" fn bufferevent_trigger(bufev: *mut buffereve
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn bufferevent_trigger_event(bufev: *mut bufferevent, events: c_short, options: c_int) {
+unsafe extern "C-unwind" fn bufferevent_trigger_event(
+    bufev: *mut bufferevent,
+    events: c_short,
+    options: c_int,
+) {
     if bufev.is_null() {
         return;
     }

@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
 use super::super::base::{Core, event_base};
-use super::super::layout::{bufferevent, ev, evlist, event, event_watermark};
+use super::super::layout::{bufferevent, ev, event, event_watermark, evlist};
 use super::{BOTH, Bev};
 use crate::bufferevent::{Bufferevent, Due, Engine};
 use crate::reactor::{Interest, extend_to};

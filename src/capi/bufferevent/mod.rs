@@ -34,8 +34,8 @@ use std::ptr;
 use super::base::{Entered, event_base};
 use super::layout::{bufferevent, ev};
 use super::log;
-use crate::bufferevent::BuffereventId;
 use crate::bufferevent::Bufferevent;
+use crate::bufferevent::BuffereventId;
 use dispatch::Waiting;
 use rate_limit::ev_token_bucket_cfg;
 

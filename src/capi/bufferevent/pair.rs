@@ -5,8 +5,8 @@ use std::ptr;
 
 use super::super::base::{current_base, event_base};
 use super::super::buffer::{
-    evbuffer, evbuffer_add_cb, evbuffer_free, evbuffer_freeze, evbuffer_new,
-    evbuffer_remove_buffer, evbuffer_unfreeze,
+    evbuffer, evbuffer_add_cb, evbuffer_free, evbuffer_freeze, evbuffer_new, evbuffer_remove_buffer,
+    evbuffer_unfreeze,
 };
 use super::super::del::event_del;
 use super::super::event::{event_add, event_assign};
@@ -35,7 +35,8 @@ unsafe extern "C" fn bufferevent_pair_new(
     if base.is_null() || pair.is_null() {
         return -1;
     }
-    let half = || Bev::new(base, Kind::Pair(Half { partner: ptr::null_mut() }), options | option::DEFER_CALLBACKS);
+    let half =
+        || Bev::new(base, Kind::Pair(Half { partner: ptr::null_mut() }), options | option::DEFER_CALLBACKS);
     let halves = [half(), half()].map(<*mut Bev>::cast::<bufferevent>);
     for (place, bev) in halves.into_iter().enumerate() {
         // SAFETY: both were made above.

@@ -66,7 +66,9 @@ unsafe extern "C" fn bufferevent_set_rate_limit(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_token_bucket_cfg(bufev: *const bufferevent) -> *const ev_token_bucket_cfg {
+unsafe extern "C" fn bufferevent_get_token_bucket_cfg(
+    bufev: *const bufferevent,
+) -> *const ev_token_bucket_cfg {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(ptr::null(), |bev| bev.bucket.cast_const())
 }

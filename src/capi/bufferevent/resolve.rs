@@ -30,7 +30,6 @@ impl Askers {
     pub(in crate::capi) fn are_waiting(&self) -> bool {
         self.waiting.len() > 0
     }
-
 }
 
 /// The threads of a parent do not look anything up for its child, where whoever waits is told so.

@@ -8,7 +8,7 @@ use std::ptr;
 use libc::sockaddr;
 
 use super::super::base::{Core, current_base, event_base};
-use super::super::buffer::{evbuffer, evbuffer_add_buffer, evbuffer_new, Side};
+use super::super::buffer::{Side, evbuffer, evbuffer_add_buffer, evbuffer_new};
 use super::super::event::{event_assign, set_errno};
 use super::super::layout::{BuffereventCallback, DataCallback, Socket, bufferevent, ev};
 use super::dispatch::errno;
@@ -26,7 +26,9 @@ unsafe extern "C" fn bufferevent_socket_new(
 ) -> *mut bufferevent {
     let base = if base.is_null() { current_base() } else { base };
     // SAFETY: C1.
-    let Some(owner) = (unsafe { base.as_ref() }).filter(|_| Bev::check(options)) else { return ptr::null_mut() };
+    let Some(owner) = (unsafe { base.as_ref() }).filter(|_| Bev::check(options)) else {
+        return ptr::null_mut();
+    };
     // SAFETY: K1: nothing is entered when a function of C's is called.
     let mut core = unsafe { owner.enter() };
     let Some(id) = insert(&mut core, options) else { return ptr::null_mut() };
@@ -54,7 +56,8 @@ impl Bev {
         core.table.set(id.0.index(), self.as_c());
         self.kind = Kind::Socket(Some(id));
         self.told = live::Told::default();
-        let handle = |side| Box::into_raw(Box::new(evbuffer::of_bufferevent(self.seen.base, id, side, free_handle)));
+        let handle =
+            |side| Box::into_raw(Box::new(evbuffer::of_bufferevent(self.seen.base, id, side, free_handle)));
         (self.seen.input, self.seen.output) = (handle(Side::Input), handle(Side::Output));
         let priority = core.bufferevents.priority(&core.reactor, id).unwrap_or_default();
         (self.seen.ev_read.priority, self.seen.ev_write.priority) = (priority, priority);
@@ -89,7 +92,9 @@ impl Bev {
 
     /// Takes the descriptor back from the engine, open.
     fn take_fd(&mut self) -> Socket {
-        let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else { return self.seen.ev_read.fd };
+        let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else {
+            return self.seen.ev_read.fd;
+        };
         let core = &mut *core;
         let taken = core.bufferevents.replace_fd(&mut core.reactor, id, None);
         resolve::forget(core, id);

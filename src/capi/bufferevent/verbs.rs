@@ -233,7 +233,11 @@ unsafe extern "C-unwind" fn bufferevent_write_buffer(bufev: *mut bufferevent, fr
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn bufferevent_read(bufev: *mut bufferevent, data: *mut c_void, len: usize) -> usize {
+unsafe extern "C-unwind" fn bufferevent_read(
+    bufev: *mut bufferevent,
+    data: *mut c_void,
+    len: usize,
+) -> usize {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return 0 };
     // SAFETY: C2; nothing is entered.
