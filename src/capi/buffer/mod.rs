@@ -186,10 +186,11 @@ impl evbuffer {
     ///
     /// Looking may let go of memory, too: pulling up copies it together, and a file may be read to its end. Clean-ups are made then.
     pub(super) fn access<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
-        let _held = self.hold();
+        let held = self.hold();
         let result = self.reach(Purpose::Look, work);
         if owed::exist() {
             let _pin = self.pin();
+            let _held = held;
             owed::pay();
         }
         result
@@ -209,9 +210,9 @@ impl evbuffer {
 
     /// [`access`](Self::access) for work that may add or remove bytes, followed by what follows from that.
     pub(super) fn change<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
-        let _held = self.hold();
+        let held = self.hold();
         let (result, change) = self.reach(Purpose::Change, |buffer| measured(buffer, work))?;
-        self.follow(change);
+        self.follow(change, held);
         Some(result)
     }
 
@@ -220,11 +221,13 @@ impl evbuffer {
         self.change(work).map_or(-1, |result| status(&result))
     }
 
-    /// What has to happen once a change is over and nothing is borrowed: clean-ups and callbacks.
-    fn follow(&self, change: Growth) {
+    /// What has to happen once a change is over and nothing is borrowed: clean-ups and callbacks. The lock is given back before the
+    /// handle may go, which has it.
+    fn follow(&self, change: Growth, held: Option<Held<'_>>) {
         let quiet = self.is_quiet() && !owed::exist();
         if !quiet {
             let _pin = self.pin();
+            let _held = held;
             owed::pay();
             self.note_own(change);
             self.call_callbacks();
