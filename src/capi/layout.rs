@@ -105,7 +105,7 @@ pub(super) struct event_watermark {
 
 /// The part of a bufferevent that C sees. Programs read all of it and write the callbacks, so it is read anew for each call.
 #[repr(C)]
-pub struct bufferevent {
+pub(super) struct bufferevent {
     pub(super) base: *mut event_base,
     pub(super) ops: *const c_void,
     pub(super) ev_read: event,

@@ -31,7 +31,7 @@ const BACKLOG: c_int = 128;
 type ErrorCallback = unsafe extern "C-unwind" fn(*mut evconnlistener, *mut c_void);
 
 /// A listener, as C holds it: a pointer to this.
-pub struct evconnlistener {
+pub(super) struct evconnlistener {
     base: *mut event_base,
     /// `None` once it has been freed, or its base has gone.
     id: Option<ListenerId>,

@@ -289,7 +289,7 @@ silence_is_a_timeout_of_each_direction(void)
 {
 	int peer;
 	static char bytes[1 << 20];
-	struct timeval brief = { 0, 20000 }, briefer = { 0, 10000 };
+	struct timeval brief = { 0, 500000 }, briefer = { 0, 10000 };
 	struct record record = { 0 };
 	struct bufferevent *bev;
 	begin();

@@ -11,7 +11,7 @@ use super::rate_limit::ev_token_bucket_cfg;
 use crate::bufferevent::{RateLimitGroup, RateLimitGroupId};
 
 /// A group, as C holds it: a pointer to this.
-pub struct bufferevent_rate_limit_group {
+pub(super) struct bufferevent_rate_limit_group {
     base: *mut event_base,
     id: RateLimitGroupId,
     /// Of any kind.

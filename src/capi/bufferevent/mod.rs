@@ -197,6 +197,7 @@ impl Bev {
         let id = self.socket_id()?;
         let mut core = self.enter()?;
         let result = core.bufferevents.get(id).ok().map(work);
+        core.notify();
         self.show(&core);
         result
     }

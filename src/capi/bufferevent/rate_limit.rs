@@ -14,7 +14,7 @@ use crate::bufferevent::{Direction, RATE_LIMIT_MAX, TokenBucket};
 const MAX_SINGLE: usize = 16384;
 
 /// Rates, as C holds them: a pointer to this.
-pub struct ev_token_bucket_cfg {
+pub(super) struct ev_token_bucket_cfg {
     pub(super) bucket: TokenBucket,
 }
 
