@@ -141,8 +141,13 @@ impl Reactor {
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
         let (id, slot) = self.slots.tenant_at(index)?;
-        let Slot { owner, what, deliveries, .. } = *slot;
-        let invocation = Invocation { slot: SlotId(id), owner, what, deliveries };
+        let invocation = Invocation {
+            slot: SlotId(id),
+            owner: slot.owner,
+            what: slot.what,
+            #[cfg(feature = "capi")]
+            deliveries: slot.deliveries,
+        };
         if slot.state - State::IDLE == State::ACTIVE {
             slot.end_activity();
             self.active.remove(&mut self.slots, index, priority);

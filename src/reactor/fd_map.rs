@@ -242,6 +242,7 @@ impl FdMap {
     }
 
     /// Tells the kernel at once of a descriptor that it knows nothing of, and says what it thinks of that.
+    #[cfg(feature = "capi")]
     pub(super) fn introduce(
         &mut self,
         slots: &mut Arena<Slot>,

@@ -27,6 +27,8 @@ mod fd_map;
 mod notify;
 mod queue;
 mod signal;
+#[cfg(all(test, feature = "capi"))]
+mod strict_tests;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -205,6 +207,7 @@ pub(crate) struct Invocation {
     pub(crate) owner: u64,
     pub(crate) what: What,
     /// How often its signal came, this time included, if it did: it is going to be handed out so often.
+    #[cfg(feature = "capi")]
     pub(crate) deliveries: u32,
 }
 

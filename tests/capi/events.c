@@ -388,6 +388,23 @@ a_peer_that_closes_can_be_waited_for(void)
 	event_base_free(base);
 }
 
+/* libevent does not make an event pending that is about to be called. */
+static void
+an_active_event_can_be_added(void)
+{
+	struct event ev;
+	int pair[2];
+	begin();
+	make_pair(pair);
+	event_assign(&ev, base, pair[0], EV_READ | EV_PERSIST, count, NULL);
+	event_active(&ev, EV_WRITE, 1);
+	CHECK_INT(event_add(&ev, NULL), 0);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	CHECK_INT(calls, 1);
+	CHECK_INT(event_pending(&ev, EV_READ, NULL), is_zerovent() ? EV_READ : 0);
+	event_base_free(base);
+}
+
 static void
 epoll_takes_no_files(void)
 {
@@ -577,7 +594,7 @@ MAIN(CASE_ROW(a_descriptor_that_can_be_read_is_told_once), CASE_ROW(a_persistent
     CASE_ROW(a_persistent_timeout_comes_again), CASE_ROW(a_persistent_event_times_out_when_its_descriptor_is_silent),
     CASE_ROW(an_event_can_be_activated_by_hand), CASE_ROW(several_events_of_one_descriptor_are_all_called),
     CASE_ROW(edges_are_told_once_and_named), CASE_ROW(a_peer_that_closes_can_be_waited_for),
-    CASE_ROW(epoll_takes_no_files), CASE_ROW(a_descriptor_that_is_not_there_keeps_the_loop),
+    CASE_ROW(an_active_event_can_be_added), CASE_ROW(epoll_takes_no_files), CASE_ROW(a_descriptor_that_is_not_there_keeps_the_loop),
     CASE_ROW(the_argument_may_be_the_event_itself), CASE_ROW(impossible_events_are_refused),
     CASE_ROW(an_event_says_how_it_was_made), CASE_ROW(more_important_events_come_first),
     CASE_ROW(freeing_a_base_ends_the_waiting_of_its_events), CASE_ROW(an_event_may_free_itself),

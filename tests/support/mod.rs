@@ -16,5 +16,7 @@ pub mod http;
 pub mod model;
 pub mod net;
 pub mod process;
+#[cfg(feature = "capi")]
+pub mod programs;
 pub mod random;
 pub mod source;
