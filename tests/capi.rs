@@ -37,6 +37,7 @@ programs! {
     buffer
     buffer_callbacks
     buffer_files
+    buffer_homes
     events
     loops
     signals
@@ -52,4 +53,6 @@ programs! {
     listener
     util
     tag
+    variadic
+    absent
 }

@@ -151,6 +151,15 @@ fn the_buffer_agrees_with_c_libevent() {
     }
 }
 
+/// A build with the C ABI defines the same names. They must not stand in for the library's, neither here nor inside it.
+#[test]
+fn the_library_is_compared_and_not_this_program() {
+    let Some(_) = libevent::library() else { return };
+    let file = libevent::loaded_from();
+    assert_eq!(file.contains("zerovent"), libevent::is_ours(), "evbuffer_new comes from {file}");
+    assert!(!libevent::is_exported_here("evbuffer_new"), "this program hands its own evbuffer_new out");
+}
+
 #[test]
 fn every_named_difference_has_its_row_in_the_map() {
     let map = source::read("docs/libevent-map.md");

@@ -73,3 +73,69 @@ impl Evbuffer {
         self.reserve_vectored(count, max).map(Extents::detach)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::End;
+
+    /// Where the byte at `offset` is.
+    fn place_of(buf: &mut Evbuffer, offset: usize) -> *mut u8 {
+        let position = buf.position(offset).expect("there");
+        buf.peek_from(position, 1).expect("there").next().expect("a byte").as_ptr().cast_mut()
+    }
+
+    #[test]
+    fn a_lent_front_is_where_the_content_is() {
+        let mut buf = Evbuffer::new();
+        buf.add(b"front").expect("added");
+        assert!(buf.lend_front(0).expect("nothing").is_null());
+        assert!(buf.lend_front(6).is_err());
+        let front = buf.lend_front(5).expect("there");
+        assert_eq!(front, place_of(&mut buf, 0));
+        buf.add_reference(&b"behind"[..]).expect("added");
+        assert_eq!(buf.lend_front(5).expect("there"), front, "what is contiguous stays where it is");
+        buf.drain(5).expect("not frozen");
+        assert_eq!(buf.lend_front(6).expect("there"), place_of(&mut buf, 0));
+    }
+
+    #[test]
+    fn lent_space_is_kept_until_it_is_committed() {
+        let mut buf = Evbuffer::new();
+        buf.add(b"text").expect("added");
+        let (place, len) = buf.lend_space(1000).expect("space");
+        assert!(len >= 1000);
+        assert_eq!(buf.lent_space(), (place, len));
+        buf.commit_lent(9).expect("as much was lent");
+        assert_eq!((buf.len(), place_of(&mut buf, 4)), (13, place));
+        let (_, left) = buf.lent_space();
+        assert!(buf.commit_lent(left + 1).is_err());
+        buf.freeze(End::Back);
+        assert!(buf.commit_lent(1).is_err() && buf.is_back_frozen() && !buf.is_front_frozen());
+        assert_eq!(buf.len(), 13);
+    }
+
+    #[test]
+    fn detached_extents_find_their_buffer_again() {
+        let mut buf = Evbuffer::new();
+        buf.add(b"x").expect("added");
+        let mut extents = buf.lend_extents(100_000, 4).expect("space");
+        let places = extents.places(&mut buf);
+        assert!(places.len() > 1 && places.iter().map(|place| place.1).sum::<usize>() >= 100_000);
+        assert_eq!(buf.len(), 1);
+        let lengths = vec![2; places.len()];
+        assert_eq!(extents.attach(&mut buf).commit(&lengths).expect("as much"), 2 * places.len());
+        for (index, (place, _)) in places.into_iter().enumerate() {
+            assert_eq!(place_of(&mut buf, 1 + 2 * index), place);
+        }
+    }
+
+    #[test]
+    fn the_last_run_is_not_cut_off() {
+        let mut buf = Evbuffer::new();
+        buf.add_reference(&b"head"[..]).expect("added");
+        buf.add_reference(&b"tail"[..]).expect("added");
+        assert_eq!(buf.lend_runs(1, 4).expect("there").collect::<Vec<_>>(), [&b"ead"[..], b"tail"]);
+        assert!(buf.lend_runs(9, 1).is_err());
+    }
+}

@@ -250,6 +250,8 @@ a_freed_buffer_tells_what_was_deferred(void)
 }
 
 static jmp_buf away;
+/* What the frames that were jumped over kept is not given back; it is not lost while this says where it is. */
+static struct evbuffer *jumped_over;
 
 static void
 jump(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
@@ -261,7 +263,7 @@ jump(struct evbuffer *buf, const struct evbuffer_cb_info *info, void *arg)
 static void
 a_callback_may_jump_away(void)
 {
-	struct evbuffer *buf = evbuffer_new();
+	struct evbuffer *buf = jumped_over = evbuffer_new();
 	entry = evbuffer_add_cb(buf, jump, "jump:");
 	if (setjmp(away) == 0) {
 		evbuffer_add(buf, "12", 2);

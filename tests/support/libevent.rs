@@ -126,6 +126,24 @@ pub fn version() -> Result<String, String> {
     Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
 }
 
+/// The file that the functions which are called lie in.
+pub fn loaded_from() -> String {
+    // SAFETY: all-zero bytes are a valid value of these pointers.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the information is ours to be written; any address may be asked for.
+    let found = unsafe { libc::dladdr(api().evbuffer_new as *const c_void, &raw mut info) };
+    assert!(found != 0, "evbuffer_new lies in some file");
+    // SAFETY: what was found has a name, which lives as long as the file is loaded.
+    unsafe { CStr::from_ptr(info.dli_fname) }.to_string_lossy().into_owned()
+}
+
+/// Whether this program offers a function of that name to the libraries that it loads.
+pub fn is_exported_here(name: &str) -> bool {
+    let this = libloading::os::unix::Library::this();
+    // SAFETY: the symbol is only looked for.
+    unsafe { this.get::<*const c_void>(name.as_bytes()) }.is_ok()
+}
+
 /// The version of the library, or `None` when this is not to run.
 pub fn library() -> Option<String> {
     if !cfg!(feature = "compare") {

@@ -200,8 +200,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
     }
     let shared = exchange(target, source, |to, from| measured(to, |to| to.add_buffer_reference(from)));
     let Some((result, change)) = shared else { return -1 };
-    let _held = target.hold();
-    target.follow(change, None);
+    target.follow(change, target.hold());
     status(&result)
 }
 

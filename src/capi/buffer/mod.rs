@@ -189,6 +189,7 @@ impl evbuffer {
         let held = self.hold();
         let result = self.reach(Purpose::Look, work);
         if owed::exist() {
+            // It goes after the lock, which is in the handle.
             let _pin = self.pin();
             let _held = held;
             owed::pay();
@@ -221,17 +222,17 @@ impl evbuffer {
         self.change(work).map_or(-1, |result| status(&result))
     }
 
-    /// What has to happen once a change is over and nothing is borrowed: clean-ups and callbacks. The lock is given back before the
-    /// handle may go, which has it.
+    /// What has to happen once a change is over and nothing is borrowed: clean-ups and callbacks, with the lock still held.
     fn follow(&self, change: Growth, held: Option<Held<'_>>) {
-        let quiet = self.is_quiet() && !owed::exist();
-        if !quiet {
-            let _pin = self.pin();
-            let _held = held;
-            owed::pay();
-            self.note_own(change);
-            self.call_callbacks();
+        if self.is_quiet() && !owed::exist() {
+            return;
         }
+        // It goes after the lock, which is in the handle.
+        let _pin = self.pin();
+        let _held = held;
+        owed::pay();
+        self.note_own(change);
+        self.call_callbacks();
     }
 
     fn is_own(&self) -> bool {
