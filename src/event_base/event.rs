@@ -359,7 +359,7 @@ impl<C> EventBase<C> {
 
     /// Calls an event whose turn has come.
     pub(super) fn run_event(&mut self, invocation: Invocation) {
-        let Invocation { slot, owner, what } = invocation;
+        let Invocation { slot, owner, what, .. } = invocation;
         let (id, index) = (EventId(slot), entry_index(owner));
         let call = |base: &mut _, callback: &mut Callback<C>| callback(base, id, what);
         self.control.running_event = Some(id);

@@ -141,7 +141,13 @@ impl Reactor {
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
         let (id, slot) = self.slots.tenant_at(index)?;
-        let invocation = Invocation { slot: SlotId(id), owner: slot.owner, what: slot.what };
+        let invocation = Invocation {
+            slot: SlotId(id),
+            owner: slot.owner,
+            what: slot.what,
+            #[cfg(feature = "capi")]
+            deliveries: slot.deliveries,
+        };
         if slot.state - State::IDLE == State::ACTIVE {
             slot.end_activity();
             self.active.remove(&mut self.slots, index, priority);
@@ -178,7 +184,8 @@ impl Reactor {
         }
     }
 
-    pub(super) fn deactivate(&mut self, id: SlotId) -> Result<()> {
+    /// Takes a slot back from being handed out; what it waits for, it goes on waiting for.
+    pub(crate) fn deactivate(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
         let (is_active, priority) = (slot.state.contains(State::ACTIVE), slot.priority);
         slot.end_activity();
@@ -186,6 +193,25 @@ impl Reactor {
             self.active.remove(&mut self.slots, id.0.index(), priority);
         }
         Ok(())
+    }
+}
+
+/// Looking at what is active.
+#[cfg(feature = "capi")]
+impl Reactor {
+    /// Shows the owners of active slots, and what they are active with, the newest first in each priority, until `is_news` says that
+    /// this one is none: then neither is what became active before it. An owner who looks after every turn sees each once.
+    pub(crate) fn newly_active(&mut self, mut is_news: impl FnMut(u64, What) -> bool) {
+        let Reactor { active, slots, .. } = self;
+        for queue in &active.queues {
+            let mut next = queue.back();
+            while let Some(index) = next
+                && let Some((_, slot)) = slots.tenant_at(index)
+                && is_news(slot.owner, slot.what)
+            {
+                next = queue.before(slots, index);
+            }
+        }
     }
 }
 

@@ -15,6 +15,19 @@ impl RawId {
     pub(crate) fn index(self) -> u32 {
         self.index
     }
+
+    /// The id as a number that is not 0.
+    #[cfg(feature = "capi")]
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.generation.get()) << 32 | u64::from(self.index)
+    }
+
+    /// The id that gave these bits.
+    #[cfg(feature = "capi")]
+    pub(crate) fn from_bits(bits: u64) -> Option<RawId> {
+        let generation = NonZeroU32::new((bits >> 32) as u32)?;
+        Some(RawId { index: bits as u32, generation })
+    }
 }
 
 const NONE: u32 = u32::MAX;

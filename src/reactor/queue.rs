@@ -48,6 +48,13 @@ impl Queue {
         (next != NOBODY).then_some(next)
     }
 
+    /// The item in front of `index`.
+    #[cfg(feature = "capi")]
+    pub(crate) fn before(&self, items: &mut impl Items, index: u32) -> Option<u32> {
+        let previous = items.links(index).previous;
+        (previous != NOBODY).then_some(previous)
+    }
+
     pub(crate) fn push_back(&mut self, items: &mut impl Items, index: u32) {
         *items.links(index) = Links { previous: self.back, next: NOBODY };
         match self.back {

@@ -1,0 +1,102 @@
+//! `event_del`, which waits for a callback that runs on another thread, so that what it uses may be freed.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use super::base::{enter, event_base};
+use super::debug;
+use super::event::{event_at, warn_baseless};
+use super::layout::{ev, event, evlist};
+
+/// Whether to wait for a callback that runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+    /// Unless the event was made to be finalized.
+    AsMade,
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn event_del(event: *mut event) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { del(event, Wait::AsMade) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn event_del_block(event: *mut event) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { del(event, Wait::Yes) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn event_del_noblock(event: *mut event) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { del(event, Wait::No) }
+}
+
+/// # Safety
+///
+/// - C1.
+unsafe fn del(event: *mut event, wait: Wait) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(event) = (unsafe { event_at(event) }) else { return -1 };
+    if event.base.is_null() {
+        warn_baseless("event_del");
+        return -1;
+    }
+    // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
+    let Some(mut core) = (unsafe { enter(event.base) }) else { return -1 };
+    if event.is(evlist::FINALIZING) {
+        return 0;
+    }
+    let was_inserted = event.is(evlist::INSERTED);
+    core.del(event);
+    if was_inserted {
+        core.notify();
+    }
+    drop(core);
+    debug::note_deleted(event);
+    if wait == Wait::Yes || (wait == Wait::AsMade && event.events & ev::FINALIZE == 0) {
+        // SAFETY: C1.
+        unsafe { wait_while_running(event) };
+    }
+    0
+}
+
+/// Waits, on another thread than the loop's, until the callback of `event` has returned, if it is running.
+///
+/// # Safety
+///
+/// - C1: `event` has a base.
+pub(super) unsafe fn wait_while_running(event: *const event) {
+    // SAFETY: the caller's promise.
+    let base = unsafe { (*event).base };
+    // SAFETY: C1.
+    let Some(base) = (unsafe { base.as_ref() }) else { return };
+    if !base.lock().exists() || !base.returned().exists() {
+        return;
+    }
+    let held = base.lock().hold();
+    let Some(call) = running_call(base, event) else { return };
+    loop {
+        // Nothing is entered now, and the lock is held once.
+        base.returned().wait(base.lock());
+        if running_call(base, event) != Some(call) {
+            break;
+        }
+    }
+    drop(held);
+}
+
+/// Which call it is that is running, if it is `event`'s and this is another thread: then whoever asks is going to wait.
+fn running_call(base: &event_base, event: *const event) -> Option<u64> {
+    // SAFETY: K1: nothing is entered while something of ours waits or begins.
+    let mut core = unsafe { base.enter() };
+    let is_running = ptr::eq(core.control.current, event) && !core.control.is_own_thread();
+    if !is_running {
+        return None;
+    }
+    core.control.waiting += 1;
+    Some(core.control.calls)
+}
