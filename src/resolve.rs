@@ -86,7 +86,8 @@ impl Question {
         Ok(Question { host, family, port })
     }
 
-    fn look_up(&self) -> Answer {
+    /// Looks it up, and blocks meanwhile.
+    pub(crate) fn look_up(&self) -> Answer {
         let addresses = sys::resolve::addresses(&self.host, self.family.number(), self.port)?;
         if addresses.is_empty() { Err(ResolveError::NoName) } else { Ok(addresses) }
     }

@@ -34,6 +34,10 @@ macro_rules! programs {
 
 programs! {
     base
+    buffer
+    buffer_callbacks
+    buffer_files
+    buffer_homes
     events
     loops
     signals
@@ -41,4 +45,14 @@ programs! {
     forks
     debugs
     leaves
+    bufferevent
+    bufferevent_connect
+    bufferevent_limits
+    bufferevent_links
+    bufferevent_threads
+    listener
+    util
+    tag
+    variadic
+    absent
 }

@@ -1,9 +1,7 @@
 //! The rows, the columns and the goals of the tables, and the load.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use crate::measure::{self, Column, Goal, Plan, Work};
+use crate::traffic::echo::{Load, TRIPS_MIN};
 use crate::traffic::process::{have, read_summary};
 use crate::traffic::{self, Server};
 use crate::{server_floor, server_libevent, server_tokio, server_zerovent};
@@ -27,10 +25,6 @@ const ROWS: [(usize, usize, &str); 5] = [
     (50, 16 * 1024, "50 x 16 KiB"),
     (500, 16 * 1024, "500 x 16 KiB"),
 ];
-
-/// A measurement makes at least so many round trips, whatever it was asked for: one in which a connection has its turn once
-/// or twice says little.
-const TRIPS_MIN: u64 = 4000;
 
 fn goals(connections: usize, len: usize) -> Vec<Goal> {
     let of = |of, most| Goal { of, most };
@@ -69,46 +63,19 @@ pub(crate) fn serve(which: &str) {
     }
 }
 
+fn load_of(server: &Server, row: usize) -> Load {
+    let (connections, len, _) = ROWS[row];
+    Load::new(server, connections, len)
+}
+
 fn work(row: usize, subject: &str) -> Option<Work> {
     let server = traffic::start(subject);
-    let mut load = Load::new(&server, row);
+    let mut load = load_of(&server, row);
     load.rounds(10);
     Some(Box::new(move |count| {
         let trips = count.max(TRIPS_MIN);
         traffic::server_time(&server, count, || load.rounds(trips.div_ceil(load.connections())))
     }))
-}
-
-/// Connections to a server that are all busy at once.
-struct Load {
-    streams: Vec<TcpStream>,
-    message: Vec<u8>,
-    answer: Vec<u8>,
-}
-
-impl Load {
-    fn new(server: &Server, row: usize) -> Load {
-        let (connections, len, _) = ROWS[row];
-        let streams = (0..connections).map(|_| server.connect()).collect();
-        Load { streams, message: vec![b'x'; len], answer: vec![0; len] }
-    }
-
-    fn connections(&self) -> u64 {
-        self.streams.len() as u64
-    }
-
-    /// Every connection sends, then every connection reads, and so on; says how many round trips that were.
-    fn rounds(&mut self, rounds: u64) -> u64 {
-        for _ in 0..rounds {
-            for stream in &mut self.streams {
-                stream.write_all(&self.message).expect("the server reads");
-            }
-            for stream in &mut self.streams {
-                stream.read_exact(&mut self.answer).expect("the server answers");
-            }
-        }
-        rounds * self.connections()
-    }
 }
 
 /// The table of system calls a round trip: those of 2N round trips without those of N.
@@ -134,7 +101,7 @@ fn calls(row: usize, subject: &str, rounds: u64) -> u64 {
     let summary = directory.path().join("summary");
     let program = std::env::current_exe().expect("this program has a path");
     let server = Server::run_traced(&program, &["--server", subject], &summary);
-    Load::new(&server, row).rounds(rounds);
+    load_of(&server, row).rounds(rounds);
     drop(server);
     read_summary(&summary).into_iter().map(|(_, calls)| calls).sum()
 }

@@ -1,6 +1,7 @@
 //! Servers to be measured, each a process of its own: this program, started with `--server` and a word that says which. Servers have
 //! the first core to themselves, and whoever drives them the second. What counts is the processor time of the server's process.
 
+pub(crate) mod echo;
 pub(crate) mod libevent;
 #[path = "../../tests/support/net.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
@@ -17,7 +18,7 @@ use socket2::SockRef;
 
 pub(crate) use process::Server;
 
-const SERVER_CORE: usize = 0;
+pub(crate) const SERVER_CORE: usize = 0;
 const CLIENT_CORE: usize = 1;
 
 /// Whether this process is to be a server, and which.

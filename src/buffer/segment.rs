@@ -207,7 +207,7 @@ impl FileSegmentOptions {
     /// As [`FileSegment::new`]. The clean-up is then dropped without being run.
     pub fn open(self, file: impl Into<OwnedFd>, offset: u64, len: Option<u64>) -> Result<FileSegment> {
         let file = File::from(file.into());
-        let len = range_len(&file, offset, len)?;
+        let len = FileSegment::range_len(&file, offset, len)?;
         let (sendfile, mmap) = (!self.no_sendfile, !self.no_mmap);
         let mapping = OnceLock::new();
         Ok(FileSegment(Arc::new(Inner { file, offset, len, sendfile, mmap, mapping, cleanup: self.cleanup })))
@@ -221,27 +221,29 @@ impl fmt::Debug for FileSegmentOptions {
     }
 }
 
-/// Checks a range against the file as it is now; a file can still shrink later, which is found when it is read.
-fn range_len(file: &File, offset: u64, len: Option<u64>) -> Result<u64> {
-    let metadata = file.metadata()?;
-    let kind = metadata.file_type();
-    let end = match len {
-        Some(len) => offset.checked_add(len).ok_or(Error::Overflow)?,
-        None => offset,
-    };
-    if end > i64::MAX as u64 {
-        return Err(Error::Overflow);
-    }
-    if kind.is_block_device() {
-        return len.ok_or(Error::Invalid("a block device does not say where it ends; give a length"));
-    }
-    if !kind.is_file() {
-        return Err(Error::Invalid("a segment needs a regular file or a block device"));
-    }
-    let rest = metadata.len().checked_sub(offset).ok_or(Error::OutOfRange)?;
-    match len {
-        Some(len) if len > rest => Err(Error::ShortFile),
-        Some(len) => Ok(len),
-        None => Ok(rest),
+impl FileSegment {
+    /// Checks a range against the file as it is now, and says how long it is; a file can still shrink later, which is found when it is read.
+    pub(crate) fn range_len(file: &File, offset: u64, len: Option<u64>) -> Result<u64> {
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        let end = match len {
+            Some(len) => offset.checked_add(len).ok_or(Error::Overflow)?,
+            None => offset,
+        };
+        if end > i64::MAX as u64 {
+            return Err(Error::Overflow);
+        }
+        if kind.is_block_device() {
+            return len.ok_or(Error::Invalid("a block device does not say where it ends; give a length"));
+        }
+        if !kind.is_file() {
+            return Err(Error::Invalid("a segment needs a regular file or a block device"));
+        }
+        let rest = metadata.len().checked_sub(offset).ok_or(Error::OutOfRange)?;
+        match len {
+            Some(len) if len > rest => Err(Error::ShortFile),
+            Some(len) => Ok(len),
+            None => Ok(rest),
+        }
     }
 }

@@ -169,6 +169,12 @@ bitflags! {
         const SHUT_ASKED = 1 << 15;
         /// Its user wants to hear that the peer has closed before the end has been read.
         const TELLS_CLOSE = 1 << 16;
+        /// A socket on which connecting has failed stays with it.
+        const KEEPS_REFUSED = 1 << 17;
+        /// Connecting has failed on its socket, which is not watched any more.
+        const REFUSED = 1 << 18;
+        /// The last read has failed.
+        const READ_FAILED = 1 << 19;
         /// For one of these two reasons nothing is to be read now.
         const HELD_BACK = Self::SUSPENDED.bits() | Self::PAUSED.bits();
     }
@@ -237,6 +243,7 @@ pub struct Options {
     close_on_free: bool,
     eof_on_free: bool,
     tell_close: bool,
+    keep_refused: bool,
 }
 
 impl Options {
@@ -270,6 +277,15 @@ impl Options {
     #[must_use]
     pub fn tell_close(mut self, tell_close: bool) -> Self {
         self.tell_close = tell_close;
+        self
+    }
+
+    /// Keeps a socket on which connecting has failed, instead of closing it at once: whoever made the socket may want to
+    /// connect it elsewhere. It can be had back with
+    /// [`set_bufferevent_fd`](crate::EventBase::set_bufferevent_fd), and has to be before the bufferevent is connected again.
+    #[must_use]
+    pub fn keep_refused(mut self, keep: bool) -> Self {
+        self.keep_refused = keep;
         self
     }
 
@@ -327,6 +343,7 @@ impl Bufferevent {
         let mut state = State::WRITABLE | State::HOLDS_LOOP;
         state.set(State::DEFERRED, options.deferred);
         state.set(State::TELLS_CLOSE, options.tell_close);
+        state.set(State::KEEPS_REFUSED, options.keep_refused);
         Bufferevent {
             input: Stored::new(End::Back),
             output: Stored::new(End::Front),
@@ -515,7 +532,73 @@ impl Bufferevent {
     }
 
     fn has_transport(&self) -> bool {
-        self.fd.is_some() || self.state.contains(State::LINKED)
+        let has_socket = self.fd.is_some() && !self.state.contains(State::REFUSED);
+        has_socket || self.state.contains(State::LINKED)
+    }
+
+    /// Whether a connect is under way.
+    #[must_use]
+    pub fn is_connecting(&self) -> bool {
+        self.state.contains(State::CONNECTING)
+    }
+
+    /// Lets the time that reading or writing may make no progress start anew, as if there had been some.
+    pub fn restart_timeouts(&mut self, directions: Interest) {
+        if directions.contains(Interest::READ) {
+            self.read_deadline_ns = 0;
+        }
+        if directions.contains(Interest::WRITE) {
+            self.write_deadline_ns = 0;
+        }
+    }
+
+    /// Asks the kernel again whether there is anything to read and any room to write, whatever it has said.
+    #[cfg(feature = "capi")]
+    pub(crate) fn look_again(&mut self) {
+        if self.is_open() {
+            self.state |= State::READABLE | State::WRITABLE;
+        }
+    }
+
+    /// Opens those ends of the buffers that are the transport's, or closes them again.
+    #[cfg(feature = "capi")]
+    pub(crate) fn thaw_buffers(&mut self, thaw: bool) {
+        self.input.freeze(End::Back, !thaw);
+        self.output.freeze(End::Front, !thaw);
+    }
+
+    /// If the end of the stream has been read, or reading has failed, tries once more: there may be more, of a terminal or
+    /// a FIFO for example that somebody else has opened; or the end, or the error, is told again. Reading has to be enabled
+    /// for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use zerovent::bufferevent::{BevEvents, Options};
+    /// use zerovent::event_base::Interest;
+    ///
+    /// let mut base = zerovent::EventBase::with_context(0)?;
+    /// let (near, far) = zerovent::util::socketpair()?;
+    /// let id = base.new_socket(Some(near), &Options::new())?;
+    /// base.set_event_callback(id, |base, id, events| {
+    ///     assert!(events.contains(BevEvents::EOF));
+    ///     *base.context_mut() += 1;
+    ///     if *base.context() < 3 {
+    ///         base.bufferevent(id).unwrap().read_again();
+    ///         base.bufferevent(id).unwrap().enable(Interest::READ);
+    ///     }
+    /// })?;
+    /// base.bufferevent(id)?.enable(Interest::READ);
+    /// drop(far);
+    /// base.dispatch()?;
+    /// assert_eq!(*base.context(), 3);
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    pub fn read_again(&mut self) {
+        if self.fd.is_some() && self.state.intersects(State::EOF | State::READ_FAILED) {
+            self.state -= State::EOF | State::READ_FAILED;
+            self.state |= State::READABLE;
+        }
     }
 
     /// How many bytes reading may take in now; 0 while nobody wants any.
@@ -652,6 +735,26 @@ impl Engine {
             bufferevent.events = BevEvents::empty();
         }
         Ok(())
+    }
+
+    /// The bufferevent, looked at and left as it is.
+    #[cfg(feature = "capi")]
+    pub(crate) fn look(&self, id: BuffereventId) -> Option<&Bufferevent> {
+        self.arena.get(id.0)
+    }
+
+    /// The index of one of those that were touched since they were settled last.
+    #[cfg(feature = "capi")]
+    pub(crate) fn touched(&self, place: usize) -> Option<u32> {
+        self.touched.get(place).copied()
+    }
+
+    /// Says which callbacks exist, for an owner who hears of all but those that nobody would be called for.
+    #[cfg(feature = "capi")]
+    pub(crate) fn hear_only(&mut self, id: BuffereventId, which: Due) {
+        if let Ok(bufferevent) = self.alive(id) {
+            bufferevent.heard = which;
+        }
     }
 
     /// Whether it lives and somebody listens to `which`.

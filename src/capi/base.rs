@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::timeval;
 
+use super::bufferevent::Askers;
 use super::config::{Limit, env, event_config, features_of};
 use super::count::Counts;
 use super::layout::event;
@@ -40,6 +41,10 @@ pub(super) struct Core {
     /// Boxed, because C keeps pointers to them.
     #[expect(clippy::vec_box, reason = "C keeps pointers to them")]
     pub(super) common: Vec<Box<Common>>,
+    pub(super) table: super::bufferevent::Table,
+    /// Who waits for the addresses of a host.
+    pub(super) askers: Askers,
+    pub(super) listener_table: super::listener::Table,
     method: &'static CStr,
 }
 
@@ -130,6 +135,9 @@ impl event_base {
             counts: Counts::default(),
             once: Vec::new(),
             common: Vec::new(),
+            table: super::bufferevent::Table::default(),
+            askers: Askers::new(),
+            listener_table: super::listener::Table::default(),
             method,
         };
         Ok(event_base { returned: Condition::of(&lock), lock, core: UnsafeCell::new(core) })
@@ -286,6 +294,7 @@ unsafe extern "C" fn event_base_get_npriorities(base: *mut event_base) -> c_int 
 unsafe extern "C" fn event_reinit(base: *mut event_base) -> c_int {
     // SAFETY: as in `event_base_get_method`.
     let Some(mut core) = (unsafe { enter(base) }) else { return -1 };
+    super::bufferevent::forget_threads(&mut core);
     match core.reactor.renew() {
         Ok(()) => 0,
         Err(error) => {

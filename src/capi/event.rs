@@ -218,7 +218,7 @@ pub(super) fn set_errno(code: c_int) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_assign(
+pub(in crate::capi) unsafe extern "C" fn event_assign(
     event: *mut event,
     base: *mut event_base,
     fd: Socket,
@@ -326,7 +326,7 @@ extern "C" fn event_self_cbarg() -> *mut c_void {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_add(event: *mut event, timeout: *const timeval) -> c_int {
+pub(in crate::capi) unsafe extern "C" fn event_add(event: *mut event, timeout: *const timeval) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     if event.base.is_null() {
@@ -379,7 +379,7 @@ unsafe extern "C" fn event_remove_timer(event: *mut event) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_active(event: *mut event, what: c_int, calls: c_short) {
+pub(in crate::capi) unsafe extern "C" fn event_active(event: *mut event, what: c_int, calls: c_short) {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return };
     if event.base.is_null() {

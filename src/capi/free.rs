@@ -6,7 +6,7 @@ use super::base::{Core, current_base, enter, event_base, set_current_base};
 use super::event::{closure, event_at, warn_baseless};
 use super::layout::{EventCallback, ev, event, evlist};
 use super::run::{Finalizer, finalize};
-use super::{debug, log, memory};
+use super::{bufferevent, debug, listener, log, memory};
 use crate::reactor::owner;
 
 #[unsafe(no_mangle)]
@@ -93,6 +93,8 @@ unsafe fn free(base: *mut event_base, finalizes: bool) {
             }
         }
     }
+    bufferevent::abandon(base);
+    listener::abandon(base);
     if base == current {
         set_current_base(std::ptr::null_mut());
     }

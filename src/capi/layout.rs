@@ -105,7 +105,7 @@ pub(super) struct event_watermark {
 
 /// The part of a bufferevent that C sees. Programs read all of it and write the callbacks, so it is read anew for each call.
 #[repr(C)]
-pub struct bufferevent {
+pub(super) struct bufferevent {
     pub(super) base: *mut event_base,
     pub(super) ops: *const c_void,
     pub(super) ev_read: event,
@@ -144,7 +144,7 @@ const _: () = {
 /// A place in a buffer, returned by value. `position` is -1 for none.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct evbuffer_ptr {
+pub(super) struct evbuffer_ptr {
     pub(super) position: isize,
     pub(super) chain: *mut c_void,
     pub(super) within_chain: size_t,
@@ -153,7 +153,7 @@ pub struct evbuffer_ptr {
 /// What happened to a buffer since its callback was last told.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct evbuffer_cb_info {
+pub(super) struct evbuffer_cb_info {
     pub(super) orig_size: size_t,
     pub(super) n_added: size_t,
     pub(super) n_deleted: size_t,

@@ -26,6 +26,10 @@ enum Kind {
     Pthread(Box<UnsafeCell<libc::pthread_mutex_t>>),
     /// What the program's own functions made.
     Program(*mut c_void, evthread_lock_callbacks),
+    /// A mutex of somebody else's, that is not freed with this.
+    LentPthread(*mut libc::pthread_mutex_t),
+    /// The same of the program's functions.
+    LentProgram(*mut c_void, evthread_lock_callbacks),
 }
 
 /// Guarded by the lock that it checks.
@@ -54,6 +58,39 @@ impl Lock {
         Lock { kind: Kind::None, check: None }
     }
 
+    /// A lock of the program's, made by the functions that it has set, or libevent's, which are of pthreads. It is not freed with this.
+    pub(super) fn lent(made: *mut c_void) -> Lock {
+        let kind = match thread::choice() {
+            Choice::None => Kind::None,
+            Choice::Pthreads => Kind::LentPthread(made.cast()),
+            Choice::Program(functions) => Kind::LentProgram(made, functions),
+        };
+        Lock { kind, check: None }
+    }
+
+    /// The same lock once more, for another object; it must outlive that.
+    pub(super) fn lend(&self) -> Lock {
+        let kind = match &self.kind {
+            Kind::None => Kind::None,
+            Kind::Pthread(mutex) => Kind::LentPthread(mutex.get()),
+            Kind::LentPthread(mutex) => Kind::LentPthread(*mutex),
+            Kind::Program(made, functions) | Kind::LentProgram(made, functions) => {
+                Kind::LentProgram(*made, *functions)
+            }
+        };
+        Lock { kind, check: None }
+    }
+
+    /// Locks that are taken together are taken by rising order; two that are one have the same.
+    pub(super) fn order(&self) -> usize {
+        match &self.kind {
+            Kind::None => 0,
+            Kind::Pthread(mutex) => mutex.get().addr(),
+            Kind::LentPthread(mutex) => mutex.addr(),
+            Kind::Program(made, _) | Kind::LentProgram(made, _) => made.addr(),
+        }
+    }
+
     /// Whether there is a lock.
     pub(super) fn exists(&self) -> bool {
         !matches!(self.kind, Kind::None)
@@ -74,7 +111,11 @@ impl Lock {
                 // SAFETY: the mutex was initialised when it was made, and lives as long as this.
                 unsafe { libc::pthread_mutex_lock(mutex.get()) };
             }
-            Kind::Program(made, functions) => {
+            Kind::LentPthread(mutex) => {
+                // SAFETY: C1: whoever lends it has made it, and it outlives this.
+                unsafe { libc::pthread_mutex_lock(*mutex) };
+            }
+            Kind::Program(made, functions) | Kind::LentProgram(made, functions) => {
                 if let Some(lock) = functions.lock {
                     // SAFETY: C3; the lock was made by the same program's `alloc`.
                     unsafe { lock(0, *made) };
@@ -98,7 +139,11 @@ impl Lock {
                 // SAFETY: as in `acquire`; this thread holds it.
                 unsafe { libc::pthread_mutex_unlock(mutex.get()) };
             }
-            Kind::Program(made, functions) => {
+            Kind::LentPthread(mutex) => {
+                // SAFETY: as in `acquire`; this thread holds it.
+                unsafe { libc::pthread_mutex_unlock(*mutex) };
+            }
+            Kind::Program(made, functions) | Kind::LentProgram(made, functions) => {
                 if let Some(unlock) = functions.unlock {
                     // SAFETY: C3; this thread holds it.
                     unsafe { unlock(0, *made) };
@@ -135,7 +180,7 @@ impl Drop for Held<'_> {
 impl Drop for Lock {
     fn drop(&mut self) {
         match &self.kind {
-            Kind::None => {}
+            Kind::None | Kind::LentPthread(_) | Kind::LentProgram(..) => {}
             Kind::Pthread(mutex) => {
                 // SAFETY: nobody holds it: its object is being freed, which C1 allows once nobody uses it.
                 unsafe { libc::pthread_mutex_destroy(mutex.get()) };

@@ -41,6 +41,10 @@
 // The room is being built; every item has its user before it is merged.
 #![expect(dead_code, reason = "built in parallel; gone before the room is merged")]
 
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+compile_error!("the C ABI has the layouts and the calling convention of x86_64 Linux, and no others");
+
+mod absent;
 mod base;
 mod buffer;
 mod bufferevent;
@@ -50,15 +54,20 @@ mod config;
 mod count;
 mod debug;
 mod del;
+mod errno;
 mod event;
 mod free;
 mod layout;
 mod listener;
 mod lock;
 mod log;
+mod loggers;
 mod look;
 mod memory;
 mod once;
 mod run;
+mod tag;
 mod thread;
 mod time;
+mod util;
+mod variadic;

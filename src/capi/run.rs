@@ -19,7 +19,7 @@ use super::base::{Core, Entered, event_base};
 use super::count::STATE;
 use super::event::{KNOWN, closure};
 use super::layout::{EventCallback, Socket, ev, event, evlist};
-use super::{bufferevent, listener, log, memory};
+use super::{buffer, bufferevent, listener, log, memory};
 use crate::reactor::{Invocation, What, owner};
 use crate::sys::clock;
 
@@ -120,6 +120,7 @@ impl<'a> Running<'a> {
         // What other threads did, they did under the lock: nothing is left to be done.
         core.reactor.take_notified();
         core.note_active();
+        bufferevent::take_answers(&mut core);
         waited.map(|()| core)
     }
 
@@ -127,11 +128,8 @@ impl<'a> Running<'a> {
     fn settle(&self) {
         let mut core = self.enter();
         core.settle();
-        let has_news = bufferevent::has_news(&core);
         drop(core);
-        if has_news {
-            bufferevent::tell_news(self.base);
-        }
+        buffer::settle_accounts();
     }
 
     /// Settles, and calls what that has made due, so that it waits for no system call.
@@ -295,11 +293,11 @@ impl event {
 impl Core {
     /// Whether anything keeps the loop alive.
     fn has_work(&self) -> bool {
-        self.reactor.has_work() || self.counts.without_descriptor > 0
+        self.reactor.has_work() || self.counts.without_descriptor > 0 || self.askers.are_waiting()
     }
 
     fn settle(&mut self) {
-        self.bufferevents.settle(&mut self.reactor);
+        bufferevent::settle(self);
     }
 
     /// Writes into the flags of events that they have become active.

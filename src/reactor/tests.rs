@@ -124,7 +124,7 @@ static TABLE: Method =
 
 /// A reactor on the fastest backend.
 pub(super) fn reactor(priorities: u8) -> Reactor {
-    Reactor::new(open_backend(&METHODS, Features::empty()).unwrap(), 0, priorities).unwrap()
+    Reactor::new(open_backend(METHODS, Features::empty()).unwrap(), 0, priorities).unwrap()
 }
 
 pub(super) fn reactor_on(kernel: &Kernel) -> Reactor {

@@ -1,0 +1,54 @@
+//! Clean-ups that are due: functions of C's, which an operation of a buffer, or of the loop on one, has made due while nobody else's
+//! code may run. Whoever lets go of the buffer makes them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+thread_local! {
+    /// Most operations make nothing due, and this is all they look at.
+    static EXIST: Cell<bool> = const { Cell::new(false) };
+    static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// A call of a clean-up.
+pub(super) type Cleanup = Box<dyn FnOnce()>;
+
+/// Leaves a clean-up to be made by [`pay`].
+pub(super) fn add(cleanup: Cleanup) {
+    let kept = OWED.try_with(|owed| match owed.try_borrow_mut() {
+        Ok(mut owed) => {
+            owed.push_back(cleanup);
+            EXIST.with(|exist| exist.set(true));
+            None
+        }
+        Err(_) => Some(cleanup),
+    });
+    // A thread that is ending has no list, and nothing that could be disturbed either.
+    if let Ok(Some(cleanup)) = kept {
+        cleanup();
+    }
+}
+
+/// Whether any clean-up of this thread is due.
+pub(super) fn exist() -> bool {
+    EXIST.with(Cell::get)
+}
+
+/// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
+pub(super) fn pay() {
+    if !exist() {
+        return;
+    }
+    while let Some(cleanup) = next() {
+        cleanup();
+    }
+}
+
+fn next() -> Option<Cleanup> {
+    OWED.with(|owed| {
+        let mut owed = owed.borrow_mut();
+        let cleanup = owed.pop_front();
+        EXIST.with(|exist| exist.set(!owed.is_empty()));
+        cleanup
+    })
+}
