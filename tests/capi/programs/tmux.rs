@@ -130,7 +130,7 @@ fn attaches_and_detaches() {
         }
         let typescript = tmux.folder.path().join("typescript");
         let mut terminal = library.command("script").expect("it was there a moment ago");
-        terminal.args(["-qec", "tmux -f /dev/null -L test attach -t main"]).arg(&typescript);
+        terminal.args(["-qefc", "tmux -f /dev/null -L test attach -t main"]).arg(&typescript);
         terminal.env("TMUX_TMPDIR", tmux.folder.path()).env("LANG", "C.UTF-8").env("TERM", "xterm");
         terminal.env_remove("TMUX").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut client = terminal.spawn().expect("it starts");
