@@ -86,8 +86,14 @@ fn keeps_every_frame_of_every_writer() {
     each_library(|library| {
         let folder = tempfile::tempdir().expect("there is room");
         let (socket, file) = (folder.path().join("socket"), folder.path().join("frames"));
-        let arguments =
-            ["-t".as_ref(), "text".as_ref(), "-u".as_ref(), socket.as_os_str(), "-w".as_ref(), file.as_os_str()];
+        let arguments = [
+            "-t".as_ref(),
+            "text".as_ref(),
+            "-u".as_ref(),
+            socket.as_os_str(),
+            "-w".as_ref(),
+            file.as_os_str(),
+        ];
         let Some(mut program) = Program::start(library, "fstrm_capture", &arguments) else { return };
         let deadline = Instant::now() + PATIENCE;
         while UnixStream::connect(&socket).is_err() {

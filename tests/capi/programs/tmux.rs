@@ -85,7 +85,13 @@ fn has_many_windows_and_passes_on_what_is_typed() {
         }
         assert_eq!(tmux.ask(&["list-windows"]).lines().count(), WINDOWS + 1);
         for window in 0..WINDOWS {
-            tmux.ask(&["send-keys", "-t", &format!("w{window}"), &format!("echo window-$(({window}))"), "Enter"]);
+            tmux.ask(&[
+                "send-keys",
+                "-t",
+                &format!("w{window}"),
+                &format!("echo window-$(({window}))"),
+                "Enter",
+            ]);
         }
         for window in 0..WINDOWS {
             let said = format!("window-{window}");
@@ -95,9 +101,7 @@ fn has_many_windows_and_passes_on_what_is_typed() {
             });
         }
         tmux.ask(&["send-keys", "-t", "w0", "exit", "Enter"]);
-        tmux.wait_until("the end of a window", |tmux| {
-            tmux.ask(&["list-windows"]).lines().count() == WINDOWS
-        });
+        tmux.wait_until("the end of a window", |tmux| tmux.ask(&["list-windows"]).lines().count() == WINDOWS);
     });
 }
 
