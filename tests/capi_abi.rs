@@ -23,6 +23,45 @@ fn every_public_function_is_exported() {
     assert!(missing.is_empty(), "declared, and not exported: {missing:?}");
 }
 
+/// Debian's libraries export some names that no header declares, and programs were linked to those too.
+#[test]
+fn whatever_debians_libraries_export_is_exported() {
+    /// Tables and debugging aids of libevent's insides, which no program can use.
+    const INSIDES: [&str; 10] = [
+        "bufferevent_ops_filter",
+        "bufferevent_ops_openssl",
+        "bufferevent_ops_pair",
+        "bufferevent_ops_socket",
+        "epollops",
+        "event_debug_map_HT_CLEAR",
+        "event_debug_map_HT_GROW",
+        "nil_eventop",
+        "pollops",
+        "selectops",
+    ];
+    /// Read by libevent_pthreads and by nobody else.
+    const OF_THREADS: [&str; 3] =
+        ["event_disable_debug_mode", "evthread_get_condition_callbacks", "evthread_get_lock_callbacks"];
+    let Some(library) = cdylib() else { return };
+    let ours = exported(&library);
+    for name in ["core", "extra", "pthreads", "openssl"] {
+        let file = format!("/usr/lib/x86_64-linux-gnu/libevent_{name}-2.1.so.7");
+        if !Path::new(&file).is_file() {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{file} is missing");
+            println!("skipped: {file} is not installed");
+            continue;
+        }
+        let theirs = exported(Path::new(&file));
+        let is_public = |name: &&String| !name.ends_with('_') && !INSIDES.contains(&name.as_str());
+        let missing: Vec<_> = theirs
+            .difference(&ours)
+            .filter(is_public)
+            .filter(|name| !OF_THREADS.contains(&name.as_str()))
+            .collect();
+        assert!(missing.is_empty(), "libevent_{name} exports {missing:?}");
+    }
+}
+
 /// Names that end in an underscore are libevent's private ones: exporting some would tempt its other libraries to use them.
 #[test]
 fn no_private_name_is_exported() {

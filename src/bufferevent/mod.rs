@@ -641,18 +641,6 @@ impl Engine {
         self.alive(id)
     }
 
-    /// Two different bufferevents, both touched.
-    #[cfg(feature = "capi")]
-    pub(crate) fn get_two(
-        &mut self,
-        one: BuffereventId,
-        other: BuffereventId,
-    ) -> Result<(&mut Bufferevent, &mut Bufferevent)> {
-        self.get(one)?;
-        self.get(other)?;
-        self.arena.get_two_mut(one.0, other.0).ok_or(Error::Stale)
-    }
-
     /// Says which callbacks exist; what nobody listens to costs nothing.
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;

@@ -3,10 +3,10 @@
 use std::ffi::c_int;
 use std::ptr;
 
-use super::base::{enter, event_base};
-use super::debug;
+use super::base::{Core, enter, event_base};
 use super::event::{event_at, warn_baseless};
 use super::layout::{ev, event, evlist};
+use super::{debug, thread};
 
 /// Whether to wait for a callback that runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,10 @@ unsafe fn del(event: *mut event, wait: Wait) -> c_int {
         warn_baseless("event_del");
         return -1;
     }
+    debug::note_deleted(event);
+    if is_nothing_to_delete(event) {
+        return 0;
+    }
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
     let Some(mut core) = (unsafe { enter(event.base) }) else { return -1 };
     if event.is(evlist::FINALIZING) {
@@ -55,13 +59,19 @@ unsafe fn del(event: *mut event, wait: Wait) -> c_int {
     if was_inserted {
         core.notify();
     }
+    let is_running = core.is_running_elsewhere(event);
     drop(core);
-    debug::note_deleted(event);
-    if wait == Wait::Yes || (wait == Wait::AsMade && event.events & ev::FINALIZE == 0) {
+    let waits = wait == Wait::Yes || (wait == Wait::AsMade && event.events & ev::FINALIZE == 0);
+    if is_running && waits {
         // SAFETY: C1.
         unsafe { wait_while_running(event) };
     }
     0
+}
+
+/// Programs free events after their base: one that waits for nothing, and that no other thread can be calling, needs none.
+fn is_nothing_to_delete(event: &event) -> bool {
+    event.slot().is_none() && event.events & ev::SIGNAL == 0 && !thread::has_locks()
 }
 
 /// Waits, on another thread than the loop's, until the callback of `event` has returned, if it is running.
@@ -74,16 +84,15 @@ pub(super) unsafe fn wait_while_running(event: *const event) {
     let base = unsafe { (*event).base };
     // SAFETY: C1.
     let Some(base) = (unsafe { base.as_ref() }) else { return };
-    if !base.lock().exists() || !base.returned().exists() {
+    if !base.returned().exists() {
         return;
     }
     let held = base.lock().hold();
-    let Some(call) = running_call(base, event) else { return };
-    loop {
-        // Nothing is entered now, and the lock is held once.
+    if let Some(call) = running_call(base, event) {
+        // Nothing is entered, and the lock is held once.
         base.returned().wait(base.lock());
-        if running_call(base, event) != Some(call) {
-            break;
+        while running_call(base, event) == Some(call) {
+            base.returned().wait(base.lock());
         }
     }
     drop(held);
@@ -93,10 +102,16 @@ pub(super) unsafe fn wait_while_running(event: *const event) {
 fn running_call(base: &event_base, event: *const event) -> Option<u64> {
     // SAFETY: K1: nothing is entered while something of ours waits or begins.
     let mut core = unsafe { base.enter() };
-    let is_running = ptr::eq(core.control.current, event) && !core.control.is_own_thread();
-    if !is_running {
+    if !core.is_running_elsewhere(event) {
         return None;
     }
     core.control.waiting += 1;
     Some(core.control.calls)
+}
+
+impl Core {
+    /// Whether an event's callback runs on another thread.
+    fn is_running_elsewhere(&self, event: *const event) -> bool {
+        ptr::eq(self.control.current, event) && !self.control.is_own_thread()
+    }
 }

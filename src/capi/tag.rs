@@ -6,7 +6,7 @@ use std::ptr;
 
 use libc::timeval;
 
-use super::buffer::{bytes, evbuffer, handle};
+use super::buffer::{bytes, evbuffer, handle, handles};
 use super::memory;
 use crate::buffer::Evbuffer;
 
@@ -176,8 +176,7 @@ unsafe extern "C-unwind" fn evtag_marshal(buf: *mut evbuffer, tag: u32, data: *c
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_buffer(buf: *mut evbuffer, tag: u32, data: *mut evbuffer) {
     // SAFETY: C1.
-    let (target, source) = unsafe { (handle(buf), handle(data)) };
-    let (Some(target), Some(source)) = (target, source) else { return };
+    let Some((target, source)) = (unsafe { handles(buf, data) }) else { return };
     let len = source.access(|buffer| buffer.len()).unwrap_or(0) as u32;
     target.put(Encoded::tag(tag).as_slice());
     target.put(Encoded::integer(len.into()).as_slice());
@@ -213,9 +212,10 @@ unsafe extern "C-unwind" fn evtag_marshal_string(buf: *mut evbuffer, tag: u32, t
 /// The two numbers of a time are of 32 bits here.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_timeval(buf: *mut evbuffer, tag: u32, time: *const timeval) {
-    // SAFETY: C1, C2.
-    let (buf, time) = unsafe { (handle(buf), time.as_ref()) };
-    let (Some(buf), Some(time)) = (buf, time) else { return };
+    // SAFETY: C1.
+    let Some(buf) = (unsafe { handle(buf) }) else { return };
+    // SAFETY: C2.
+    let Some(time) = (unsafe { time.as_ref() }) else { return };
     let [seconds, micros] = [time.tv_sec, time.tv_usec].map(|part| Encoded::integer(u64::from(part as u32)));
     buf.put_item(tag, &[seconds.as_slice(), micros.as_slice()].concat());
 }

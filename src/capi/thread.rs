@@ -36,6 +36,8 @@ struct Chosen {
 static CHOSEN: Mutex<Chosen> = Mutex::new(Chosen { locks: Choice::None, conditions: Conditions::None });
 static ID: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static CHECKS_LOCKS: AtomicBool = AtomicBool::new(false);
+/// Whether locks have ever been chosen.
+static HAS_LOCKS: AtomicBool = AtomicBool::new(false);
 
 /// What the program has chosen by now.
 pub(super) fn choice() -> Choice {
@@ -44,6 +46,12 @@ pub(super) fn choice() -> Choice {
 
 pub(super) fn conditions() -> Conditions {
     chosen().conditions
+}
+
+/// Whether any object may have a lock.
+#[inline]
+pub(super) fn has_locks() -> bool {
+    HAS_LOCKS.load(Ordering::Relaxed)
 }
 
 /// Whether locks made from now on check how they are used.
@@ -72,6 +80,7 @@ extern "C" fn evthread_use_pthreads() -> c_int {
     // As with other functions that come second, the first ones stay.
     if let Choice::None = chosen.locks {
         chosen.locks = Choice::Pthreads;
+        HAS_LOCKS.store(true, Ordering::Relaxed);
     }
     if let Conditions::None = chosen.conditions {
         chosen.conditions = Conditions::Pthreads;
@@ -105,6 +114,7 @@ unsafe extern "C" fn evthread_set_lock_callbacks(functions: *const evthread_lock
         }
         (Some(functions), Choice::None) if functions.are_complete() => {
             chosen().locks = Choice::Program(*functions);
+            HAS_LOCKS.store(true, Ordering::Relaxed);
             0
         }
         (Some(functions), Choice::Program(before)) if functions.are(&before) => 0,

@@ -540,6 +540,23 @@ freeing_a_base_ends_the_waiting_of_its_events(void)
 	CHECK_INT(calls, 0);
 }
 
+/* A mistake that programs of one thread get away with. With libevent it is luck. */
+static void
+events_may_be_freed_after_their_base(void)
+{
+	struct event *ev, *idle;
+	begin();
+	if (!is_zerovent())
+		return;
+	ev = event_new(base, -1, 0, count, NULL);
+	idle = event_new(base, 5, EV_READ, count, NULL);
+	event_add(ev, &later);
+	event_base_free(base);
+	CHECK_INT(event_del(idle), 0);
+	event_free(ev);
+	event_free(idle);
+}
+
 static void
 free_itself(evutil_socket_t fd, short what, void *arg)
 {
@@ -597,5 +614,5 @@ MAIN(CASE_ROW(a_descriptor_that_can_be_read_is_told_once), CASE_ROW(a_persistent
     CASE_ROW(an_active_event_can_be_added), CASE_ROW(epoll_takes_no_files), CASE_ROW(a_descriptor_that_is_not_there_keeps_the_loop),
     CASE_ROW(the_argument_may_be_the_event_itself), CASE_ROW(impossible_events_are_refused),
     CASE_ROW(an_event_says_how_it_was_made), CASE_ROW(more_important_events_come_first),
-    CASE_ROW(freeing_a_base_ends_the_waiting_of_its_events), CASE_ROW(an_event_may_free_itself),
+    CASE_ROW(freeing_a_base_ends_the_waiting_of_its_events), CASE_ROW(events_may_be_freed_after_their_base), CASE_ROW(an_event_may_free_itself),
     CASE_ROW(common_timeouts_carry_a_mark))

@@ -5,7 +5,7 @@ use std::slice;
 
 use libc::iovec;
 
-use super::{Growth, evbuffer, exchange, handle, measured, owed, status};
+use super::{Growth, evbuffer, exchange, handle, handles, measured, owed, status};
 use crate::buffer::Evbuffer;
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
 
@@ -144,8 +144,7 @@ unsafe fn move_all(
     verb: fn(&mut Evbuffer, &mut Evbuffer) -> crate::Result<()>,
 ) -> c_int {
     // SAFETY: the caller's promise.
-    let (target, source) = unsafe { (handle(target), handle(source)) };
-    let (Some(target), Some(source)) = (target, source) else { return -1 };
+    let Some((target, source)) = (unsafe { handles(target, source) }) else { return -1 };
     if std::ptr::eq(target, source) {
         return 0;
     }
@@ -192,8 +191,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
     source: *mut evbuffer,
 ) -> c_int {
     // SAFETY: C1.
-    let (target, source) = unsafe { (handle(target), handle(source)) };
-    let (Some(target), Some(source)) = (target, source) else { return -1 };
+    let Some((target, source)) = (unsafe { handles(target, source) }) else { return -1 };
     if std::ptr::eq(target, source) {
         let empty = target.access(|buffer| buffer.is_empty());
         return if empty == Some(true) { 0 } else { -1 };

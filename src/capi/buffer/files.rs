@@ -258,8 +258,9 @@ unsafe extern "C-unwind" fn evbuffer_add_file_segment(
     len: i64,
 ) -> c_int {
     // SAFETY: C1.
-    let (buf, segment) = unsafe { (handle(buf), segment_at(segment)) };
-    let (Some(buf), Some(segment)) = (buf, segment) else { return -1 };
+    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    // SAFETY: C1.
+    let Some(segment) = (unsafe { segment_at(segment) }) else { return -1 };
     let content = segment.state().content.clone();
     let Some(content) = content else { return -1 };
     let added = buf.change(|buffer| content.add_to(buffer, offset, len));

@@ -97,6 +97,22 @@ pub(super) unsafe fn handle<'a>(buf: *const evbuffer) -> Option<&'a evbuffer> {
     unsafe { buf.as_ref() }
 }
 
+/// [`handle`] for two.
+///
+/// # Safety
+///
+/// - As [`handle`], for each.
+pub(super) unsafe fn handles<'a>(
+    one: *const evbuffer,
+    other: *const evbuffer,
+) -> Option<(&'a evbuffer, &'a evbuffer)> {
+    // SAFETY: the caller's promise.
+    let one = unsafe { handle(one) }?;
+    // SAFETY: the caller's promise.
+    let other = unsafe { handle(other) }?;
+    Some((one, other))
+}
+
 /// Making and freeing.
 impl evbuffer {
     fn with_home(home: Home, gone: unsafe fn(*const evbuffer)) -> evbuffer {

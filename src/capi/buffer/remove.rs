@@ -7,7 +7,7 @@ use std::slice;
 use super::super::layout::evbuffer_ptr;
 use super::add::{Order, follow_move};
 use super::search::{Eol, eol_of};
-use super::{evbuffer, exchange, handle};
+use super::{evbuffer, exchange, handle, handles};
 use crate::buffer::Evbuffer;
 use crate::capi::memory;
 use crate::{Error, Result};
@@ -100,8 +100,7 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove_buffer(
     len: usize,
 ) -> c_int {
     // SAFETY: C1.
-    let (source, target) = unsafe { (handle(source), handle(target)) };
-    let (Some(source), Some(target)) = (source, target) else { return -1 };
+    let Some((source, target)) = (unsafe { handles(source, target) }) else { return -1 };
     if len == 0 || ptr::eq(source, target) {
         return 0;
     }

@@ -42,9 +42,10 @@ unsafe extern "C" fn evbuffer_ptr_set(
     distance: usize,
     how: c_int,
 ) -> c_int {
-    // SAFETY: C1, C2.
-    let (buf, position) = unsafe { (handle(buf), position.as_mut()) };
-    let (Some(buf), Some(position)) = (buf, position) else { return -1 };
+    // SAFETY: C1.
+    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    // SAFETY: C2.
+    let Some(position) = (unsafe { position.as_mut() }) else { return -1 };
     let offset = match how {
         SET => distance,
         ADD => {
@@ -79,9 +80,12 @@ unsafe extern "C" fn evbuffer_search_range(
     start: *const evbuffer_ptr,
     end: *const evbuffer_ptr,
 ) -> evbuffer_ptr {
-    // SAFETY: C1, C2.
-    let (buf, start, end) = unsafe { (handle(buf), start.as_ref(), end.as_ref()) };
-    let Some(buf) = buf else { return NOT_FOUND };
+    // SAFETY: C1.
+    let Some(buf) = (unsafe { handle(buf) }) else { return NOT_FOUND };
+    // SAFETY: C2.
+    let start = unsafe { start.as_ref() };
+    // SAFETY: C2.
+    let end = unsafe { end.as_ref() };
     if len == 0 || isize::try_from(len).is_err() {
         return start.copied().unwrap_or_else(|| buf.front());
     }
@@ -119,8 +123,10 @@ unsafe extern "C" fn evbuffer_search_eol(
     eol_len_out: *mut usize,
     style: c_int,
 ) -> evbuffer_ptr {
-    // SAFETY: C1, C2.
-    let (buf, start) = unsafe { (handle(buf), start.as_ref()) };
+    // SAFETY: C1.
+    let buf = unsafe { handle(buf) };
+    // SAFETY: C2.
+    let start = unsafe { start.as_ref() };
     let found = buf.zip(eol_of(style)).and_then(|(buf, eol)| buf.search_eol(start, eol));
     if !eol_len_out.is_null() {
         // SAFETY: C2.

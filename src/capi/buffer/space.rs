@@ -41,11 +41,12 @@ unsafe extern "C" fn evbuffer_peek(
     vectors: *mut iovec,
     count: c_int,
 ) -> c_int {
-    // SAFETY: C1, C2.
-    let (buf, start) = unsafe { (handle(buf), start.as_ref()) };
+    // SAFETY: C1.
+    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    // SAFETY: C2.
+    let start = unsafe { start.as_ref() };
     // SAFETY: C2.
     let vectors = unsafe { self::vectors(vectors, count) };
-    let Some(buf) = buf else { return -1 };
     let Ok(from) = usize::try_from(start.map_or(0, |start| start.position)) else { return 0 };
     let wanted = match usize::try_from(len) {
         Ok(len) => Wanted::Bytes(len),
@@ -107,9 +108,11 @@ unsafe extern "C" fn evbuffer_reserve_space(
     vectors: *mut iovec,
     count: c_int,
 ) -> c_int {
-    // SAFETY: C1, C2.
-    let (buf, vectors) = unsafe { (handle(buf), self::vectors(vectors, count)) };
-    let (Some(buf), Ok(len)) = (buf, usize::try_from(len)) else { return -1 };
+    // SAFETY: C1.
+    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    // SAFETY: C2.
+    let vectors = unsafe { self::vectors(vectors, count) };
+    let Ok(len) = usize::try_from(len) else { return -1 };
     let places = buf.access(|buffer| match vectors.len() {
         0 => None,
         _ if buffer.is_back_frozen() => None,
@@ -155,9 +158,10 @@ unsafe extern "C-unwind" fn evbuffer_commit_space(
     vectors: *mut iovec,
     count: c_int,
 ) -> c_int {
-    // SAFETY: C1, C2.
-    let (buf, vectors) = unsafe { (handle(buf), self::vectors(vectors, count)) };
-    let Some(buf) = buf else { return -1 };
+    // SAFETY: C1.
+    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    // SAFETY: C2.
+    let vectors = unsafe { self::vectors(vectors, count) };
     buf.change(|buffer| {
         if buffer.is_back_frozen() {
             return None;

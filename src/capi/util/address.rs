@@ -260,16 +260,17 @@ unsafe extern "C" fn evutil_parse_sockaddr_port(
         return -1;
     }
     // SAFETY: C2.
-    let (text, len) = unsafe { (CStr::from_ptr(text), len.as_mut()) };
-    let (Some(len), Some(parts)) = (len, Parts::of(text)) else { return -1 };
+    let text = unsafe { CStr::from_ptr(text) };
+    // SAFETY: C2.
+    let Some(len) = (unsafe { len.as_mut() }) else { return -1 };
+    let Some(parts) = Parts::of(text) else { return -1 };
     let Some(port) = parts.port() else { return -1 };
     let mut host = parts.host.to_vec();
     host.push(0);
     let host: *const c_char = host.as_ptr().cast();
-    // SAFETY: C2, the target has room for `*len` bytes.
-    let written = unsafe {
-        if parts.is_v6 { put_v6(host, port, target, *len) } else { put_v4(host, port, target, *len) }
-    };
+    let put = if parts.is_v6 { put_v6 } else { put_v4 };
+    // SAFETY: the host ends in a zero byte; C2, the target has room for `*len` bytes.
+    let written = unsafe { put(host, port, target, *len) };
     match written {
         Some(written) => {
             *len = written;
@@ -380,24 +381,26 @@ unsafe extern "C" fn evutil_sockaddr_cmp(
     other: *const sockaddr,
     with_port: c_int,
 ) -> c_int {
-    // SAFETY: C2, an address is at least that long.
-    let families = unsafe { (one.cast::<sa_family_t>().read(), other.cast::<sa_family_t>().read()) };
-    if families.0 != families.1 {
-        return c_int::from(families.0) - c_int::from(families.1);
+    let families = [one, other].map(|address| {
+        // SAFETY: C2, an address is at least that long.
+        c_int::from(unsafe { address.cast::<sa_family_t>().read() })
+    });
+    if families[0] != families[1] {
+        return families[0] - families[1];
     }
-    let (order, ports) = match c_int::from(families.0) {
+    let (order, ports) = match families[0] {
         AF_INET => {
-            // SAFETY: C2, it is as long as its family says.
-            let (one, other) = unsafe {
-                (one.cast::<sockaddr_in>().read_unaligned(), other.cast::<sockaddr_in>().read_unaligned())
-            };
+            let [one, other] = [one, other].map(|address| {
+                // SAFETY: C2, it is as long as its family says.
+                unsafe { address.cast::<sockaddr_in>().read_unaligned() }
+            });
             (one.sin_addr.s_addr.cmp(&other.sin_addr.s_addr), (one.sin_port, other.sin_port))
         }
         AF_INET6 => {
-            // SAFETY: C2, it is as long as its family says.
-            let (one, other) = unsafe {
-                (one.cast::<sockaddr_in6>().read_unaligned(), other.cast::<sockaddr_in6>().read_unaligned())
-            };
+            let [one, other] = [one, other].map(|address| {
+                // SAFETY: C2, it is as long as its family says.
+                unsafe { address.cast::<sockaddr_in6>().read_unaligned() }
+            });
             (one.sin6_addr.s6_addr.cmp(&other.sin6_addr.s6_addr), (one.sin6_port, other.sin6_port))
         }
         _ => return 1,

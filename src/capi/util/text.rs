@@ -22,9 +22,12 @@ unsafe extern "C" fn evutil_ascii_strcasecmp(one: *const c_char, other: *const c
 #[unsafe(no_mangle)]
 unsafe extern "C" fn evutil_ascii_strncasecmp(one: *const c_char, other: *const c_char, len: usize) -> c_int {
     for index in 0..len {
-        // SAFETY: C2; no byte so far was a zero byte, and there are as many as that.
-        let bytes = unsafe { (*one.add(index), *other.add(index)) };
-        let (one, other) = (lowered(bytes.0 as u8), lowered(bytes.1 as u8));
+        let [one, other] = [one, other].map(|text| {
+            // SAFETY: C2; no byte so far was a zero byte, so there is one more.
+            let place = unsafe { text.add(index) };
+            // SAFETY: as above.
+            lowered(unsafe { place.read() } as u8)
+        });
         if one != other || one == 0 {
             return number(one.cmp(&other));
         }

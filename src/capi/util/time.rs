@@ -52,9 +52,10 @@ unsafe extern "C" fn evutil_gettime_monotonic(
     timer: *mut evutil_monotonic_timer,
     out: *mut timeval,
 ) -> c_int {
-    // SAFETY: C1, C2.
-    let (timer, out) = unsafe { (timer.as_ref(), out.as_mut()) };
-    let (Some(timer), Some(out)) = (timer, out) else { return -1 };
+    // SAFETY: C1.
+    let Some(timer) = (unsafe { timer.as_ref() }) else { return -1 };
+    // SAFETY: C2.
+    let Some(out) = (unsafe { out.as_mut() }) else { return -1 };
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the time is ours to be written.
     let result = unsafe { libc::clock_gettime(timer.clock, &raw mut now) };
