@@ -81,6 +81,8 @@ pub(super) struct Control {
     /// Whether the turn's remaining calls are to wait.
     continuing: bool,
     pub(super) running_event: Option<EventId>,
+    /// Whether it has been freed: its closure has no place to come back to.
+    pub(super) running_is_freed: bool,
     /// The wall clock's time at an instant of the loop's clock, when somebody asked for it last.
     wall: Cell<Option<(u64, SystemTime)>>,
     limit: DispatchLimit,
@@ -254,17 +256,17 @@ impl<C> EventBase<C> {
     fn call_all_of(&mut self, priority: u8) -> usize {
         let limit = self.control.limit.of(priority);
         let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);
+        let mut left = most;
         let until_ns = limit.interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
-        let mut called = 0;
-        while called < most && self.reactor.first_priority() == Some(priority) && !self.is_stopping() {
+        while left > 0 && self.reactor.is_first_priority(priority) && !self.is_stopping() {
             let Some(invocation) = self.reactor.next_active(priority) else { break };
             self.call(invocation);
-            called += 1;
+            left -= 1;
             if until_ns.is_some_and(|until_ns| clock::now_ns() >= until_ns) {
                 break;
             }
         }
-        called
+        most - left
     }
 
     fn call(&mut self, invocation: Invocation) {

@@ -36,11 +36,6 @@ impl Queue {
         (self.front != NOBODY).then_some(self.front)
     }
 
-    /// The item at the end.
-    pub(crate) fn back(&self) -> Option<u32> {
-        (self.back != NOBODY).then_some(self.back)
-    }
-
     /// The item behind `index`.
     #[cfg(any(feature = "http", test))]
     pub(crate) fn after(&self, items: &mut impl Items, index: u32) -> Option<u32> {
