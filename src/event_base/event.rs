@@ -24,9 +24,10 @@ pub(super) struct Entry<C> {
     callback: Option<Callback<C>>,
 }
 
-impl<C> Default for Entry<C> {
-    fn default() -> Self {
-        Entry { name: None, callback: None }
+impl<C> Entry<C> {
+    /// Where there is no event. A closure that comes back finds its place taken if the event has been freed meanwhile.
+    fn vacant() -> Self {
+        Entry { name: None, callback: Some(Box::new(|_, _, _| {})) }
     }
 }
 
@@ -187,7 +188,7 @@ impl<C> EventBase<C> {
         let slot = self.reactor.insert(spec)?;
         self.reactor.set_owner(slot, owner::EVENT | u64::from(slot.index()))?;
         let place = slot.index() as usize;
-        extend_to(&mut self.events, place + 1, Entry::default);
+        extend_to(&mut self.events, place + 1, Entry::vacant);
         self.events[place] = Entry { name, callback: Some(Box::new(callback)) };
         Ok(EventId(slot))
     }
@@ -228,8 +229,8 @@ impl<C> EventBase<C> {
     #[doc(alias = "event_free")]
     pub fn free(&mut self, id: EventId) -> Result<()> {
         self.reactor.remove(id.0)?;
-        self.control.running_is_freed |= self.control.running_event == Some(id);
-        self.events.get_mut(id.0.index() as usize).map(std::mem::take).map(drop).ok_or(Error::Stale)
+        *self.events.get_mut(id.0.index() as usize).ok_or(Error::Stale)? = Entry::vacant();
+        Ok(())
     }
 
     /// Gives an event another closure, also from inside the one it has.
@@ -364,17 +365,12 @@ impl<C> EventBase<C> {
         let id = EventId(slot);
         let call = |base: &mut _, callback: &mut Callback<C>| callback(base, id, what);
         self.control.running_event = Some(id);
-        self.control.running_is_freed = false;
-        Taken::call(self, move |base| base.running_place(slot), call);
+        Taken::call(self, move |base| base.callback_of(slot), call);
         self.control.running_event = None;
     }
 
-    /// Where the closure of the event that is running is kept, unless the event has been freed.
     #[inline]
-    fn running_place(&mut self, slot: SlotId) -> Option<&mut Option<Callback<C>>> {
-        if self.control.running_is_freed {
-            return None;
-        }
+    fn callback_of(&mut self, slot: SlotId) -> Option<&mut Option<Callback<C>>> {
         self.events.get_mut(slot.index() as usize).map(|entry| &mut entry.callback)
     }
 

@@ -81,8 +81,6 @@ pub(super) struct Control {
     /// Whether the turn's remaining calls are to wait.
     continuing: bool,
     pub(super) running_event: Option<EventId>,
-    /// Whether it has been freed: its closure has no place to come back to.
-    pub(super) running_is_freed: bool,
     /// The wall clock's time at an instant of the loop's clock, when somebody asked for it last.
     wall: Cell<Option<(u64, SystemTime)>>,
     limit: DispatchLimit,
@@ -251,20 +249,30 @@ impl<C> EventBase<C> {
         called
     }
 
-    /// Calls what is active of a priority. Ends early when something more important turns up: what is pending there may be
-    /// ready by now.
+    /// Calls what is active of a priority, within the limits that it has.
     fn call_all_of(&mut self, priority: u8) -> usize {
         let limit = self.control.limit.of(priority);
         let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);
+        let Some(interval_ns) = limit.interval_ns else { return self.call_some_of(priority, most) };
+        let until_ns = clock::now_ns().saturating_add(interval_ns);
+        let mut called = 0;
+        while called < most && self.call_some_of(priority, 1) > 0 {
+            called += 1;
+            if clock::now_ns() >= until_ns {
+                break;
+            }
+        }
+        called
+    }
+
+    /// Calls so many at most. Ends early when something more important turns up: what is pending there may be
+    /// ready by now.
+    fn call_some_of(&mut self, priority: u8, most: usize) -> usize {
         let mut left = most;
-        let until_ns = limit.interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
         while left > 0 && self.reactor.is_first_priority(priority) && !self.is_stopping() {
             let Some(invocation) = self.reactor.next_active(priority) else { break };
             self.call(invocation);
             left -= 1;
-            if until_ns.is_some_and(|until_ns| clock::now_ns() >= until_ns) {
-                break;
-            }
         }
         most - left
     }

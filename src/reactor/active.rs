@@ -35,6 +35,13 @@ impl Lane {
         self.places.reserve(wanted.saturating_sub(self.places.len()));
     }
 
+    #[inline]
+    fn push(&mut self, slot: u32) -> u32 {
+        let place = self.places.len();
+        self.places.push(slot);
+        place as u32
+    }
+
     /// Leaves the first place. Says whether it was the last.
     #[inline]
     fn advance(&mut self) -> bool {
@@ -139,28 +146,37 @@ impl Active {
         u8::try_from(self.first).ok()
     }
 
-    /// Puts a slot, which is in no lane, at the end of one, and stores at which place. Does nothing and says so if the lane is to
-    /// be [closed up](Self::close_up) first.
-    #[inline]
-    fn push(&mut self, slot: u32, priority: u8, place: &mut u32) -> bool {
+    /// Puts a slot, which is in no lane, at the end of one, and says at which place. If the lane is full, those there stand together
+    /// first, and `moved` is told the new place of each.
+    fn push(&mut self, slot: u32, priority: u8, moved: impl FnMut(u32, u32)) -> u32 {
         let lane = &mut self.lanes[usize::from(priority)];
-        let len = lane.places.len();
-        if len == lane.places.capacity() {
-            return false;
+        if lane.places.len() == lane.places.capacity() {
+            lane.close_up(moved);
         }
-        lane.places.push(slot);
-        *place = len as u32;
-        self.len += 1;
-        self.most = self.most.max(self.len);
-        if len == 0 {
+        let place = lane.push(slot);
+        self.count();
+        if place == 0 {
             self.open(priority);
         }
-        true
+        place
     }
 
-    /// Makes room in a lane that is full, and tells `moved` the new place of each slot there.
-    fn close_up(&mut self, priority: u8, moved: impl FnMut(u32, u32)) {
-        self.lanes[usize::from(priority)].close_up(moved);
+    /// As [`push`](Self::push) in the usual case: somebody waits there, and there is room. `None` if it is not that.
+    #[inline]
+    fn try_push(&mut self, slot: u32, priority: u8) -> Option<u32> {
+        let lane = &mut self.lanes[usize::from(priority)];
+        if lane.places.is_empty() || lane.places.len() == lane.places.capacity() {
+            return None;
+        }
+        let place = lane.push(slot);
+        self.count();
+        Some(place)
+    }
+
+    #[inline]
+    fn count(&mut self) {
+        self.len += 1;
+        self.most = self.most.max(self.len);
     }
 
     /// The first slot of a lane.
@@ -215,23 +231,23 @@ impl Reactor {
         if slot.state.contains(State::ACTIVE) {
             return Ok(());
         }
-        if self.active.push(id.index(), slot.priority, &mut slot.place) {
-            slot.state |= State::ACTIVE;
-        } else {
-            let priority = slot.priority;
-            self.activate_in_full_lane(id, priority);
+        slot.state |= State::ACTIVE;
+        match self.active.try_push(id.index(), slot.priority) {
+            Some(place) => slot.place = place,
+            None => self.enter_lane(id.index()),
         }
         Ok(())
     }
 
-    #[cold]
-    fn activate_in_full_lane(&mut self, id: SlotId, priority: u8) {
+    #[inline(never)]
+    fn enter_lane(&mut self, index: u32) {
+        let Some(priority) = self.slots.at_mut(index).map(|slot| slot.priority) else { return };
         let slots = &mut self.slots;
-        self.active.close_up(priority, |slot, place| {
+        let mut stand = |slot, place| {
             slots.at_mut(slot).expect("a slot leaves its lane before it is freed").place = place;
-        });
-        // It was found a moment ago, so it is not stale.
-        let _ = self.activate(id, What::empty());
+        };
+        let place = self.active.push(index, priority, &mut stand);
+        stand(index, place);
     }
 
     /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
@@ -270,7 +286,7 @@ impl Reactor {
         let index = self.active.first(priority)?;
         let (id, slot) = self.slots.tenant_at(index)?;
         let invocation = Invocation { slot: SlotId(id), owner: slot.owner, what: slot.what };
-        if slot.state - State::IDLE == State::ACTIVE {
+        if slot.state - (State::IDLE | State::SOURCE) == State::ACTIVE {
             slot.end_activity();
             self.active.remove_first(priority);
         } else {
@@ -340,12 +356,11 @@ mod tests {
 
     impl Model {
         fn join(&mut self, slot: u32, priority: u8) {
-            let mut place = 0;
-            if !self.active.push(slot, priority, &mut place) {
+            let place = self.active.try_push(slot, priority).unwrap_or_else(|| {
                 let places = &mut self.places;
-                self.active.close_up(priority, |slot, place| places[slot as usize] = Some((priority, place)));
-                assert!(self.active.push(slot, priority, &mut place), "half of the places are free now");
-            }
+                self.active
+                    .push(slot, priority, |slot, place| places[slot as usize] = Some((priority, place)))
+            });
             self.places[slot as usize] = Some((priority, place));
             self.queues[usize::from(priority)].push_back(slot);
         }

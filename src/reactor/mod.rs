@@ -157,6 +157,8 @@ bitflags! {
         const PERSIST = 16;
         /// Does not keep the loop alive by waiting.
         const IDLE = 32;
+        /// Has a descriptor or a signal to wait for.
+        const SOURCE = 64;
     }
 }
 
@@ -422,7 +424,7 @@ impl Slot {
     /// Whether it waits for time at most, once, and is not to be handed out: most timeouts are that of such a slot.
     #[inline]
     fn is_only_timed(&self) -> bool {
-        self.fd < 0 && (self.state & !(State::TIMED | State::IDLE)).is_empty()
+        (self.state - (State::TIMED | State::IDLE)).is_empty()
     }
 
     /// Changes its state, and with it what keeps the loop alive.
@@ -437,6 +439,7 @@ impl Slot {
 
     fn set_source(&mut self, source: Source) {
         self.is_signal = matches!(source, Source::Signal(_));
+        self.state.set(State::SOURCE, source != Source::None);
         (self.fd, self.interest) = match source {
             Source::None => (-1, Interest::empty()),
             Source::Fd { fd, interest } => (fd, interest),
@@ -651,8 +654,9 @@ impl Reactor {
 /// A time so far in the future, unless that is too far.
 #[inline]
 fn after(now_ns: u64, timeout: Duration) -> Option<u64> {
-    let whole_ns = timeout.as_secs().checked_mul(1_000_000_000)?;
-    whole_ns.checked_add(u64::from(timeout.subsec_nanos()))?.checked_add(now_ns)
+    // So many seconds, which are 136 years, overflow nothing yet.
+    let seconds = u32::try_from(timeout.as_secs()).ok()?;
+    now_ns.checked_add(u64::from(seconds) * 1_000_000_000 + u64::from(timeout.subsec_nanos()))
 }
 
 fn nanos(duration: Duration) -> u64 {

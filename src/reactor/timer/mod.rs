@@ -154,7 +154,8 @@ impl Timers {
         };
         match wanted.place {
             Place::Heap if deadline_ns < wanted.deadline_ns => return false,
-            Place::Heap => self.idle -= usize::from(wanted.is_idle()),
+            Place::Heap if wanted.is_set => {}
+            Place::Heap => self.idle -= 1,
             Place::Inbox => self.inbox_from_ns = self.inbox_from_ns.min(deadline_ns),
             Place::Nowhere if self.inbox.len() == self.inbox.capacity() => return false,
             Place::Nowhere => {
