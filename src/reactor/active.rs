@@ -4,7 +4,7 @@
 //! goes along the array; a slot that is taken back leaves its place empty. So a slot is looked at once when it becomes active
 //! and once when it is handed out, and its neighbours not at all.
 
-use super::{Invocation, Reactor, Slot, SlotId, State, What};
+use super::{FEW, Invocation, Reactor, Slot, SlotId, State, What};
 use crate::error::{Error, Result};
 
 /// Beyond all priorities.
@@ -32,7 +32,9 @@ impl Lane {
 
     fn reserve(&mut self) {
         let wanted = 2 * self.slots;
-        self.places.reserve(wanted.saturating_sub(self.places.len()));
+        if wanted > self.places.capacity() {
+            self.places.reserve_exact(wanted + wanted / 8 + FEW - self.places.len());
+        }
     }
 
     #[inline]

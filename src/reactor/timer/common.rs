@@ -7,7 +7,6 @@
 //! The heads of the lines are kept in a heap of their own, as lazily as the timers of single slots are: an entry is never
 //! later than the head of its line, and is put right when it comes up front.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Wanted;
@@ -57,8 +56,10 @@ impl Place {
 #[derive(Debug)]
 struct Line {
     duration_ns: u64,
-    /// Due in this order.
-    places: VecDeque<Place>,
+    /// Due in this order. Empty if nobody has a place that has not been passed over.
+    places: Vec<Place>,
+    /// The first place that has not been passed over.
+    front: usize,
     /// When the last of them is due, or was before it left.
     last_ns: u64,
 }
@@ -66,17 +67,21 @@ struct Line {
 impl Line {
     /// Who is first, when those before who have left are gone.
     fn first<'a>(&mut self, wanted: &'a [Wanted]) -> Option<(u32, &'a Wanted)> {
-        loop {
-            let place = *self.places.front()?;
-            match place.wanted(wanted) {
-                Some(wanted) => return Some((place.slot, wanted)),
-                None => drop(self.places.pop_front()),
+        while let Some(&place) = self.places.get(self.front) {
+            if let Some(wanted) = place.wanted(wanted) {
+                return Some((place.slot, wanted));
             }
+            self.front += 1;
         }
+        self.places.clear();
+        self.front = 0;
+        None
     }
 
     /// Makes room in a full line.
     fn close_up(&mut self, wanted: &[Wanted]) {
+        self.places.drain(..self.front);
+        self.front = 0;
         self.places.retain(|place| place.wanted(wanted).is_some());
         if self.places.len() >= self.places.capacity() / 2 {
             self.places.reserve(self.places.len() + 1);
@@ -100,7 +105,7 @@ impl Lines {
     pub(super) fn of(&mut self, duration_ns: u64) -> CommonTimeout {
         let found = self.lines.iter().position(|line| line.duration_ns == duration_ns);
         let line = found.unwrap_or_else(|| {
-            self.lines.push(Line { duration_ns, places: VecDeque::new(), last_ns: 0 });
+            self.lines.push(Line { duration_ns, places: Vec::new(), front: 0, last_ns: 0 });
             self.lines.len() - 1
         });
         CommonTimeout { line: line as u32, duration_ns }
@@ -148,7 +153,7 @@ impl Lines {
         if !is_usual || len == 0 || len == line.places.capacity() {
             return false;
         }
-        line.places.push_back(Place { slot, order });
+        line.places.push(Place { slot, order });
         line.last_ns = deadline_ns;
         true
     }
@@ -166,7 +171,7 @@ impl Lines {
         if there.places.len() == there.places.capacity() {
             there.close_up(wanted);
         }
-        there.places.push_back(Place { slot, order });
+        there.places.push(Place { slot, order });
         there.last_ns = deadline_ns;
         if there.places.len() == 1 {
             self.heads.hasten(Entry { deadline_ns, order, slot: line });
