@@ -10,9 +10,12 @@ mod support;
 mod programs {
     use crate::support::capi::Library;
 
+    mod fstrm_capture;
     mod inetd;
     mod memcached;
+    mod tmux;
     mod unbound;
+    mod webdis;
 
     /// Runs `test` on Debian's library, and then on ours.
     fn each_library(test: impl Fn(Library)) {
