@@ -10,8 +10,11 @@ mod support;
 mod programs {
     use crate::support::capi::Library;
 
+    mod fstrm_capture;
     mod inetd;
     mod memcached;
+    mod redsocks;
+    mod tmux;
     mod unbound;
 
     /// Runs `test` on Debian's library, and then on ours.
