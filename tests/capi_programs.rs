@@ -13,6 +13,7 @@ mod programs {
     mod fstrm_capture;
     mod inetd;
     mod memcached;
+    mod redsocks;
     mod tmux;
     mod unbound;
     mod webdis;

@@ -7,7 +7,7 @@
 mod foreign;
 mod support;
 
-use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+use std::ffi::{CString, c_int};
 
 use support::random;
 
@@ -96,12 +96,15 @@ mod ours {
 }
 
 fn are_there() -> bool {
-    let built = support::capi::cdylib().is_some();
-    if built && !debian::is_there() {
+    if support::capi::cdylib().is_none() {
+        return false;
+    }
+    assert!(ours::is_there(), "what was built can be loaded");
+    if !debian::is_there() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "Debian's libevent is missing");
         println!("skipped: no libevent to compare with");
     }
-    built && debian::is_there()
+    debian::is_there()
 }
 
 fn inputs(seed: u64) -> impl Iterator<Item = [u8; 16]> {

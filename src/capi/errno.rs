@@ -13,6 +13,11 @@ pub(super) fn set(code: c_int) {
     unsafe { place.write(code) };
 }
 
+/// What it says.
+pub(super) fn get() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
 /// Sets it to what the system said, if the error is one of the system's.
 pub(super) fn set_from(error: &Error) {
     if let Error::Io(error) = error {

@@ -3,13 +3,13 @@
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::{io, ptr};
+use std::ptr;
 
 use libc::{sockaddr, sockaddr_storage, socklen_t};
 
 use super::base::{Core, Entered, current_base, event_base};
 use super::layout::{ListenerCallback, Socket};
-use super::log;
+use super::{errno, log};
 use crate::listener::{Accepted, ListenOptions, ListenerId};
 use crate::reactor::{What, extend_to};
 use crate::sys::socket::RawAddress;
@@ -164,11 +164,10 @@ fn set_option(fd: Socket, level: c_int, name: c_int) -> bool {
 
 /// Closes a descriptor that is ours. `errno` stays what it was.
 fn close(fd: Socket) {
-    let error = io::Error::last_os_error();
+    let error = errno::get();
     // SAFETY: nobody uses it any more.
     unsafe { libc::close(fd) };
-    // SAFETY: it points to this thread's, always.
-    unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(0) };
+    errno::set(error);
 }
 
 /// # Safety
@@ -383,8 +382,7 @@ unsafe fn tell(listener: *mut evconnlistener, next: Accepted) -> bool {
                 log::warn(format_args!("Error from accept() call: {error}"));
                 return true;
             };
-            // SAFETY: it points to this thread's, always.
-            unsafe { *libc::__errno_location() = error.raw_os_error().unwrap_or(0) };
+            errno::set_from_io(&error);
             // SAFETY: C3.
             unsafe { callback(listener, arg) };
             true

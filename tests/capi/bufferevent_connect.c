@@ -176,6 +176,23 @@ disabling_does_not_end_a_connect(void)
 	end();
 }
 
+/* Names are looked up beside the loop, by a thread that ends with its base. */
+static void
+wait_for_threads(void)
+{
+	int threads;
+	do {
+		char line[256];
+		FILE *status = fopen("/proc/self/status", "r");
+		CHECK(status != NULL);
+		threads = 0;
+		while (threads == 0 && fgets(line, sizeof line, status) != NULL)
+			sscanf(line, "Threads: %d", &threads);
+		fclose(status);
+		usleep(1000);
+	} while (threads > 1);
+}
+
 static void
 a_host_is_found_by_name(void)
 {
@@ -193,6 +210,7 @@ a_host_is_found_by_name(void)
 	CHECK_INT(bufferevent_socket_get_dns_error(bev), 0);
 	bufferevent_free(bev);
 	end();
+	wait_for_threads();
 }
 
 static void
@@ -243,6 +261,7 @@ freeing_ends_the_search_for_a_name(void)
 	CHECK_INT(event_base_dispatch(base), 1);
 	CHECK_STR(record.order, "");
 	end();
+	wait_for_threads();
 }
 
 MAIN(CASE_ROW(a_connect_is_told_and_what_was_written_leaves), CASE_ROW(a_refusal_is_told_with_its_number),

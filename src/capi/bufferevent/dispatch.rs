@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_short, c_void};
 
 use super::super::base::event_base;
 use super::super::buffer::settle_accounts;
-use super::super::event::{event_active, event_assign, set_errno};
+use super::super::errno;
+use super::super::event::{event_active, event_assign};
 use super::super::layout::{Socket, bufferevent, ev, event};
 use super::{Bev, live, option, what};
 use crate::bufferevent::{BevEvents, BuffereventId, Due, Trigger};
@@ -90,7 +91,7 @@ unsafe fn call(bev: *mut bufferevent, due: Due, events: c_short, errno: Option<c
     let is_to_be_locked = object.is_locked() && object.options & option::UNLOCK_CALLBACKS == 0;
     let _held = if is_to_be_locked { object.lock() } else { None };
     if let Some(errno) = errno {
-        set_errno(errno);
+        errno::set(errno);
     }
     if let Some(callback) = data {
         // SAFETY: C3, and nothing is entered.
@@ -99,11 +100,6 @@ unsafe fn call(bev: *mut bufferevent, due: Due, events: c_short, errno: Option<c
         // SAFETY: C3, and nothing is entered.
         unsafe { callback(bev, events, arg) };
     }
-}
-
-pub(super) fn errno() -> c_int {
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() }
 }
 
 impl Bev {
@@ -167,7 +163,7 @@ impl Bev {
     }
 
     fn leave_to_engine(&mut self, due: Due, events: c_short) {
-        self.errno = errno();
+        self.errno = errno::get();
         let Some(id) = self.socket_id() else { return };
         let Some(mut core) = self.enter() else { return };
         self.tell(&mut core.bufferevents);
@@ -196,7 +192,7 @@ impl Bev {
         rest.due |= due;
         if due == Due::EVENTS {
             rest.events |= events;
-            rest.errno = errno();
+            rest.errno = errno::get();
         }
     }
 }

@@ -112,6 +112,14 @@ pub(super) unsafe fn underlying(bev: *mut bufferevent) -> *mut bufferevent {
     unsafe { layer(bev) }.map_or(ptr::null_mut(), |layer| layer.underlying)
 }
 
+/// What a filter lies on, to which it has a reference.
+unsafe fn beneath<'a>(bev: *mut bufferevent) -> Option<&'a mut Bev> {
+    // SAFETY: the caller's promise.
+    let below = unsafe { underlying(bev) };
+    // SAFETY: the filter has a reference to it.
+    unsafe { Bev::at(below) }
+}
+
 /// The lowest of a stack of filters.
 pub(super) unsafe fn bottom<'a>(bev: *mut bufferevent) -> Option<&'a mut Bev> {
     let mut bottom = bev;
@@ -173,8 +181,10 @@ pub(super) unsafe fn stop(bev: *mut bufferevent, directions: c_short) {
     let Some(filter) = (unsafe { Bev::at(bev) }) else { return };
     stop_timeouts(filter, directions);
     if directions & ev::READ != 0 {
-        // SAFETY: the filter has a reference to what lies beneath.
-        unsafe { verbs::suspend(underlying(bev), ev::READ) };
+        // SAFETY: the caller's promise.
+        let below = unsafe { underlying(bev) };
+        // SAFETY: the filter has a reference to it.
+        unsafe { verbs::suspend(below, ev::READ) };
     }
 }
 
@@ -204,8 +214,8 @@ unsafe fn pass(bev: *mut bufferevent, directions: c_short) {
 unsafe fn draw(bev: *mut bufferevent, mode: c_int) -> bool {
     // SAFETY: the caller's promise.
     let Some(filter) = (unsafe { Bev::at(bev) }) else { return false };
-    // SAFETY: the filter has a reference to it.
-    let Some(below) = (unsafe { Bev::at(underlying(bev)) }) else { return false };
+    // SAFETY: the caller's promise.
+    let Some(below) = (unsafe { beneath(bev) }) else { return false };
     let way = Way { bev, direction: ev::READ, from: below.seen.input, to: filter.seen.input, mode };
     // SAFETY: the caller's promise.
     let passed = unsafe { way.run() };
@@ -226,8 +236,8 @@ unsafe fn send_down(bev: *mut bufferevent, mode: c_int) -> bool {
     loop {
         // SAFETY: the caller's promise.
         let Some(filter) = (unsafe { Bev::at(bev) }) else { return passed_any };
-        // SAFETY: the filter has a reference to it.
-        let Some(below) = (unsafe { Bev::at(underlying(bev)) }) else { return passed_any };
+        // SAFETY: the caller's promise.
+        let Some(below) = (unsafe { beneath(bev) }) else { return passed_any };
         let way = Way { bev, direction: ev::WRITE, from: filter.seen.output, to: below.seen.output, mode };
         // SAFETY: the caller's promise.
         if !unsafe { way.run() } {
@@ -297,8 +307,8 @@ impl Way {
         if !is_enabled || !has_source || filter.references == 0 {
             return None;
         }
-        // SAFETY: the filter has a reference to it.
-        let high = match (self.direction, unsafe { Bev::at(underlying(self.bev)) }) {
+        // SAFETY: the caller's reference.
+        let high = match (self.direction, unsafe { beneath(self.bev) }) {
             (ev::READ, _) => filter.seen.wm_read.high,
             (_, Some(below)) => below.seen.wm_write.high,
             _ => return None,
@@ -412,8 +422,10 @@ pub(super) unsafe fn flush(bev: *mut bufferevent, directions: c_short, mode: c_i
         // SAFETY: it is held.
         passed |= unsafe { send_down(bev, mode) };
     }
-    // SAFETY: the filter has a reference to what lies beneath.
-    unsafe { verbs::bufferevent_flush(underlying(bev), directions, mode) };
+    // SAFETY: it is held.
+    let below = unsafe { underlying(bev) };
+    // SAFETY: the filter has a reference to it.
+    unsafe { verbs::bufferevent_flush(below, directions, mode) };
     // SAFETY: it was held above.
     unsafe { Bev::release(bev) };
     c_int::from(passed)

@@ -9,9 +9,9 @@ use libc::sockaddr;
 
 use super::super::base::{Core, current_base, event_base};
 use super::super::buffer::{Side, evbuffer, evbuffer_add_buffer, evbuffer_new};
-use super::super::event::{event_assign, set_errno};
+use super::super::errno;
+use super::super::event::event_assign;
 use super::super::layout::{BuffereventCallback, DataCallback, Socket, bufferevent, ev};
-use super::dispatch::errno;
 use super::{BOTH, Bev, Kind, live, option, resolve, what};
 use crate::bufferevent::{BuffereventId, Options, Trigger};
 use crate::reactor::Interest;
@@ -246,10 +246,10 @@ pub(super) unsafe extern "C" fn bufferevent_socket_connect(
         None => Begun::UnderWay,
     };
     if begun == Begun::Failed && old < 0 {
-        let errno = errno();
+        let error = errno::get();
         // SAFETY: it was made above, and nobody else knows it.
         unsafe { libc::close(fd) };
-        set_errno(errno);
+        errno::set(error);
         return -1;
     }
     bev.go_on(fd, begun)
@@ -277,7 +277,7 @@ unsafe fn begin(fd: Socket, address: *const sockaddr, len: c_int) -> Begun {
     if unsafe { libc::connect(fd, address, len) } == 0 {
         return Begun::UnderWay;
     }
-    match errno() {
+    match errno::get() {
         libc::EINTR | libc::EINPROGRESS => Begun::UnderWay,
         libc::ECONNREFUSED => Begun::Refused,
         _ => Begun::Failed,
@@ -286,7 +286,7 @@ unsafe fn begin(fd: Socket, address: *const sockaddr, len: c_int) -> Begun {
 
 impl Bev {
     fn go_on(&mut self, fd: Socket, begun: Begun) -> c_int {
-        let refusal = errno();
+        let refusal = errno::get();
         if begun == Begun::UnderWay {
             return self.wait_for_connect(fd);
         }
@@ -295,7 +295,7 @@ impl Bev {
         if begun == Begun::Failed {
             return -1;
         }
-        set_errno(refusal);
+        errno::set(refusal);
         let bev = self.as_c();
         // SAFETY: it lives, nothing is entered, and being deferred it calls nobody.
         unsafe { Bev::run_event(bev, what::ERROR, option::DEFER_CALLBACKS) };

@@ -1,131 +1,152 @@
-//! tmux: sets `EVENT_NOEPOLL` because epoll refuses /dev/null, forks its server and calls `event_reinit` there, reads bufferevents'
-//! fields, and linearises buffers often.
+//! tmux: looks into bufferevents, on terminals and sockets alike, asks for another backend by an environment variable, and has a signal
+//! for every child.
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use tempfile::TempDir;
+
 use super::each_library;
 use crate::support::capi::Library;
-use crate::support::net::PATIENCE;
+use crate::support::net::{PATIENCE, pattern};
 use crate::support::process::have;
 use crate::support::programs::{A_MOMENT, check_mapped};
 
 const WINDOWS: usize = 20;
-const PASTE_BYTES: usize = 2_000_000;
+const PASTED: usize = 2_000_000;
 
 /// A server of its own, ended when dropped.
-struct Tmux<'a> {
+struct Tmux {
+    folder: TempDir,
     library: Library,
-    folder: &'a Path,
 }
 
-impl Tmux<'_> {
-    fn command(&self) -> Command {
-        let mut command = self.library.command("tmux").expect("the library has been found");
-        command.arg("-S").arg(self.folder.join("socket")).args(["-f", "/dev/null"]);
-        command.env("TERM", "xterm").env_remove("TMUX").stdin(Stdio::null());
-        command
+impl Tmux {
+    /// `None`, with a line that says why, if it or the library is not there.
+    fn start(library: Library) -> Option<Tmux> {
+        if !have("tmux") {
+            return None;
+        }
+        let tmux = Tmux { folder: tempfile::tempdir().expect("there is room"), library };
+        let mut command = tmux.command()?;
+        command.args(["new-session", "-d", "-x", "80", "-y", "24", "-s", "main", "sh"]);
+        assert!(command.status().expect("it runs").success());
+        let process = tmux.ask(&["display-message", "-p", "#{pid}"]);
+        check_mapped(process.trim().parse().expect("a number"), library);
+        Some(tmux)
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
-        let output = self.command().args(arguments).output().expect("it runs");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {said}");
+    fn command(&self) -> Option<Command> {
+        let mut command = self.library.command("tmux")?;
+        command.args(["-f", "/dev/null", "-L", "test"]).env("TMUX_TMPDIR", self.folder.path());
+        command.env("LANG", "C.UTF-8").env("TERM", "xterm").env_remove("TMUX").stdin(Stdio::null());
+        Some(command)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command().expect("it was there a moment ago").args(arguments).output().expect("it runs")
+    }
+
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn await_that(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(Instant::now() < deadline, "{what}");
-            thread::sleep(A_MOMENT * 5);
+    fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Tmux) -> bool) {
+        let deadline = Instant::now() + PATIENCE * 3;
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "{what} does not happen on {:?}", self.library);
+            thread::sleep(A_MOMENT);
         }
     }
 }
 
-impl Drop for Tmux<'_> {
+impl Drop for Tmux {
     fn drop(&mut self) {
-        // It may never have started.
-        let _ = self.command().arg("kill-server").output();
+        // Its sessions may have ended it already.
+        let _ = self.command().map(|mut command| command.arg("kill-server").output());
     }
 }
 
-fn each_server(test: impl Fn(&Tmux<'_>)) {
-    if !have("tmux") {
-        return;
-    }
-    each_library(|library| {
-        if library.command("tmux").is_none() {
-            return;
-        }
-        let folder = tempfile::tempdir().expect("there is room");
-        let tmux = Tmux { library, folder: folder.path() };
-        tmux.run(&["new-session", "-d", "-x", "100", "-y", "40", "sh"]);
-        let process = tmux.run(&["display-message", "-p", "#{pid}"]);
-        check_mapped(process.trim().parse().expect("a number"), library);
-        test(&tmux);
-    });
+fn len_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 #[test]
-fn runs_many_windows_and_a_client() {
-    each_server(|tmux| {
-        for _ in 0..WINDOWS {
-            tmux.run(&["new-window", "-d", "sh"]);
+fn has_many_windows_and_passes_on_what_is_typed() {
+    each_library(|library| {
+        let Some(tmux) = Tmux::start(library) else { return };
+        for window in 0..WINDOWS {
+            tmux.ask(&["new-window", "-d", "-n", &format!("w{window}"), "sh"]);
         }
-        assert_eq!(tmux.run(&["list-windows"]).lines().count(), WINDOWS + 1);
-        for window in 1..=WINDOWS {
-            tmux.run(&[
+        assert_eq!(tmux.ask(&["list-windows"]).lines().count(), WINDOWS + 1);
+        for window in 0..WINDOWS {
+            tmux.ask(&[
                 "send-keys",
                 "-t",
-                &format!(":{window}"),
-                &format!("echo $(({window}*100))"),
+                &format!("w{window}"),
+                &format!("echo window-$(({window}))"),
                 "Enter",
             ]);
         }
-        for window in 1..=WINDOWS {
-            let shows = || tmux.run(&["capture-pane", "-p", "-t", &format!(":{window}")]);
-            let answer = format!("{}", window * 100);
-            tmux.await_that("a window does not answer", || shows().lines().any(|line| line == answer));
+        for window in 0..WINDOWS {
+            let said = format!("window-{window}");
+            tmux.wait_until("an answer", |tmux| {
+                let shown = tmux.ask(&["capture-pane", "-p", "-t", &format!("w{window}")]);
+                shown.lines().any(|line| line.trim_end() == said)
+            });
         }
-        let attach = format!("tmux -S {} attach", tmux.folder.join("socket").display());
-        let mut client = Command::new("script");
-        assert!(tmux.library.lead(&mut client));
-        client.args(["-qc", &attach, "/dev/null"]).env("TERM", "xterm");
-        client.stdin(Stdio::null()).stdout(Stdio::null());
-        let mut client = client.spawn().expect("script is everywhere");
-        tmux.await_that("nobody attaches", || tmux.run(&["list-clients"]).lines().count() == 1);
-        tmux.run(&["detach-client", "-a"]);
-        tmux.run(&["kill-server"]);
-        assert!(
-            client.wait().expect("it is our child").code().is_some(),
-            "the client leaves with the server"
-        );
+        tmux.ask(&["send-keys", "-t", "w0", "exit", "Enter"]);
+        tmux.wait_until("the end of a window", |tmux| tmux.ask(&["list-windows"]).lines().count() == WINDOWS);
     });
 }
 
-/// A buffer of two million bytes goes in through a file, out to another, and through a terminal.
 #[test]
-fn pastes_much_at_once() {
-    each_server(|tmux| {
-        let (big, saved, got) = (tmux.folder.join("big"), tmux.folder.join("saved"), tmux.folder.join("got"));
-        let line = b"what is pasted comes out of the terminal as it went in\n";
-        let bytes: Vec<u8> = line.iter().copied().cycle().take(PASTE_BYTES).collect();
-        fs::write(&big, &bytes).expect("there is room");
-        tmux.run(&["load-buffer", big.to_str().expect("it is text")]);
-        tmux.run(&["save-buffer", saved.to_str().expect("it is text")]);
-        assert!(fs::read(&saved).expect("it was saved") == bytes);
-        let ready = tmux.folder.join("ready");
-        let command =
-            format!("stty -echo raw; touch {}; head -c {PASTE_BYTES} > {}", ready.display(), got.display());
-        tmux.run(&["send-keys", &command, "Enter"]);
-        tmux.await_that("the shell does not get ready", || ready.exists());
-        tmux.run(&["paste-buffer", "-r"]);
-        let has_all = || fs::metadata(&got).is_ok_and(|file| file.len() == PASTE_BYTES as u64);
-        tmux.await_that("not all of it arrives", has_all);
-        assert!(fs::read(&got).expect("it is there") == bytes);
+fn pastes_megabytes() {
+    each_library(|library| {
+        let Some(tmux) = Tmux::start(library) else { return };
+        let (source, target) = (tmux.folder.path().join("source"), tmux.folder.path().join("target"));
+        let letters = |byte: u8| if byte < 4 { b'\n' } else { b'a' + byte % 26 };
+        let text: Vec<u8> = pattern(PASTED, 7).into_iter().map(letters).collect();
+        fs::write(&source, &text).expect("there is room");
+        let read = format!("stty raw -echo; echo ready; head -c {PASTED} > {}", target.display());
+        tmux.ask(&["send-keys", "-t", "main", &read, "Enter"]);
+        tmux.wait_until("a raw terminal", |tmux| {
+            tmux.ask(&["capture-pane", "-p", "-t", "main"]).lines().any(|line| line.trim() == "ready")
+        });
+        tmux.ask(&["load-buffer", source.to_str().expect("it is text")]);
+        tmux.ask(&["paste-buffer", "-r", "-t", "main"]);
+        tmux.wait_until("the last byte", |_| len_of(&target) == PASTED as u64);
+        assert!(fs::read(&target).expect("it is there") == text, "what arrives is what was pasted");
+    });
+}
+
+#[test]
+fn attaches_and_detaches() {
+    each_library(|library| {
+        let Some(tmux) = Tmux::start(library) else { return };
+        if !have("script") {
+            return;
+        }
+        let typescript = tmux.folder.path().join("typescript");
+        let mut terminal = library.command("script").expect("it was there a moment ago");
+        terminal.args(["-qefc", "tmux -f /dev/null -L test attach -t main"]).arg(&typescript);
+        terminal.env("TMUX_TMPDIR", tmux.folder.path()).env("LANG", "C.UTF-8").env("TERM", "xterm");
+        terminal.env_remove("TMUX").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut client = terminal.spawn().expect("it starts");
+        tmux.wait_until("a client", |tmux| tmux.ask(&["list-clients"]).lines().count() == 1);
+        tmux.ask(&["send-keys", "-t", "main", "echo shown-$((1+1))", "Enter"]);
+        let shows = |text: &str| {
+            let shown = fs::read(&typescript).unwrap_or_default();
+            String::from_utf8_lossy(&shown).contains(text)
+        };
+        tmux.wait_until("an answer on the terminal", |_| shows("shown-2"));
+        tmux.ask(&["detach-client", "-s", "main"]);
+        tmux.wait_until("the end of the client", |_| client.try_wait().expect("it is our child").is_some());
+        assert!(shows("[detached (from session main)]"));
     });
 }
