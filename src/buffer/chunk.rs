@@ -364,7 +364,7 @@ impl Run {
     /// Where the view starts, for who looks, or writes, when nobody borrows the run.
     #[cfg(feature = "capi")]
     pub(super) fn first_byte(&mut self) -> *mut u8 {
-        self.at(self.start)
+        self.first
     }
 
     /// The bytes in view, writable; `None` when somebody else sees them too.
