@@ -16,6 +16,7 @@ mod programs {
     mod redsocks;
     mod tmux;
     mod unbound;
+    mod webdis;
 
     /// Runs `test` on Debian's library, and then on ours.
     fn each_library(test: impl Fn(Library)) {

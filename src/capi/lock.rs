@@ -97,6 +97,7 @@ impl Lock {
     }
 
     /// Takes the lock, which this thread may hold already, until what is returned is dropped.
+    #[inline]
     pub(super) fn hold(&self) -> Held<'_> {
         self.acquire();
         Held(self)
@@ -105,6 +106,18 @@ impl Lock {
     /// Takes the lock; [`release`](Self::release) must follow.
     #[inline]
     pub(super) fn acquire(&self) {
+        if !self.is_nothing() {
+            self.acquire_some();
+        }
+    }
+
+    /// Most objects have no lock, and then so much is part of the caller.
+    #[inline(always)]
+    fn is_nothing(&self) -> bool {
+        matches!(self.kind, Kind::None) && self.check.is_none()
+    }
+
+    fn acquire_some(&self) {
         match &self.kind {
             Kind::None => {}
             Kind::Pthread(mutex) => {
@@ -130,6 +143,12 @@ impl Lock {
     /// Gives the lock back once.
     #[inline]
     pub(super) fn release(&self) {
+        if !self.is_nothing() {
+            self.release_some();
+        }
+    }
+
+    fn release_some(&self) {
         if let Some(check) = &self.check {
             check.releasing();
         }
@@ -172,6 +191,7 @@ impl Check {
 }
 
 impl Drop for Held<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.0.release();
     }

@@ -113,6 +113,7 @@ impl Calls {
 
 /// Telling.
 impl evbuffer {
+    #[inline]
     pub(super) fn with_calls<T>(&self, work: impl FnOnce(&mut Calls) -> T) -> T {
         let _held = self.lock().hold();
         // SAFETY: the lock, or C4; `work` is ours and comes to no other reference.
@@ -120,6 +121,7 @@ impl evbuffer {
     }
 
     /// Whether nobody listens.
+    #[inline]
     pub(super) fn is_quiet(&self) -> bool {
         self.with_calls(|calls| calls.entries.is_empty())
     }

@@ -184,6 +184,7 @@ unsafe fn free_own(buf: *const evbuffer) {
 /// Reaching the bytes.
 impl evbuffer {
     /// The lock that guards it.
+    #[inline]
     fn lock(&self) -> &Lock {
         match &self.home {
             // SAFETY: it is only replaced by `evbuffer_enable_locking`, which by C4 nobody calls while another uses the buffer.
@@ -195,7 +196,7 @@ impl evbuffer {
 
     /// Holds the buffer's own lock; that of a base is taken for each look only.
     fn hold(&self) -> Option<Held<'_>> {
-        matches!(self.home, Home::Own(_)).then(|| self.lock().hold())
+        (self.is_own() && self.lock().exists()).then(|| self.lock().hold())
     }
 
     /// Lends the buffer to `work`, which calls no code of C's. None if its bufferevent is gone.
@@ -239,10 +240,16 @@ impl evbuffer {
     }
 
     /// What has to happen once a change is over and nothing is borrowed: clean-ups and callbacks, with the lock still held.
+    #[inline]
     fn follow(&self, change: Growth, held: Option<Held<'_>>) {
-        if self.is_quiet() && !owed::exist() {
-            return;
+        if !self.is_quiet() || owed::exist() {
+            self.make_calls(change, held);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_calls(&self, change: Growth, held: Option<Held<'_>>) {
         // It goes after the lock, which is in the handle.
         let _pin = self.pin();
         let _held = held;
@@ -251,6 +258,7 @@ impl evbuffer {
         self.call_callbacks();
     }
 
+    #[inline]
     fn is_own(&self) -> bool {
         matches!(self.home, Home::Own(_))
     }

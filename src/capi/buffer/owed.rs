@@ -1,12 +1,14 @@
 //! Clean-ups that are due: functions of C's, which an operation of a buffer, or of the loop on one, has made due while nobody else's
 //! code may run. Whoever lets go of the buffer makes them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How many clean-ups are due on all threads. Most operations make nothing due, and this is all they look at.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Most operations make nothing due, and this is all they look at.
-    static EXIST: Cell<bool> = const { Cell::new(false) };
     static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -18,7 +20,8 @@ pub(super) fn add(cleanup: Cleanup) {
     let kept = OWED.try_with(|owed| match owed.try_borrow_mut() {
         Ok(mut owed) => {
             owed.push_back(cleanup);
-            EXIST.with(|exist| exist.set(true));
+            // Relaxed: a thread looks for what it has added itself.
+            COUNT.fetch_add(1, Ordering::Relaxed);
             None
         }
         Err(_) => Some(cleanup),
@@ -30,8 +33,9 @@ pub(super) fn add(cleanup: Cleanup) {
 }
 
 /// Whether any clean-up of this thread is due.
+#[inline]
 pub(super) fn exist() -> bool {
-    EXIST.with(Cell::get)
+    COUNT.load(Ordering::Relaxed) > 0 && OWED.with(|owed| !owed.borrow().is_empty())
 }
 
 /// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
@@ -45,10 +49,7 @@ pub(super) fn pay() {
 }
 
 fn next() -> Option<Cleanup> {
-    OWED.with(|owed| {
-        let mut owed = owed.borrow_mut();
-        let cleanup = owed.pop_front();
-        EXIST.with(|exist| exist.set(!owed.is_empty()));
-        cleanup
-    })
+    let cleanup = OWED.with(|owed| owed.borrow_mut().pop_front())?;
+    COUNT.fetch_sub(1, Ordering::Relaxed);
+    Some(cleanup)
 }
