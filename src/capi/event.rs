@@ -12,7 +12,7 @@ use super::base::{Core, current_base, enter, event_base};
 use super::count::STATE;
 use super::layout::{EventCallback, Socket, ev, event, evlist};
 use super::time::span;
-use super::{debug, log, memory};
+use super::{debug, errno, log, memory};
 use crate::error::{Error, Result};
 use crate::reactor::{Interest, SlotId, SlotSpec, Source, What};
 
@@ -22,10 +22,8 @@ const DESCRIPTOR: c_short = ev::READ | ev::WRITE | ev::CLOSED;
 /// What the reactor has words for.
 pub(super) const KNOWN: c_short = SOURCES | ev::TIMEOUT;
 
-/// What an event's `closure` says when it is to be finalized.
+/// What an event's `closure` says when it is to be finalized; 0 otherwise.
 pub(super) mod closure {
-    /// It is called as its fields say.
-    pub(in crate::capi) const PLAIN: u8 = 0;
     pub(in crate::capi) const FINALIZE: u8 = 5;
     pub(in crate::capi) const FINALIZE_FREE: u8 = 6;
 }
@@ -209,14 +207,6 @@ pub(super) fn warn_baseless(function: &str) {
     log::warn(format_args!("{function}: event has no event_base set."));
 }
 
-/// Sets what errno says, for functions that fail with it.
-pub(super) fn set_errno(code: c_int) {
-    // SAFETY: it gives the address of this thread's errno, which is always there.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    unsafe { errno.write(code) };
-}
-
 #[unsafe(no_mangle)]
 pub(in crate::capi) unsafe extern "C" fn event_assign(
     event: *mut event,
@@ -358,9 +348,7 @@ fn refuse(event: &event, error: &Error) -> c_int {
         return -1;
     }
     log::warn(format_args!("event_add: fd {} cannot be waited for: {error}", event.fd));
-    if let Error::Io(error) = error {
-        set_errno(error.raw_os_error().unwrap_or(libc::EINVAL));
-    }
+    errno::set_from(error);
     -1
 }
 

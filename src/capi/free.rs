@@ -6,7 +6,7 @@ use super::base::{Core, current_base, enter, event_base, set_current_base};
 use super::event::{closure, event_at, warn_baseless};
 use super::layout::{EventCallback, ev, event, evlist};
 use super::run::{Finalizer, finalize};
-use super::{bufferevent, debug, listener, log, memory};
+use super::{buffer, bufferevent, debug, listener, log, memory};
 use crate::reactor::owner;
 
 #[unsafe(no_mangle)]
@@ -38,7 +38,9 @@ unsafe fn prepare(event: *mut event, finalizer: Option<Finalizer>, closure: u8) 
         warn_baseless("event_finalize");
         return -1;
     };
-    core.del(event);
+    if !event.is(evlist::FINALIZING) {
+        core.del(event);
+    }
     event.closure = closure;
     // SAFETY: a finalizer is as large as a callback, and is turned back before it is called.
     event.callback = unsafe { std::mem::transmute::<Option<Finalizer>, Option<EventCallback>>(finalizer) };
@@ -100,6 +102,8 @@ unsafe fn free(base: *mut event_base, finalizes: bool) {
     }
     // SAFETY: C1; it was boxed when it was made.
     drop(unsafe { Box::from_raw(base) });
+    // What its bufferevents still held may have been lent by C.
+    buffer::settle_accounts();
 }
 
 impl Core {

@@ -114,15 +114,40 @@ impl Bev {
     }
 }
 
-pub(super) fn end(bev: &mut Bev) {
-    let (partner, gone) = (partner_of(bev), bev.as_c());
-    // SAFETY: a partner lives as long as it is one.
-    if let Some(Kind::Pair(half)) = unsafe { Bev::at(partner) }.map(|partner| &mut partner.kind)
-        && half.partner == gone
-    {
-        half.partner = ptr::null_mut();
+/// Neither half is the other's partner any more. The lock is held.
+pub(super) fn part(bev: &mut Bev) {
+    let partner = partner_of(bev);
+    for half in [partner, bev.as_c()] {
+        // SAFETY: a partner lives as long as it is one.
+        if let Some(Kind::Pair(half)) = unsafe { Bev::at(half) }.map(|half| &mut half.kind) {
+            half.partner = ptr::null_mut();
+        }
     }
+}
+
+pub(super) fn end(bev: &mut Bev) {
     bev.end_buffers();
+}
+
+/// The other half, if there is one: then both are held.
+///
+/// # Safety
+///
+/// - C1 for `bev`.
+unsafe fn hold_both(bev: *mut bufferevent) -> Option<*mut bufferevent> {
+    // SAFETY: the caller's promise.
+    let half = unsafe { Bev::at(bev) }?;
+    // The partner may be on its way out on another thread, which parts the two under this lock.
+    let _held = half.lock();
+    let other = partner_of(half);
+    if other.is_null() {
+        return None;
+    }
+    for half in [bev, other] {
+        // SAFETY: both live, and the lock is held.
+        unsafe { Bev::hold(half) };
+    }
+    Some(other)
 }
 
 fn partner_of(bev: &Bev) -> *mut bufferevent {
@@ -218,14 +243,7 @@ pub(super) unsafe fn start(bev: *mut bufferevent, directions: c_short) {
 /// - As [`start`].
 unsafe fn exchange(bev: *mut bufferevent, directions: c_short) {
     // SAFETY: the caller's promise.
-    let other = unsafe { partner(bev) };
-    if other.is_null() {
-        return;
-    }
-    for half in [bev, other] {
-        // SAFETY: both live.
-        unsafe { Bev::hold(half) };
-    }
+    let Some(other) = (unsafe { hold_both(bev) }) else { return };
     if directions & ev::READ != 0 {
         // SAFETY: both are held.
         unsafe { send(other, bev) };
@@ -275,17 +293,11 @@ unsafe extern "C-unwind" fn in_changed(_: *mut evbuffer, info: *const evbuffer_c
 /// - As [`start`].
 pub(super) unsafe fn flush(bev: *mut bufferevent, directions: c_short, mode: c_int) -> c_int {
     // SAFETY: the caller's promise.
-    let other = unsafe { partner(bev) };
-    if other.is_null() {
-        return -1;
-    }
-    if mode == NORMAL {
+    if mode == NORMAL && !unsafe { partner(bev) }.is_null() {
         return 0;
     }
-    for half in [bev, other] {
-        // SAFETY: both live.
-        unsafe { Bev::hold(half) };
-    }
+    // SAFETY: the caller's promise.
+    let Some(other) = (unsafe { hold_both(bev) }) else { return -1 };
     let mut end = what::EOF;
     if directions & ev::READ != 0 {
         end |= what::WRITING;
