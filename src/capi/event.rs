@@ -204,7 +204,7 @@ pub(super) unsafe fn event_at<'a>(event: *mut event) -> Option<&'a mut event> {
 /// As libevent says it of an event without a base.
 #[cold]
 pub(super) fn warn_baseless(function: &str) {
-    log::warn(format_args!("{function}: event has no event_base set."));
+    log::warn(format_args!("{function}: the event belongs to no base"));
 }
 
 #[unsafe(no_mangle)]
@@ -232,9 +232,7 @@ pub(in crate::capi) unsafe extern "C" fn event_assign(
     event.events = events;
     event.flags = evlist::INIT;
     if events & ev::SIGNAL != 0 && events & DESCRIPTOR != 0 {
-        log::warn(format_args!(
-            "event_assign: EV_SIGNAL is not compatible with EV_READ, EV_WRITE or EV_CLOSED"
-        ));
+        log::warn(format_args!("event_assign: no event waits for a signal and for a descriptor"));
         return -1;
     }
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.

@@ -184,6 +184,9 @@ impl Bev {
     /// One more reference is held by the event for as long as it is active.
     fn leave_to_event(&mut self, due: Due, events: c_short) {
         let (base, bev) = (self.seen.base, self.as_c());
+        if base.is_null() {
+            return;
+        }
         let _held = self.lock();
         let rest = self.waiting.0.get_or_insert_with(|| Box::new(Rest::new()));
         if !std::mem::replace(&mut rest.scheduled, true) {
@@ -198,6 +201,13 @@ impl Bev {
             rest.events |= events;
             rest.errno = errno::get();
         }
+    }
+}
+
+impl Waiting {
+    /// Their base has gone. Says whether the event that was to bring them had a reference.
+    pub(super) fn forget(&mut self) -> bool {
+        self.0.take().is_some_and(|rest| rest.scheduled)
     }
 }
 

@@ -320,6 +320,7 @@ unsafe extern "C-unwind" fn bufferevent_unlock(bufev: *mut bufferevent) {
 unsafe extern "C-unwind" fn bufferevent_free(bufev: *mut bufferevent) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
+    pair::orphan(bev);
     bev.set_callbacks(None, None, None, ptr::null_mut());
     // SAFETY: C1: it is the reference that its maker had.
     unsafe { Bev::release(bufev) };

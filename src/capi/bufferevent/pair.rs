@@ -10,7 +10,9 @@ use super::super::buffer::{
 };
 use super::super::del::event_del;
 use super::super::event::{event_add, event_assign};
+use super::super::free::is_alive;
 use super::super::layout::{EventCallback, Socket, bufferevent, ev, evbuffer_cb_info};
+use super::super::lock::Lock;
 use super::dispatch::bufferevent_trigger;
 use super::{BOTH, Bev, Kind, marks, option, verbs, what};
 
@@ -85,6 +87,17 @@ impl Bev {
         }
     }
 
+    /// Nothing guards the buffers.
+    fn unshare_lock(&self) {
+        for buffer in [self.seen.input, self.seen.output] {
+            // SAFETY: the buffers live as long as the bufferevent.
+            if let Some(buffer) = unsafe { buffer.as_ref() } {
+                // SAFETY: C1: who frees a bufferevent is the last to use its buffers, so nobody holds the lock.
+                unsafe { buffer.guard_with(Lock::none()) };
+            }
+        }
+    }
+
     fn assign_timeouts(&mut self) {
         let (base, bev) = (self.seen.base, self.as_c().cast());
         let read: EventCallback = read_timeout;
@@ -122,6 +135,28 @@ pub(super) fn part(bev: &mut Bev) {
         if let Some(Kind::Pair(half)) = unsafe { Bev::at(half) }.map(|half| &mut half.kind) {
             half.partner = ptr::null_mut();
         }
+    }
+}
+
+/// If the base of a pair or a filter has gone before it, all that is left to do is to free it, and what goes with it.
+pub(super) fn orphan(bev: &mut Bev) {
+    if bev.is_socket() || bev.seen.base.is_null() || is_alive(bev.seen.base) {
+        return;
+    }
+    bev.seen.base = ptr::null_mut();
+    bev.seen.enabled = 0;
+    bev.unshare_lock();
+    if bev.waiting.forget() {
+        bev.references -= 1;
+    }
+    let other = match &bev.kind {
+        Kind::Pair(half) => half.partner,
+        Kind::Filter(layer) => layer.beneath(),
+        Kind::Socket(..) => return,
+    };
+    // SAFETY: a partner lives as long as it is one, and a filter has a reference to what lies beneath.
+    if let Some(other) = unsafe { Bev::at(other) } {
+        orphan(other);
     }
 }
 
