@@ -1,7 +1,7 @@
 //! `event2/listener.h`: listeners of the engine's, whose sockets are the program's unless it says otherwise.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 
@@ -380,12 +380,31 @@ pub(super) fn run(base: &event_base, index: u64, what: What) {
         let Some(object) = (unsafe { at(listener) }) else { return };
         object.references += 1;
         drop(core);
+        let reference = Reference(listener);
         // SAFETY: it is held, and nothing is entered.
         let goes_on = unsafe { tell(listener, next) };
-        // SAFETY: it was held above.
-        if unsafe { release(listener) } || !goes_on {
+        if reference.give_back() || !goes_on {
             return;
         }
+    }
+}
+
+/// A reference of the loop's, which is given back also if a callback unwinds.
+struct Reference(*mut evconnlistener);
+
+impl Reference {
+    /// Whether it was the last.
+    fn give_back(self) -> bool {
+        let listener = ManuallyDrop::new(self).0;
+        // SAFETY: it was taken for this, and is not given back a second time.
+        unsafe { release(listener) }
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: as in `give_back`.
+        unsafe { release(self.0) };
     }
 }
 

@@ -201,6 +201,36 @@ another_thread_may_free_it(void)
 	end();
 }
 
+static void *
+write_and_let_go(void *arg)
+{
+	int i;
+	for (i = 0; i < 20; i++)
+		bufferevent_write(arg, "x", 1);
+	bufferevent_free(arg);
+	return NULL;
+}
+
+/* One half writes to the other while that goes. */
+static void
+halves_of_a_pair_may_go_at_the_same_time(void)
+{
+	int i;
+	pthread_t thread;
+	struct bufferevent *pair[2];
+	CHECK_INT(evthread_use_pthreads(), 0);
+	begin();
+	for (i = 0; i < 300; i++) {
+		CHECK_INT(bufferevent_pair_new(base, BEV_OPT_THREADSAFE, pair), 0);
+		bufferevent_enable(pair[1], EV_READ);
+		CHECK_INT(pthread_create(&thread, NULL, write_and_let_go, pair[0]), 0);
+		bufferevent_free(pair[1]);
+		pthread_join(thread, NULL);
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	}
+	end();
+}
+
 /* What a callback is given, while nobody has taken it back. */
 struct token {
 	int is_valid;
@@ -265,4 +295,4 @@ a_callback_never_gets_what_was_taken_back(void)
 
 MAIN(CASE_ROW(threads_write_while_the_loop_runs), CASE_ROW(threads_write_while_callbacks_are_deferred_and_unlocked),
     CASE_ROW(the_lock_keeps_callbacks_away), CASE_ROW(threads_write_through_a_filter), CASE_ROW(another_thread_may_free_it),
-    CASE_ROW(a_callback_never_gets_what_was_taken_back))
+    CASE_ROW(halves_of_a_pair_may_go_at_the_same_time), CASE_ROW(a_callback_never_gets_what_was_taken_back))

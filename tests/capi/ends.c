@@ -303,6 +303,30 @@ a_half_that_is_written_to_in_its_callback_is_called_again(void)
 	event_base_free(made);
 }
 
+/* A time beyond all times is one that never comes. */
+static void
+times_may_be_as_long_as_they_can_be(void)
+{
+	struct event_base *made = event_base_new();
+	struct timeval ages = { INT64_MAX / 4, 999999 }, past = { INT64_MIN / 4, 0 }, when = { 0, 0 };
+	struct event *event = evtimer_new(made, nothing, NULL);
+	if (is_zerovent()) {
+		CHECK_INT(event_add(event, &ages), 0);
+		event_base_loop(made, EVLOOP_NONBLOCK);
+		CHECK_INT(event_pending(event, EV_TIMEOUT, &when), EV_TIMEOUT);
+		CHECK(when.tv_sec > 0);
+		CHECK_INT(event_del(event), 0);
+		CHECK_INT(event_base_loopexit(made, &ages), 0);
+		CHECK(event_base_init_common_timeout(made, &ages) != NULL);
+		CHECK_INT(event_add(event, event_base_init_common_timeout(made, &ages)), 0);
+	}
+	CHECK_INT(event_add(event, &past), 0);
+	event_base_loop(made, EVLOOP_NONBLOCK);
+	CHECK_INT(event_pending(event, EV_TIMEOUT, NULL), 0);
+	event_free(event);
+	event_base_free(made);
+}
+
 /* libevent reads through the pointers. */
 static void
 data_that_is_nowhere_is_refused(void)
@@ -333,4 +357,4 @@ MAIN(CASE_ROW(events_may_outlive_their_base), CASE_ROW(events_may_outlive_a_base
     CASE_ROW(a_listener_for_what_cannot_be_watched_leaves_nothing_behind),
     CASE_ROW(a_base_gives_back_what_its_bufferevents_hold), CASE_ROW(a_thread_may_free_buffers_when_it_ends),
     CASE_ROW(what_is_finalized_twice_is_finalized_once), CASE_ROW(a_half_that_is_written_to_in_its_callback_is_called_again),
-    CASE_ROW(data_that_is_nowhere_is_refused))
+    CASE_ROW(times_may_be_as_long_as_they_can_be), CASE_ROW(data_that_is_nowhere_is_refused))

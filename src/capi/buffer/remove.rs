@@ -63,13 +63,13 @@ unsafe fn target_of<'a>(buffer: &Evbuffer, target: *mut c_void, len: usize) -> &
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_copyout(buf: *mut evbuffer, target: *mut c_void, len: usize) -> isize {
+unsafe extern "C-unwind" fn evbuffer_copyout(buf: *mut evbuffer, target: *mut c_void, len: usize) -> isize {
     // SAFETY: C1, C2.
     unsafe { evbuffer_copyout_from(buf, ptr::null(), target, len) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_copyout_from(
+unsafe extern "C-unwind" fn evbuffer_copyout_from(
     buf: *mut evbuffer,
     from: *const evbuffer_ptr,
     target: *mut c_void,
@@ -123,7 +123,7 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove_buffer(
 /// The bytes may be written to: who else has a part of the same memory sees that, as with libevent. They stay where they are until
 /// the content changes.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_pullup(buf: *mut evbuffer, len: isize) -> *mut u8 {
+unsafe extern "C-unwind" fn evbuffer_pullup(buf: *mut evbuffer, len: isize) -> *mut u8 {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return ptr::null_mut() };
     buf.pullup(usize::try_from(len).ok())
@@ -150,7 +150,7 @@ impl evbuffer {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_find(buf: *mut evbuffer, what: *const u8, len: usize) -> *mut u8 {
+unsafe extern "C-unwind" fn evbuffer_find(buf: *mut evbuffer, what: *const u8, len: usize) -> *mut u8 {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return ptr::null_mut() };
     if !is_data(what.cast(), len) {

@@ -63,7 +63,7 @@ unsafe extern "C" fn evbuffer_ptr_set(
 
 /// An empty `what` is found where the search starts.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_search(
+unsafe extern "C-unwind" fn evbuffer_search(
     buf: *mut evbuffer,
     what: *const c_char,
     len: usize,
@@ -74,7 +74,7 @@ unsafe extern "C" fn evbuffer_search(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_search_range(
+unsafe extern "C-unwind" fn evbuffer_search_range(
     buf: *mut evbuffer,
     what: *const c_char,
     len: usize,
@@ -121,7 +121,7 @@ impl evbuffer {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_search_eol(
+unsafe extern "C-unwind" fn evbuffer_search_eol(
     buf: *mut evbuffer,
     start: *mut evbuffer_ptr,
     eol_len_out: *mut usize,

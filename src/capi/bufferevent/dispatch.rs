@@ -49,11 +49,20 @@ pub(in crate::capi) fn run(base: &event_base, index: u64, what: What) {
     object.show(&core);
     object.references += 1;
     drop(core);
+    let _reference = Reference(bev);
     settle_accounts();
     // SAFETY: it is held.
     unsafe { call_due(bev, id) };
-    // SAFETY: the reference was taken above.
-    unsafe { Bev::release(bev) };
+}
+
+/// A reference of the loop's, which is given back also if a callback unwinds.
+struct Reference(*mut bufferevent);
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: it was taken for this.
+        unsafe { Bev::release(self.0) };
+    }
 }
 
 /// Makes the callbacks of a socket that are due, each once, as the visible part says at that moment.
