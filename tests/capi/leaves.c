@@ -200,8 +200,12 @@ count_reference(const void *data, size_t len, void *arg)
 static void
 callbacks_of_buffers_may_jump(void)
 {
-	struct evbuffer *buf = evbuffer_new(), *to = evbuffer_new();
-	struct evbuffer_cb_entry *entry = evbuffer_add_cb(buf, jump_of_buffer, NULL);
+	/* What is lost of a handle stays in sight. */
+	static struct evbuffer *buf, *to;
+	static struct evbuffer_cb_entry *entry;
+	buf = evbuffer_new();
+	to = evbuffer_new();
+	entry = evbuffer_add_cb(buf, jump_of_buffer, NULL);
 	if (setjmp(back) == 0)
 		evbuffer_add(buf, "abc", 3);
 	if (setjmp(back) == 0)

@@ -5,6 +5,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::add::Reference;
+use super::files::SegmentEnd;
+
 /// How many clean-ups are due on all threads. Most operations make nothing due, and this is all they look at.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -12,8 +15,20 @@ thread_local! {
     static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// A call of a clean-up.
-pub(super) type Cleanup = Box<dyn FnOnce()>;
+/// A call of a clean-up. It lies on the stack when it is made, so one that leaves by `longjmp` costs nothing.
+pub(super) enum Cleanup {
+    Reference(Reference),
+    Segment(SegmentEnd),
+}
+
+impl Cleanup {
+    fn call(self) {
+        match self {
+            Cleanup::Reference(reference) => reference.clean_up(),
+            Cleanup::Segment(end) => end.clean_up(),
+        }
+    }
+}
 
 /// Leaves a clean-up to be made by [`pay`].
 pub(super) fn add(cleanup: Cleanup) {
@@ -27,7 +42,7 @@ pub(super) fn add(cleanup: Cleanup) {
     });
     // A thread that is ending has no list, and the destructors of C's that run there get their clean-ups at once.
     if let Some(cleanup) = cleanup {
-        cleanup();
+        cleanup.call();
     }
 }
 
@@ -43,7 +58,7 @@ pub(super) fn pay() {
         return;
     }
     while let Some(cleanup) = next() {
-        cleanup();
+        cleanup.call();
     }
 }
 
