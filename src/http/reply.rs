@@ -25,6 +25,15 @@ pub(crate) struct Queued {
     pub(crate) bytes: u64,
 }
 
+/// Why there is an answer, but not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// The process has no descriptor left to give it with.
+    WithDescriptor,
+    /// The file is just being written to.
+    WithQuiet,
+}
+
 /// One reply on its way into the output.
 pub(crate) struct Reply<'a> {
     pub(crate) head: &'a mut Head,
@@ -46,22 +55,23 @@ const LISTING_FIELDS: &[u8] = b"Cache-Control: no-cache\r\n\
     Content-Type: text/html; charset=utf-8\r\n";
 
 impl Reply<'_> {
-    /// Answers `request` out of `files`, if there are any, with an error if need be; or not at all, when there is no descriptor
-    /// to do it with. `path` is memory to decode the target into.
+    /// Answers `request` out of `files`, if there are any, with an error if need be; or not at all, when that has to
+    /// wait. `path` is memory to decode the target into.
     pub(crate) fn request(
         &mut self,
         request: &Request<'_>,
         mut files: Option<&mut StaticFiles>,
         path: &mut Vec<u8>,
-    ) -> Result<Option<Queued>> {
+    ) -> Result<Result<Queued, Later>> {
         let attempt = match files.as_deref_mut() {
             Some(files) => self.try_request(request, files, path)?,
             None => Err(Miss::Refused(Status::NotFound)),
         };
         match attempt {
-            Ok(queued) => Ok(Some(queued)),
-            Err(Miss::Refused(status)) => self.error(status, files).map(Some),
-            Err(Miss::NoDescriptor) => Ok(None),
+            Ok(queued) => Ok(Ok(queued)),
+            Err(Miss::Refused(status)) => self.error(status, files).map(Ok),
+            Err(Miss::NoDescriptor) => Ok(Err(Later::WithDescriptor)),
+            Err(Miss::Restless) => Ok(Err(Later::WithQuiet)),
         }
     }
 
@@ -159,7 +169,7 @@ impl Reply<'_> {
         self.output.add(self.head.finish(self.persistence))?;
         for (head, part) in heads.into_iter().zip(parts) {
             self.output.add(&head)?;
-            file.append_to(self.output, part.first, part.length)?;
+            file.append_part(self.output, part.first, part.length)?;
         }
         self.output.add(tail.as_bytes())?;
         Ok(Queued { status: Status::PartialContent, bytes: length })

@@ -26,6 +26,7 @@ use super::dispatch::Dispatch;
 use super::files::StaticFiles;
 use super::lanes::Ticketed;
 use super::options::ServerOptions;
+use super::patience::ASK_AGAIN_NS;
 use super::responder::Addressed;
 use super::routes::{Handler, Routes};
 use super::site::{Served, Site};
@@ -353,7 +354,7 @@ impl State {
             let is_drained = output.is_empty();
             match progress {
                 // What cannot be answered yet stays in the kernel, so that the input is bounded by one read.
-                Ok(Progress::Full | Progress::Starved | Progress::Held) => {
+                Ok(Progress::Full | Progress::Starved | Progress::Restless | Progress::Held) => {
                     bufferevent.disable(Interest::READ)
                 }
                 _ => bufferevent.enable(Interest::READ),
@@ -385,7 +386,7 @@ impl State {
             Progress::Closing => true,
             Progress::Idle => place.peer_closed || self.site.draining,
             Progress::Partial | Progress::Full | Progress::Starved => false,
-            Progress::Owing | Progress::Held => false,
+            Progress::Restless | Progress::Owing | Progress::Held => false,
         };
         place.leaving = is_over;
         if is_over && is_drained {
@@ -395,12 +396,13 @@ impl State {
             Progress::Partial if place.connection.is_in_body() => Waiting::Body,
             Progress::Partial => Waiting::Request,
             Progress::Starved => Waiting::Descriptor,
+            Progress::Restless => Waiting::Quiet,
             _ => Waiting::Idle,
         };
         let goes_on_waiting = match waiting {
             Waiting::Request | Waiting::Body => !completed, // the time is absolute
             Waiting::Descriptor => true,
-            Waiting::Idle => false,
+            Waiting::Quiet | Waiting::Idle => false,
         };
         if !goes_on_waiting || self.table.waiting(index) != waiting {
             self.wait(index, waiting);
@@ -435,6 +437,7 @@ impl State {
         let timeout = match waiting {
             Waiting::Request | Waiting::Descriptor => options.header_timeout,
             Waiting::Body => options.body_timeout,
+            Waiting::Quiet => Duration::from_nanos(ASK_AGAIN_NS),
             Waiting::Idle => options.idle_timeout,
         };
         self.table.wait(index, waiting, self.after(timeout));
@@ -470,12 +473,15 @@ impl State {
         }
     }
 
-    /// A file that shrank is the operator's business; a client that went away is nobody's.
+    /// A file that shrank or changed is the operator's business; a client that went away is nobody's.
     fn report<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
         let id = self.table.place(index).bufferevent;
         match base.bufferevent(id).ok().and_then(|bufferevent| bufferevent.last_error()) {
             Some(Error::ShortFile) => {
                 log::warn!("a connection is closed: its file became shorter while it was sent");
+            }
+            Some(Error::FileChanged) => {
+                log::warn!("a connection is closed: its file was written to while it was sent");
             }
             Some(error) => log::debug!("a connection is closed: {error}"),
             None => log::debug!("a connection is closed: the client stopped reading"),
@@ -531,6 +537,9 @@ impl State {
         }
         while let Some(index) = self.table.due(Waiting::Descriptor, now_ns) {
             self.refuse(base, index, Status::ServiceUnavailable);
+        }
+        while let Some(index) = self.table.due(Waiting::Quiet, now_ns) {
+            self.advance(base, index);
         }
         while let Some(index) = self.table.due(Waiting::Idle, now_ns) {
             match self.is_quiet(base, index) {

@@ -35,10 +35,12 @@ pub(crate) enum Waiting {
     Idle,
     /// For a descriptor.
     Descriptor,
+    /// For a file that is just being written to.
+    Quiet,
 }
 
 /// How many kinds of waiting there are.
-const QUEUES: usize = 4;
+const QUEUES: usize = 5;
 
 /// All connections of a server. A connection has the index of its bufferevent, so that its callbacks need not
 /// carry one; bufferevents that are not the server's leave gaps.
