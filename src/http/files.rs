@@ -234,6 +234,14 @@ impl StaticFiles {
         Ok(items)
     }
 
+    /// Walks every path as where the kernel has no `openat2`, for tests of that.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_openat2(mut self) -> Self {
+        self.walks = true;
+        self
+    }
+
     /// Takes files as they are, for tests that make them just before.
     #[cfg(test)]
     pub(crate) fn impatient(mut self) -> Self {
