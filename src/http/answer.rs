@@ -4,7 +4,7 @@
 use std::io;
 
 use super::Status;
-use super::body::{Body, Piece};
+use super::body::{Body, Piece, move_content};
 use super::request::{FIELDS_CEILING, Framing};
 use crate::{Error, Evbuffer, Result};
 
@@ -133,7 +133,7 @@ fn take_framed(body: &mut Body, input: &mut Evbuffer, content: &mut Evbuffer) ->
     while !body.is_done() && !input.is_empty() {
         let contiguous = input.contiguous_len();
         match body.next(input.pullup(contiguous)?).map_err(refused)? {
-            Piece::Content(len) => drop(input.remove_buffer(content, len)?),
+            Piece::Content(len) => move_content(input, content, len)?,
             Piece::Framing(len) => input.drain(len)?,
         }
     }

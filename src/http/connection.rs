@@ -3,7 +3,7 @@
 //! it asks for.
 
 use super::Status;
-use super::body::{Body, Piece};
+use super::body::{Body, Piece, move_content};
 use super::lanes::{Form, Future, Lanes};
 use super::message::{RequestHead, Response};
 use super::options::Limits;
@@ -310,7 +310,7 @@ impl Connection {
             let piece = self.body.next(input.pullup(contiguous)?);
             let wanted = self.lanes.as_mut().and_then(|lanes| lanes.arriving());
             match (piece, wanted) {
-                (Ok(Piece::Content(len)), Some(request)) => drop(input.remove_buffer(request.body(), len)?),
+                (Ok(Piece::Content(len)), Some(request)) => move_content(input, request.body(), len)?,
                 (Ok(Piece::Content(len) | Piece::Framing(len)), _) => input.drain(len)?,
                 (Err(status), Some(_)) => return self.refuse(status, output, site),
                 (Err(_), None) => {

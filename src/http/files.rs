@@ -243,7 +243,6 @@ impl StaticFiles {
     }
 
     /// Takes files as they are, for tests that make them just before.
-    #[cfg(test)]
     pub(crate) fn impatient(mut self) -> Self {
         self.patience.suspended = true;
         self
