@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::open_file::OpenFile;
 
 /// How long an entry is believed, in nanoseconds, before the path is looked at again.
-const FRESH_NS: u64 = 1_000_000_000;
+pub(crate) const FRESH_NS: u64 = 1_000_000_000;
 
 /// How long it is believed while the file is not at rest: whoever is changing it will go on, and what was read of it
 /// in the middle of a write must not be served for long.

@@ -12,11 +12,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::Status;
 use super::cache::Cache;
 use super::encoding::{self, Coding, Codings};
-use super::listing::{self, Item, Kind};
+use super::listing::{self, Item, Kind, Sorting};
 use super::open_file::{IN_MEMORY_MAX, Identity, Keeping, OpenFile, Role};
+use super::pages::Pages;
 use super::patience::Patience;
 use super::policy::Policy;
 use crate::{Result, sys};
@@ -49,6 +52,7 @@ pub struct StaticFiles {
     cache: Cache,
     policy: Policy,
     patience: Patience,
+    pages: Pages,
     /// A descriptor that holds a place in the process's table, given up for a file when there is no other.
     spare: Option<OwnedFd>,
     /// A NUL-terminated path on its way to the kernel; kept for its memory.
@@ -99,8 +103,16 @@ impl StaticFiles {
         let root = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root)?;
         let spare = root.try_clone().ok().map(OwnedFd::from);
         let cache = Cache::new(CACHE_MAX, CACHE_BYTES_MAX);
-        let (policy, patience) = (Policy::default(), Patience::default());
-        Ok(StaticFiles { root, walks: false, cache, policy, patience, spare, name: Vec::new() })
+        Ok(StaticFiles {
+            root,
+            walks: false,
+            cache,
+            policy: Policy::default(),
+            patience: Patience::default(),
+            pages: Pages::default(),
+            spare,
+            name: Vec::new(),
+        })
     }
 
     /// Keeps at most `count` files between requests (256, and at least 1).
@@ -214,8 +226,24 @@ impl StaticFiles {
         }
     }
 
-    /// What the directory `fd`, which was found at `path`, holds for the public to see.
-    pub(crate) fn list(&mut self, path: &[u8], fd: &OwnedFd) -> io::Result<listing::Items> {
+    /// The page that lists the directory `fd`, which was found at `path`.
+    pub(crate) fn listing_page(
+        &mut self,
+        path: &[u8],
+        fd: &OwnedFd,
+        sorting: Sorting,
+        now: Moment,
+    ) -> io::Result<Bytes> {
+        if let Some(page) = self.pages.find(path, sorting, now.loop_ns) {
+            return Ok(page);
+        }
+        let page = Bytes::from(listing::page(path, self.list(path, fd)?, sorting));
+        self.pages.keep(path, sorting, page.clone(), now.loop_ns);
+        Ok(page)
+    }
+
+    /// What a directory holds for the public to see.
+    fn list(&mut self, path: &[u8], fd: &OwnedFd) -> io::Result<listing::Items> {
         let mut items = listing::Items::default();
         let mut names = Vec::new();
         let listing_max = self.policy.listing_max;
@@ -248,19 +276,21 @@ impl StaticFiles {
         self
     }
 
-    /// How many files are held for later requests.
-    pub(crate) fn cached(&self) -> usize {
-        self.cache.len()
+    /// Whether nothing is held for later requests.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.cache.len() == 0 && self.pages.is_empty()
     }
 
     /// Drops files that have not been asked for since `since_ns`.
     pub(crate) fn release_unused(&mut self, since_ns: u64) {
         self.cache.release_unused(since_ns);
+        self.pages.clear();
     }
 
     /// Closes every file that is not being sent.
     pub(crate) fn release_all(&mut self) {
         self.cache.clear();
+        self.pages.clear();
     }
 
     /// Holds a place for a file again, after [`find`](Self::find) had to give it up.
@@ -617,7 +647,7 @@ mod tests {
         assert_eq!(length(&mut files, "a.txt", SECOND), Ok(7));
         fs::remove_file(root.path().join("a.txt")).expect("removed");
         assert_eq!(length(&mut files, "a.txt", 2 * SECOND), Err(Miss::Refused(Status::NotFound)));
-        assert_eq!(files.cached(), 0);
+        assert!(files.is_idle());
     }
 
     #[test]

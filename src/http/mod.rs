@@ -22,12 +22,13 @@
 //!   `content_type`.
 //! - *Finding*: `routes` (which handler, or the files), `files` (beneath the root and nowhere else), `policy`
 //!   (what their owner wants), `patience` (which are being written to), `open_file` (one state of a file and what is said of it), `cache` (what is kept).
-//! - *Answering*: `reply` (from what was found to a head and a body), `listing` (a directory as a page),
+//! - *Answering*: `reply` (from what was found to a head and a body), `listing` (a directory as a page), `pages` (those that are kept),
 //!   `response` (heads, without allocating), `site` (what all connections share), `message` and `responder` (what
 //!   handlers see), `lanes` (their answers, put in order), `connection` (one connection as a state machine over
 //!   two buffers, which knows no socket).
 //! - *Serving*: `server` (listener, bufferevents, one timer), `dispatch` (calling handlers), `table` (who waits for
-//!   what, and how long), `census` (who has how many connections).
+//!   what, and how long), `census` (who has how many connections), `parting` (those that
+//!   leave).
 //! - *Asking*: `client` (one request, one answer), `url`, `answer`.
 //!
 //! A request for a handler is moved out of the input, body and all, and gets a lane of its own. Handlers are called
@@ -98,6 +99,8 @@ mod listing;
 mod message;
 mod open_file;
 mod options;
+mod pages;
+mod parting;
 mod patience;
 mod policy;
 mod range;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::conditions::{Decision, decide};
 use super::date::Clock;
 use super::files::{Found, Miss, Moment, StaticFiles};
-use super::listing::{self, Sorting};
+use super::listing::Sorting;
 use super::open_file::OpenFile;
 use super::range::Part;
 use super::request::{Conditions, Method, Request};
@@ -188,11 +188,10 @@ impl Reply<'_> {
     }
 
     fn listing(&mut self, files: &mut StaticFiles, path: &[u8], fd: &OwnedFd, text: &[u8]) -> Attempt {
-        let Ok(items) = files.list(path, fd) else {
+        let query = target::split(text).map_or(&b""[..], |(_, query)| query);
+        let Ok(page) = files.listing_page(path, fd, Sorting::of_query(query), self.now()) else {
             return Ok(Err(Miss::Refused(Status::InternalServerError)));
         };
-        let query = target::split(text).map_or(&b""[..], |(_, query)| query);
-        let page = listing::page(path, items, Sorting::of_query(query));
         let length = page.len() as u64;
         self.head.begin(Status::Ok, self.clock.text());
         self.head.raw(LISTING_FIELDS);
