@@ -331,7 +331,7 @@ fn judge_all(server: &Running, streams: &[(Vec<u8>, Deserves)]) {
 
 #[test]
 fn the_corpus_of_requests_is_replayed() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/request");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/request");
     let files = fs::read_dir(corpus).expect("the corpus is part of the tree");
     let count = files.map(|entry| exercise_connection(&fs::read(entry.unwrap().path()).unwrap())).count();
     assert!(count >= 8, "the corpus of request holds {count} files");

@@ -120,7 +120,7 @@ impl Change {
                 replace();
             }
             Unreadable => {
-                fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+                fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
                 thread::sleep(Duration::from_millis(3));
                 replace();
             }
@@ -213,10 +213,10 @@ struct Tally {
 fn ask(server: &Running, subjects: &[Subject], seed: usize, count: usize, tally: &Tally) {
     let mut client = server.connect();
     for round in 0..count {
-        let mixed = (seed * 7919 + round) * 2_654_435_761 >> 8;
+        let mixed = ((seed * 7919 + round) * 2_654_435_761) >> 8;
         // The large ones take longest, and are asked for less often.
         let subject = &subjects[mixed % subjects.len()];
-        let first = if mixed % 5 == 0 { mixed / 5 % 30 } else { 0 };
+        let first = if mixed.is_multiple_of(5) { mixed / 5 % 30 } else { 0 };
         let range = if first > 0 { format!("Range: bytes={}-\r\n", first * BLOCK) } else { String::new() };
         if !ask_once(&mut client, subject, first, &range, tally) {
             client = server.connect();
@@ -351,7 +351,7 @@ fn a_download_goes_on_when_its_file_is_replaced_unlinked_or_locked() {
     let changes: [fn(&Download); 4] = [
         |download| fs::rename(download.new_file(2), download.path()).unwrap(),
         |download| fs::remove_file(download.path()).unwrap(),
-        |download| fs::set_permissions(download.path(), fs::Permissions::from_mode(0)).unwrap(),
+        |download| fs::set_permissions(download.path(), fs::Permissions::from_mode(0o000)).unwrap(),
         |download| fs::hard_link(download.path(), download.root.path().join("link")).unwrap(),
     ];
     for (number, change) in changes.iter().enumerate() {
