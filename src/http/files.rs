@@ -18,6 +18,7 @@ use super::encoding::{self, Coding, Codings};
 use super::listing::{self, Item, Kind};
 use super::open_file::{IN_MEMORY_MAX, Identity, OpenFile, Role};
 use super::policy::Policy;
+use super::stats::ServerStats;
 use crate::{Result, sys};
 
 /// A directory to serve.
@@ -93,6 +94,8 @@ impl StaticFiles {
     /// [`Error::Io`](crate::Error::Io) when there is no such directory or it may not be entered.
     pub fn new(root: impl AsRef<Path>) -> Result<StaticFiles> {
         let root = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root)?;
+        // Such a descriptor can be had of a directory that one may not enter.
+        sys::fs::stat_entry(root.as_fd(), c".")?;
         let spare = root.try_clone().ok().map(OwnedFd::from);
         let cache = Cache::new(CACHE_MAX, CACHE_BYTES_MAX);
         Ok(StaticFiles { root, walks: false, cache, policy: Policy::default(), spare, name: Vec::new() })
@@ -217,6 +220,13 @@ impl StaticFiles {
     /// How many files are held for later requests.
     pub(crate) fn cached(&self) -> usize {
         self.cache.len()
+    }
+
+    /// Adds what is known of the files to `stats`.
+    pub(crate) fn count(&self, stats: &mut ServerStats) {
+        let tally = self.cache.tally();
+        (stats.cache_hits, stats.cache_misses) = (tally.hits, tally.misses);
+        (stats.cached_files, stats.cached_bytes) = (self.cache.len(), self.cache.bytes());
     }
 
     /// Drops files that have not been asked for since `since_ns`.

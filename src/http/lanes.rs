@@ -9,7 +9,7 @@ use super::message::{Request, RequestHead, Response};
 use super::request::Method;
 use super::responder::{Continuation, Interest, Letter, Ticket};
 use super::response::Persistence;
-use super::site::{Served, Site};
+use super::site::Site;
 use super::{Status, request};
 use crate::{Evbuffer, Result};
 
@@ -79,9 +79,7 @@ enum State {
 }
 
 struct Stream {
-    status: Status,
     is_chunked: bool,
-    bytes: u64,
     /// What is to be called when everything has left.
     then: Option<Continuation>,
 }
@@ -180,10 +178,13 @@ impl Lanes {
     }
 
     /// Moves what may leave to `output`.
-    pub(crate) fn release(&mut self, output: &mut Evbuffer) -> Result<()> {
+    pub(crate) fn release(&mut self, output: &mut Evbuffer, site: &mut Site) -> Result<()> {
         while let Some(lane) = self.queue.front_mut() {
+            let from = output.len();
             output.add_buffer(&mut lane.staged)?;
-            if !matches!(lane.state, State::Done) {
+            let is_done = matches!(lane.state, State::Done);
+            site.released(lane.ticket, from..output.len(), is_done);
+            if !is_done {
                 break;
             }
             self.queue.pop_front();
@@ -217,11 +218,11 @@ impl Lane {
                 if stream.is_chunked {
                     self.staged.add(b"0\r\n\r\n")?;
                 }
-                Ok(self.end(site))
+                Ok(self.done())
             }
             (Letter::Abandon, State::Streaming(_)) => {
                 self.form.keep_alive = false;
-                Ok(self.end(site))
+                Ok(self.done())
             }
             _ => Ok(Future::GoesOn),
         }
@@ -231,7 +232,8 @@ impl Lane {
         self.form.keep_alive &= keep_alive;
         let status = response.status;
         let bytes = site.respond(self.form, response, &mut self.staged)?;
-        Ok(self.done(status, bytes, site))
+        site.staged(self.ticket, status, self.staged.len() - bytes as usize);
+        Ok(self.done())
     }
 
     fn begin(&mut self, mut response: Response, keep_alive: bool, site: &mut Site) -> Result<Future> {
@@ -239,30 +241,20 @@ impl Lane {
         self.form.keep_alive &= keep_alive && is_chunked;
         let status = response.status;
         site.begin(self.form, &response, is_chunked, &mut self.staged)?;
+        site.staged(self.ticket, status, self.staged.len());
         if self.form.method == Method::Head || !status.has_body() {
-            return Ok(self.done(status, 0, site));
+            return Ok(self.done());
         }
-        let mut stream = Stream { status, is_chunked, bytes: 0, then: None };
+        let mut stream = Stream { is_chunked, then: None };
         stream.add(std::mem::take(&mut response.body), &mut self.staged)?;
         self.state = State::Streaming(stream);
         // Whether something may follow is known now; the end of the connection comes with the end of the body.
         Ok(if self.form.keep_alive { Future::GoesOn } else { Future::EndsHere })
     }
 
-    fn end(&mut self, site: &mut Site) -> Future {
-        match &self.state {
-            State::Streaming(stream) => {
-                let (status, bytes) = (stream.status, stream.bytes);
-                self.done(status, bytes, site)
-            }
-            _ => Future::GoesOn,
-        }
-    }
-
-    fn done(&mut self, status: Status, bytes: u64, site: &mut Site) -> Future {
+    fn done(&mut self) -> Future {
         self.state = State::Done;
         self.interest.end();
-        site.observe(Served { method: self.head.method(), target: self.head.target(), status, bytes });
         if self.form.keep_alive { Future::GoesOn } else { Future::EndsHere }
     }
 }
@@ -273,7 +265,6 @@ impl Stream {
         if piece.is_empty() {
             return Ok(());
         }
-        self.bytes += piece.len() as u64;
         if self.is_chunked {
             staged.add(format!("{:x}\r\n", piece.len()).as_bytes())?;
         }
