@@ -42,7 +42,8 @@ pub struct Served<'a> {
     pub bytes: u64,
     /// Whether that was all of the answer: `false` when the connection ended first.
     pub complete: bool,
-    /// From when the request's head was complete until the answer had left, or the connection was gone.
+    /// From when the request's head was complete until the answer had left, or the connection was gone. Answers to
+    /// pipelined requests leave together, and are told of together.
     pub duration: Duration,
     /// The field `Referer`.
     pub referer: Option<&'a [u8]>,
