@@ -3,7 +3,6 @@
 //! handlers answer when they like, and the client sees the order that it asked in.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::message::{Request, RequestHead, Response};
 use super::request::Method;
@@ -64,7 +63,6 @@ pub(crate) struct Lanes {
 
 struct Lane {
     ticket: Ticket,
-    head: Arc<RequestHead>,
     form: Form,
     interest: Interest,
     /// What is ready to leave.
@@ -118,10 +116,9 @@ impl Lanes {
 
     /// Opens a lane for a request whose body is about to arrive.
     pub(crate) fn open(&mut self, handler: usize, head: RequestHead, form: Form, ticket: Ticket) {
-        let head = Arc::new(head);
-        self.arriving = Some((handler, Request::new(Arc::clone(&head))));
+        self.arriving = Some((handler, Request::new(Box::new(head))));
         let (staged, interest) = (Evbuffer::new(), Interest::default());
-        self.queue.push_back(Lane { ticket, head, form, interest, staged, state: State::Owed });
+        self.queue.push_back(Lane { ticket, form, interest, staged, state: State::Owed });
     }
 
     /// Tells the client that its body is welcome.
