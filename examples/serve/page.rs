@@ -30,7 +30,8 @@ h2{font-size:.875rem;font-weight:600;color:var(--faint);margin:0 0 .25rem}
 .large small{font-size:.875rem;font-weight:400;color:var(--faint)}
 table{width:100%;border-collapse:collapse}
 th{font-weight:400;color:var(--faint);text-align:left;padding:.1rem 0}
-td{text-align:right;font-variant-numeric:tabular-nums;padding:.1rem 0}
+td{text-align:right;font-variant-numeric:tabular-nums;padding:.1rem 0 .1rem 1rem;white-space:nowrap;vertical-align:bottom}
+.large span{display:inline-block;margin-right:1.5rem;white-space:nowrap}
 svg{display:block;width:100%;height:7rem;margin-top:.5rem}
 polyline{fill:none;stroke-width:1.5;vector-effect:non-scaling-stroke}
 .one{stroke:var(--one)}.two{stroke:var(--two)}
@@ -119,9 +120,15 @@ fn write_page(page: &mut String, snapshot: &Snapshot, fleet: &Fleet) -> fmt::Res
 fn write_chart(page: &mut String, history: &[Sample]) -> fmt::Result {
     let now = history.last().copied().unwrap_or_default();
     let (requests, bytes) = (Grouped(now.requests_a_second as u64), Size(now.bytes_a_second as u64));
-    writeln!(page, "<section class=\"wide\"><h2>Now, and in the last two minutes</h2>")?;
-    write!(page, "<div class=\"large\"><b class=\"one\">{requests}</b> <small>requests a second</small> ")?;
-    writeln!(page, "&ensp;<b class=\"two\">{bytes}</b> <small>a second</small></div>")?;
+    writeln!(
+        page,
+        "<section class=\"wide\"><h2>Now, and in the last two minutes, each against its highest</h2>"
+    )?;
+    write!(
+        page,
+        "<div class=\"large\"><span><b class=\"one\">{requests}</b> <small>requests a second</small></span>"
+    )?;
+    writeln!(page, "<span><b class=\"two\">{bytes}</b> <small>a second</small></span></div>")?;
     writeln!(page, "<svg viewBox=\"0 0 120 40\" preserveAspectRatio=\"none\" aria-hidden=\"true\">")?;
     writeln!(page, "<line class=\"axis\" x1=\"0\" y1=\"39.5\" x2=\"120\" y2=\"39.5\"/>")?;
     write_curve(page, "two", history.iter().map(|sample| sample.bytes_a_second))?;

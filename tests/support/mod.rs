@@ -6,6 +6,7 @@
 )]
 
 pub mod alloc;
+pub mod browser;
 pub mod cases;
 pub mod events;
 pub mod filters;
