@@ -108,7 +108,9 @@ fn answers_are_told_in_the_order_of_their_requests() {
     let (_root, server, told) = start(ServerOptions::new());
     let mut client = server.connect();
     let paths = ["/small", "/made", "/small", "/large", "/made", "/none"];
-    paths.iter().for_each(|path| drop(client.send_get(path, "")));
+    for path in paths {
+        client.send_get(path, "");
+    }
     client.send("\r\n\r\nno request\r\n\r\n");
     let statuses: Vec<u16> = (0..=paths.len()).map(|_| client.response().status).collect();
     assert_eq!(statuses, [200, 201, 200, 200, 201, 404, 400]);
@@ -178,7 +180,9 @@ fn a_server_counts_what_it_does() {
     assert_eq!((counted.answers, counted.accepted, counted.connections), (8, 2, 2));
     assert_eq!((counted.cached_files, counted.cached_bytes, counted.turned_away), (1, 10, 0));
     assert!(counted.cache_hits >= 1 && counted.cache_hits + counted.cache_misses == 6, "{counted:?}");
-    clients.iter_mut().for_each(|client| drop(client.send_get("/never", "")));
+    for client in &mut clients {
+        client.send_get("/never", "");
+    }
     while stats().turned_away == 0 {
         drop(server.connect()); // nobody is idle, so nobody makes room
     }

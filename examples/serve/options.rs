@@ -29,7 +29,8 @@ What is served:
 How:
   --threads N        event loops, each on its own thread with its own listener [default: 1]
   --rate BYTES       the most that is sent in a second on each connection
-  --io METHOD        what the loops wait with: epoll, poll or select [default: the best there is]
+  --io METHOD        what the loops wait with: epoll, poll, select, or io_uring if that was built in
+                     [default: the first that there is]
 
 What is told:
   --log FORMAT       a line for each request whose answer has left: 'common' (Common Log Format), 'combined' (with
