@@ -13,8 +13,8 @@ use support::http::Client;
 use support::net::pattern;
 use support::process::{Server, have};
 
-/// How much memory may grow in a minute, by the line that fits best, after the first tenth: what a line through noise
-/// can come to, and a leak of a hundred bytes a second cannot stay under for long.
+/// How much memory may grow in a minute, by the line that fits best, after the first tenth. A line through noise can come
+/// to a part of this; a single byte that is lost with each request comes to several times as much.
 const GROWTH_MAX: f64 = 64.0 * 1024.0;
 
 /// What was seen of the server in one second.
@@ -120,6 +120,7 @@ fn judge(samples: &[Sample]) {
     let minutes = (last.seconds - first.seconds) / 60.0;
     let grown = last.resident as f64 - first.resident as f64;
     assert!(grown < 4.0 * 1024.0 * 1024.0 + GROWTH_MAX * minutes, "it grows");
+    // What is taken once, and late, bends the whole line but not that of the second half.
     assert!(minutes < 2.0 || whole.min(later) < GROWTH_MAX, "it grows");
     assert!(most - least <= 16, "descriptors come and go: {least} to {most}");
 }
