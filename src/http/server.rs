@@ -26,13 +26,15 @@ use super::census::Census;
 use super::connection::Progress;
 use super::dispatch::Dispatch;
 use super::files::StaticFiles;
+use super::journal::{Journal, Served};
 use super::lanes::Ticketed;
 use super::options::ServerOptions;
 use super::parting::Parting;
 use super::patience::ASK_AGAIN_NS;
 use super::responder::Addressed;
 use super::routes::{Handler, Routes};
-use super::site::{Served, Site};
+use super::site::Site;
+use super::stats::ServerStats;
 use super::table::{Place, Table, Waiting};
 use crate::bufferevent::{BevEvents, BuffereventId, Options};
 use crate::event_base::{EventId, Interest, What};
@@ -102,6 +104,8 @@ pub(crate) struct State {
     armed_ns: u64,
     /// When the file cache is looked through next; `u64::MAX` while it is empty.
     sweep_ns: u64,
+    accepted: u64,
+    turned_away: u64,
 }
 
 impl Server {
@@ -153,13 +157,39 @@ impl Server {
         self.core.connections.get()
     }
 
-    /// Calls `observer` for each answer, when it is queued: the place for a log. It runs inside the server
-    /// and must not use this handle, but for [`connections`](Self::connections).
+    /// Calls `observer` for each request when the last byte of its answer has been handed to the kernel, or when its
+    /// connection has ended before that: the place for an access log. Connections that are there already are left
+    /// out. Without an observer nothing of this costs anything.
+    ///
+    /// It runs inside the server and must not use this handle, but for [`connections`](Self::connections).
     ///
     /// # Panics
     /// When called by the observer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use zerovent::EventBase;
+    /// # use zerovent::http::{Server, ServerOptions, StaticFiles};
+    /// # let mut base = EventBase::new()?;
+    /// # let files = StaticFiles::new(".")?;
+    /// let server = Server::bind(&mut base, "127.0.0.1:0".parse()?, ServerOptions::new(), files)?;
+    /// server.on_served(|served| {
+    ///     let code = served.status.map_or(499, |status| status.code());
+    ///     println!("{} {:?} {code} {} {:?}", served.method, served.target, served.bytes, served.duration);
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_served(&self, observer: impl FnMut(&Served<'_>) + 'static) {
-        self.core.state.borrow_mut().site.observer = Some(Box::new(observer));
+        self.core.state.borrow_mut().site.journal = Some(Journal::new(Box::new(observer)));
+    }
+
+    /// What the server has done so far, and what it has.
+    ///
+    /// # Panics
+    /// When called by an observer.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        self.core.state.borrow().stats()
     }
 
     /// Ends the server: new connections are refused, idle ones are closed, and what is in flight is finished.
@@ -247,6 +277,8 @@ impl Core {
             listener: None,
             armed_ns: u64::MAX,
             sweep_ns: u64::MAX,
+            accepted: 0,
+            turned_away: 0,
         };
         Core { state: RefCell::new(state), connections: Cell::new(0) }
     }
@@ -295,9 +327,11 @@ impl State {
         socket: OwnedFd,
         address: &Address,
     ) -> Result<()> {
-        let address = address.as_inet().map(|address| address.ip());
+        let peer = address.as_inet();
+        let address = peer.map(|peer| peer.ip());
         if !self.admits(base, address) || !self.has_place(base) {
             log::debug!("a connection too many is closed");
+            self.turned_away += 1;
             return Ok(());
         }
         let id = base.new_socket(Some(socket), &Options::new())?;
@@ -306,6 +340,10 @@ impl State {
         if let Some(address) = address {
             self.census.enter(index, address);
         }
+        if let Some(journal) = &mut self.site.journal {
+            journal.open(index, peer);
+        }
+        self.accepted += 1;
         let installed = self.install(shared, base, index);
         if installed.is_err() {
             self.close(base, index);
@@ -356,7 +394,10 @@ impl State {
         let bufferevent = base.bufferevent(id)?;
         bufferevent.set_timeouts(None, Some(self.site.options.write_timeout));
         bufferevent.enable(Interest::READ | Interest::WRITE);
-        Ok(())
+        match &self.site.options.rate_limit {
+            Some(bucket) => base.set_rate_limit(id, Some(bucket)),
+            None => Ok(()),
+        }
     }
 
     /// Answers what has arrived on a connection, and queues it for what it waits for now.
@@ -372,10 +413,12 @@ impl State {
             if before > 0 && place.pace.is_missed(&site.options, site.now_ns) {
                 return self.give_up_slow(base, index);
             }
+            site.enter(index, before);
             let mut progress = place.connection.advance(input, output, site);
             if matches!(progress, Ok(Progress::Partial)) && place.peer_closed {
                 progress = place.connection.end_input(output, site);
             }
+            site.leave(output.len());
             let is_drained = output.is_empty();
             place.pace.queue(before, output.len() - before, &site.options, site.now_ns);
             match progress {
@@ -451,7 +494,10 @@ impl State {
         let Place { connection, pace, .. } = table.place(index);
         let output = bufferevent.output();
         let before = output.len();
-        match connection.deliver(letter.ticket, letter.letter, output, site) {
+        site.enter(index, before);
+        let delivered = connection.deliver(letter.ticket, letter.letter, output, site);
+        site.leave(output.len());
+        match delivered {
             Ok(()) => {
                 pace.queue(before, output.len() - before, &site.options, site.now_ns);
                 self.advance(base, index);
@@ -476,6 +522,7 @@ impl State {
 
     /// Everything that was queued for a connection has been sent.
     fn drained<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        self.account(base, index);
         let place = self.table.place(index);
         let was_last = self.site.draining && place.progress == Progress::Idle;
         if place.leaving || was_last {
@@ -525,11 +572,11 @@ impl State {
     /// Says goodbye: the last answer is out. The client gets some time to read it before the connection is
     /// gone.
     fn part<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
-        let place = self.table.place(index);
-        if place.peer_closed {
+        if self.table.place(index).peer_closed {
             return self.close(base, index);
         }
-        let id = place.bufferevent;
+        self.account(base, index);
+        let id = self.table.place(index).bufferevent;
         log_stale(base.free_after_flush(id, self.site.options.linger));
         if self.site.options.limits_connections() {
             self.parting.add(id, self.census.depart(index));
@@ -538,13 +585,43 @@ impl State {
     }
 
     fn close<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        self.account(base, index);
         log_stale(base.free_bufferevent(self.table.place(index).bufferevent));
         self.forget(index);
     }
 
     fn forget(&mut self, index: u32) {
+        if let Some(journal) = &mut self.site.journal {
+            journal.close(index, self.site.now_ns);
+        }
         self.census.leave(index);
         self.table.remove(index);
+    }
+}
+
+/// Counting.
+impl State {
+    /// Takes note of what has left of a connection's answers, if anybody wants to know.
+    fn account<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        if self.site.journal.is_some()
+            && let Ok(bufferevent) = base.bufferevent(self.table.place(index).bufferevent)
+        {
+            self.site.enter(index, bufferevent.output().len());
+        }
+    }
+
+    fn stats(&self) -> ServerStats {
+        let mut stats = ServerStats {
+            accepted: self.accepted,
+            turned_away: self.turned_away,
+            connections: self.table.len(),
+            answers: self.site.answers,
+            ..ServerStats::default()
+        };
+        if let Some(files) = &self.site.files {
+            files.count(&mut stats);
+        }
+        stats
     }
 }
 
@@ -608,7 +685,10 @@ impl State {
         let Ok(bufferevent) = base.bufferevent(place.bufferevent) else { return self.forget(index) };
         let output = bufferevent.output();
         let before = output.len();
-        match place.connection.refuse(status, output, site) {
+        site.enter(index, before);
+        let refused = place.connection.refuse(status, output, site);
+        site.leave(output.len());
+        match refused {
             Ok(()) => {
                 place.pace.queue(before, output.len() - before, &site.options, site.now_ns);
                 self.advance(base, index);
