@@ -1,23 +1,23 @@
 //! The rows, the columns and the goals of the tables, and the load.
 
+mod server_floor;
+mod server_libevent;
+mod server_tokio;
+mod server_zerovent;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::measure::{self, Column, Goal, Plan, Work};
-use crate::traffic::process::{have, read_summary};
+use crate::measure::{self, Column, Goal, Plan, Servers, Work};
 use crate::traffic::{self, Server};
-use crate::{server_floor, server_libevent, server_tokio, server_zerovent};
 
 const ZEROVENT: &str = "zerovent";
 const LIBEVENT: &str = "libevent";
 const TOKIO: &str = "tokio";
 const FLOOR: &str = "floor";
 
-const fn column(name: &'static str) -> Column {
-    Column { name, subject: name, process: name }
-}
-
-const COLUMNS: [Column; 4] = [column(ZEROVENT), column(LIBEVENT), column(TOKIO), column(FLOOR)];
+const COLUMNS: [Column; 4] =
+    [Column::alone(ZEROVENT), Column::alone(LIBEVENT), Column::alone(TOKIO), Column::alone(FLOOR)];
 
 /// Connections, bytes of a message, and how that reads.
 const ROWS: [(usize, usize, &str); 5] = [
@@ -43,15 +43,30 @@ fn goals(connections: usize, len: usize) -> Vec<Goal> {
     }
 }
 
+/// The most system calls a round trip.
+fn calls_max(connections: usize, len: usize) -> Option<f64> {
+    match (connections, len) {
+        (1, _) => Some(3.0),
+        (50, 64) => Some(2.2),
+        (500, 64) => Some(2.4),
+        _ => None,
+    }
+}
+
 pub(crate) fn plan() -> Plan {
     let planned = |(connections, len, text)| measure::Row {
-        name: format!("{connections}x{len}"),
-        text,
-        goals: goals(connections, len),
-        counted: false,
+        calls_max: calls_max(connections, len),
+        ..measure::Row::new(format!("{connections}x{len}"), text, goals(connections, len))
     };
-    let settle = |_: &str| traffic::step_aside();
-    Plan { rows: ROWS.into_iter().map(planned).collect(), columns: &COLUMNS, work, missing, settle }
+    Plan {
+        name: "echo",
+        rows: ROWS.into_iter().map(planned).collect(),
+        columns: &COLUMNS,
+        work,
+        missing,
+        settle: |_| traffic::step_aside(),
+        servers: Some(Servers { serve, calls: Some(calls) }),
+    }
 }
 
 fn missing(subject: &str) -> Option<String> {
@@ -59,9 +74,9 @@ fn missing(subject: &str) -> Option<String> {
 }
 
 /// What a process with `--server` does.
-pub(crate) fn serve(which: &str) {
+fn serve(words: &[String]) {
     let listener = traffic::listen();
-    match which {
+    match words[0].as_str() {
         LIBEVENT => server_libevent::serve(listener),
         TOKIO => server_tokio::serve(listener),
         FLOOR => server_floor::serve(&listener),
@@ -70,7 +85,7 @@ pub(crate) fn serve(which: &str) {
 }
 
 fn work(row: usize, subject: &str) -> Option<Work> {
-    let server = traffic::start(subject);
+    let server = traffic::start("echo", &[subject]);
     let mut load = Load::new(&server, row);
     load.rounds(10);
     Some(Box::new(move |count| {
@@ -111,30 +126,11 @@ impl Load {
     }
 }
 
-/// The table of system calls a round trip: those of 2N round trips without those of N.
-pub(crate) fn print_calls() {
-    if !have("strace") {
-        return;
-    }
-    let columns: Vec<&str> =
-        COLUMNS.iter().map(|column| column.subject).filter(|subject| missing(subject).is_none()).collect();
-    measure::table_head("connections x size", &columns, "");
-    for (row, (connections, _, text)) in ROWS.into_iter().enumerate() {
-        let rounds = TRIPS_MIN.div_ceil(connections as u64);
-        let cells = columns.iter().map(|subject| {
-            let [once, twice] = [rounds, 2 * rounds].map(|rounds| calls(row, subject, rounds));
-            format!("{:.2}", (twice as f64 - once as f64) / (rounds * connections as u64) as f64)
-        });
-        println!("| {text} | {} |", cells.collect::<Vec<_>>().join(" | "));
-    }
-}
-
-fn calls(row: usize, subject: &str, rounds: u64) -> u64 {
-    let directory = tempfile::tempdir().expect("a directory");
-    let summary = directory.path().join("summary");
-    let program = std::env::current_exe().expect("this program has a path");
-    let server = Server::run_traced(&program, &["--server", subject], &summary);
-    Load::new(&server, row).rounds(rounds);
-    drop(server);
-    read_summary(&summary).into_iter().map(|(_, calls)| calls).sum()
+/// System calls a round trip: those of 2N round trips without those of N.
+fn calls(row: usize, subject: &str) -> f64 {
+    let trips = ROWS[row].0 as u64 * TRIPS_MIN.div_ceil(ROWS[row].0 as u64);
+    traffic::calls_each("echo", &[subject], trips, |server, trips| {
+        let mut load = Load::new(server, row);
+        load.rounds(trips / load.connections());
+    })
 }
