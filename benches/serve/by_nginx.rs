@@ -1,8 +1,7 @@
 //! nginx, with what makes it fast at static files. The process becomes nginx, so that it says where it listens before it does: whoever
 //! drives it waits for it.
 
-use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::IntoRawFd;
 use std::os::unix::process::CommandExt;
@@ -32,23 +31,24 @@ pub(crate) fn serve(root: &Path) {
     traffic::take_server_core();
     let address = reserve_port();
     println!("listening on {address}");
-    let settings = root.with_extension("conf");
-    fs::write(&settings, configuration(root, address)).expect("a file beside the directory");
-    let error = Command::new("nginx").arg("-c").arg(settings).exec();
+    let mut settings = tempfile::tempfile().expect("a file");
+    settings.write_all(configuration(root, address).as_bytes()).expect("room in a file");
+    let error = Command::new("nginx").args(["-c", "/dev/stdin"]).stdin(settings).exec();
     panic!("nginx cannot be started: {error}");
 }
 
 /// A single process; what a worker does is the same without a master.
 fn configuration(root: &Path, address: SocketAddr) -> String {
-    let root = root.display();
+    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nginx");
+    let (root, own) = (root.display(), own.display());
     format!(
-        "daemon off; master_process off; worker_processes 1; pid {root}.pid; error_log stderr crit;
+        "daemon off; master_process off; worker_processes 1; pid {own}.pid; error_log stderr crit;
          events {{ worker_connections 12000; }}
          http {{
              access_log off; sendfile on; tcp_nopush on; tcp_nodelay on;
              keepalive_requests 1000000000; open_file_cache max=1000;
-             client_body_temp_path {root}.body; proxy_temp_path {root}.proxy; fastcgi_temp_path {root}.fastcgi;
-             uwsgi_temp_path {root}.uwsgi; scgi_temp_path {root}.scgi;
+             client_body_temp_path {own}.body; proxy_temp_path {own}.proxy; fastcgi_temp_path {own}.fastcgi;
+             uwsgi_temp_path {own}.uwsgi; scgi_temp_path {own}.scgi;
              server {{ listen {address} reuseport; root {root}; }}
          }}"
     )

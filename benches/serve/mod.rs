@@ -5,11 +5,9 @@ mod by_nginx;
 mod by_zerovent;
 mod floor;
 
-use std::fs::File;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-use tempfile::TempDir;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::measure::{self, Column, Goal, Plan, Servers, Work};
 use crate::traffic::client::Client;
@@ -115,33 +113,37 @@ fn serve(words: &[String]) {
     }
 }
 
-/// A directory with one file in it, which was not changed lately.
+/// A directory with one file in it. It is made once and kept with what cargo builds, for two reasons: a file that has just been changed has a
+/// weak entity tag for a moment, so that its answers would change their length, and the largest takes longer to write than to measure.
 pub(crate) struct Site {
-    directory: TempDir,
+    root: PathBuf,
 }
+
+/// How long after its last change a file is served the way it always will be.
+const AT_REST: Duration = Duration::from_secs(3);
 
 impl Site {
     pub(crate) const TARGET: &str = "/file.bin";
 
     pub(crate) fn new(len: usize) -> Site {
-        let directory = tempfile::tempdir().expect("a directory");
-        let root = directory.path().join("root");
-        std::fs::create_dir(&root).expect("a directory");
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve").join(len.to_string());
         let path = root.join(&Site::TARGET[1..]);
-        std::fs::write(&path, vec![b'x'; len]).expect("room for a file");
-        let file = File::options().write(true).open(path).expect("it is there");
-        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).expect("it is ours");
-        Site { directory }
+        if !fs::metadata(&path).is_ok_and(|found| found.len() == len as u64) {
+            fs::create_dir_all(&root).expect("a directory");
+            fs::write(&path, vec![b'x'; len]).expect("room for a file");
+        }
+        let changed = fs::metadata(&path).and_then(|found| found.modified()).expect("it is there");
+        std::thread::sleep(AT_REST.saturating_sub(changed.elapsed().unwrap_or_default()));
+        Site { root }
     }
 
     /// What tells a process to serve this.
-    fn words<'a>(&self, subject: &'a str, root: &'a mut String) -> [&'a str; 2] {
-        *root = self.directory.path().join("root").display().to_string();
-        [subject, root]
+    fn words<'a>(&'a self, subject: &'a str) -> [&'a str; 2] {
+        [subject, self.root.to_str().expect("a path in UTF-8")]
     }
 
     pub(crate) fn start(&self, subject: &str) -> Server {
-        traffic::start("serve", &self.words(subject, &mut String::new()))
+        traffic::start("serve", &self.words(subject))
     }
 }
 
@@ -151,7 +153,6 @@ fn work(row: usize, subject: &str) -> Option<Work> {
     let server = site.start(subject);
     let mut client = Client::new(&server, size.connections, Site::TARGET, size.len);
     Some(Box::new(move |count| {
-        let _kept = &site;
         let requests_min = if measure::is_smoke() { 4 } else { size.requests_min };
         let requests = count.div_ceil(size.operations()).max(requests_min);
         let work = || {
@@ -170,11 +171,9 @@ fn work(row: usize, subject: &str) -> Option<Work> {
 fn calls(row: usize, subject: &str) -> f64 {
     let size = &ROWS[row];
     let site = Site::new(size.len);
-    let words = site.words(subject, &mut String::new()).map(str::to_owned);
     let requests = if measure::is_smoke() { 4 } else { size.requests_min };
-    let each =
-        traffic::calls_each("serve", &words.each_ref().map(String::as_str), requests, |server, requests| {
-            Client::new(server, size.connections, Site::TARGET, size.len).run(requests);
-        });
+    let each = traffic::calls_each("serve", &site.words(subject), requests, |server, requests| {
+        Client::new(server, size.connections, Site::TARGET, size.len).run(requests);
+    });
     each / size.operations() as f64
 }
