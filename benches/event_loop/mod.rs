@@ -68,6 +68,12 @@ fn work(row: usize, subject: &str) -> Option<Work> {
     }
 }
 
+/// The version of libev, if there is one.
+#[allow(dead_code, reason = "only the bench `compare` asks")]
+pub(crate) fn libev_version() -> Result<String, String> {
+    subject_libev::version()
+}
+
 fn missing(subject: &str) -> Option<String> {
     let version = match subject {
         LIBEVENT | LIBEV if !cfg!(feature = "compare") => Err("it needs the feature `compare`".to_owned()),

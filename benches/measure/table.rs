@@ -26,7 +26,8 @@ pub(crate) struct Verdict {
     /// Beside whom; nobody where the goal is a figure of zerovent's own.
     pub(crate) of: Option<&'static str>,
     pub(crate) reached: Spread,
-    pub(crate) most: f64,
+    /// What it should be; nothing where the ratio is only told.
+    pub(crate) most: Option<f64>,
     pub(crate) is_met: bool,
 }
 
@@ -59,24 +60,30 @@ impl Verdict {
     /// The ratios of zerovent's figure to the other's in the same round.
     fn of(goal: &Goal, row: &Row, names: &[&'static str], rounds: &[Vec<f64>]) -> Option<Verdict> {
         let of = names.iter().position(|name| *name == goal.of)?;
-        let reached =
-            Spread::of(rounds[0].iter().zip(&rounds[of]).map(|(ours, theirs)| ours / theirs).collect())?;
+        let Verdict { reached, .. } = Verdict::told(goal.of, &rounds[0], &rounds[of])?;
         let is_met = reached.median <= goal.most * row.allowance;
-        Some(Verdict { of: Some(goal.of), reached, most: goal.most, is_met })
+        Some(Verdict { of: Some(goal.of), reached, most: Some(goal.most), is_met })
     }
 
     /// A goal that is a figure, which was counted, not measured.
     pub(crate) fn of_count(count: f64, most: f64) -> Verdict {
         let reached = Spread { low: count, median: count, high: count };
-        Verdict { of: None, reached, most, is_met: count <= most }
+        Verdict { of: None, reached, most: Some(most), is_met: count <= most }
+    }
+
+    /// The ratios of zerovent's figure to the other's in the same round, of which nothing is expected.
+    pub(crate) fn told(of: &'static str, ours: &[f64], theirs: &[f64]) -> Option<Verdict> {
+        let reached = Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect())?;
+        Some(Verdict { of: Some(of), reached, most: None, is_met: true })
     }
 
     fn text(&self) -> String {
-        let Verdict { reached: Spread { low, median, high }, most, .. } = self;
-        let verdict = if self.is_met { "met" } else { "**missed**" };
+        let Spread { low, median, high } = self.reached;
+        let met = if self.is_met { "met" } else { "**missed**" };
+        let goal = self.most.map_or(String::new(), |most| format!(", goal {most:.2}, {met}"));
         match self.of {
-            Some(of) => format!("{of} {median:.2} ({low:.2} to {high:.2}), goal {most:.2}, {verdict}"),
-            None => format!("at most {most}, {verdict}"),
+            Some(of) => format!("{of} {median:.2} ({low:.2} to {high:.2}){goal}"),
+            None => goal.trim_start_matches(", ").to_owned(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod by_zerovent;
 mod floor;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -90,6 +91,18 @@ pub(crate) fn plan() -> Plan {
         settle: |_| traffic::step_aside(),
         servers: Some(Servers { serve, calls: Some(calls) }),
     }
+}
+
+/// The version of nginx, if there is one.
+#[allow(dead_code, reason = "only the bench `compare` asks")]
+pub(crate) fn nginx_version() -> io::Result<String> {
+    by_nginx::version()
+}
+
+/// Bytes of the file of a row.
+#[allow(dead_code, reason = "only the bench `compare` asks")]
+pub(crate) fn length_of(row: usize) -> usize {
+    ROWS[row].len
 }
 
 fn missing(subject: &str) -> Option<String> {

@@ -37,7 +37,7 @@ struct Connection {
 impl Client {
     /// Connects, and gets `target` once on each connection, which must be `body_len` long.
     pub(crate) fn new(server: &Server, connections: usize, target: &str, body_len: usize) -> Client {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes();
+        let request = request_for(target);
         wait_for(server);
         // SAFETY: it takes a flag.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
@@ -85,10 +85,8 @@ impl Client {
 impl Connection {
     fn open(server: &Server, request: &[u8], body_len: usize) -> Connection {
         let mut stream = server.connect();
-        stream.write_all(request).expect("the server reads");
-        let head = read_head(&mut stream);
-        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let mut connection = Connection { stream, answer_len: head.len() + body_len, left: body_len };
+        let head_len = ask_once(&mut stream, request);
+        let mut connection = Connection { stream, answer_len: head_len + body_len, left: body_len };
         let mut room = vec![MaybeUninit::uninit(); ROOM];
         while !connection.receive(&mut room) {}
         connection
@@ -117,6 +115,24 @@ pub(crate) fn wait_for(server: &Server) {
         assert!(begun.elapsed() < PATIENCE, "the server accepts");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Gets `target`, which is `body_len` long and short, on a connection that is then left alone.
+pub(crate) fn get_once(stream: &mut TcpStream, target: &str, body_len: usize) {
+    ask_once(stream, &request_for(target));
+    stream.read_exact(&mut vec![0; body_len]).expect("the server answers");
+}
+
+fn request_for(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: bench\r\n\r\n").into_bytes()
+}
+
+/// Sends a request and reads the head of its answer; gives how long that is.
+fn ask_once(stream: &mut TcpStream, request: &[u8]) -> usize {
+    stream.write_all(request).expect("the server reads");
+    let head = read_head(stream);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    head.len()
 }
 
 /// Reads to the end of the head and no further.

@@ -38,6 +38,19 @@ pub(crate) fn take_server_core() {
     pin(SERVER_CORE);
 }
 
+/// Lets this process, and those that it will start, have as many descriptors as they may.
+#[allow(unsafe_code, reason = "std does not know of limits")]
+pub(crate) fn allow_many_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is live and writable.
+    let told = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    assert_eq!(told, 0, "each process has limits");
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is live.
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(set, 0, "as many as allowed are allowed");
+}
+
 /// Starts a server of a plan.
 pub(crate) fn start(plan: &str, words: &[&str]) -> Server {
     Server::run(Command::new(this_program()).args(["--server", plan]).args(words))

@@ -105,7 +105,7 @@ impl StaticFiles {
         self
     }
 
-    /// Keeps at most `bytes` of small files (up to 32 KiB) in memory between requests (16 MiB). Such a file's
+    /// Keeps at most `bytes` of small files (up to 8 KiB) in memory between requests (16 MiB). Such a file's
     /// answer leaves in one system call; with 0 every file is kept as a descriptor.
     #[must_use]
     pub fn cache_bytes_max(mut self, bytes: usize) -> Self {

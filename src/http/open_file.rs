@@ -17,8 +17,8 @@ use super::{content_type, date};
 use crate::buffer::FileSegment;
 use crate::{Error, Evbuffer, Result};
 
-/// Files of up to this many bytes are kept as bytes: what the engine would send from memory anyway.
-pub(crate) const IN_MEMORY_MAX: u64 = 32 << 10;
+/// Files of up to this many bytes are kept as bytes. From here on the copy costs more than the call that `sendfile` takes.
+pub(crate) const IN_MEMORY_MAX: u64 = 8 << 10;
 
 /// How often a file that changes while it is read is read again.
 const READS_MAX: usize = 3;
