@@ -558,9 +558,12 @@ fn what_a_callback_writes_leaves_before_the_loop_waits_again() {
     let mut base = EventBase::with_context(Vec::new()).unwrap();
     let (id, mut peer) = bufferevent(&mut base, &Options::new());
     peer.set_nonblocking(true).unwrap();
+    // Something to wait for after the write.
+    let later = base.new_timer(|_, _, _| {}).unwrap();
     let write = move |base: &mut EventBase<Vec<String>>, _, _| {
         base.context_mut().push("called".to_owned());
         base.bufferevent(id).unwrap().write(b"sent").unwrap();
+        base.add(later, Some(Duration::from_millis(20))).unwrap();
     };
     let writer = base.new_timer(write).unwrap();
     base.add(writer, Some(Duration::from_millis(5))).unwrap();
@@ -571,9 +574,6 @@ fn what_a_callback_writes_leaves_before_the_loop_waits_again() {
         }
         base.context_mut().push("waits".to_owned());
     });
-    // Something to wait for after the write.
-    let later = base.new_timer(|_, _, _| {}).unwrap();
-    base.add(later, Some(Duration::from_millis(20))).unwrap();
     base.dispatch().unwrap();
     let told: Vec<&str> = base.context().iter().map(String::as_str).collect();
     let called = told.iter().position(|word| *word == "called").unwrap();

@@ -572,6 +572,8 @@ pub(crate) struct Engine {
     /// The places of those to settle before the next wait. One that was freed meanwhile, and one whose place
     /// is listed twice because of that, is known by its `State::TOUCHED`.
     touched: Vec<u32>,
+    /// Bytes that have been read since they were settled.
+    unsettled: usize,
     groups: Groups,
     relays: Arena<Relay>,
     space: ReadSpace,
@@ -582,6 +584,7 @@ impl Engine {
         Engine {
             arena: Arena::with_capacity(capacity),
             touched: Vec::new(),
+            unsettled: 0,
             groups: Groups::new(),
             relays: Arena::with_capacity(0),
             space: ReadSpace::new(),
