@@ -24,6 +24,8 @@ macro_rules! on_every_backend {
         on_every_backend!(@backend epoll: $($test),*);
         on_every_backend!(@backend poll: $($test),*);
         on_every_backend!(@backend select: $($test),*);
+        #[cfg(feature = "io_uring")]
+        on_every_backend!(@backend io_uring: $($test),*);
     };
     (@backend $backend:ident: $($test:ident),*) => {
         mod $backend {

@@ -8,9 +8,9 @@
 //! ```text
 //!             something is wanted      a slot comes      nothing is wanted    its owner closes it
 //!  Nothing    add: Told, or Refused    -                 -                    -
-//!  Told       modify if it differs     Doubtful          remove: Nothing      Closed
-//!  Doubtful   modify, or add: Told     -                 remove: Nothing      Closed
-//!  Refused    -                        Nothing           Nothing              Closed
+//!  Told       modify if it differs     Doubtful          remove: Nothing      Nothing, or Closed
+//!  Doubtful   modify, or add: Told     -                 remove: Nothing      Nothing, or Closed
+//!  Refused    -                        Nothing           Nothing              Nothing, or Closed
 //!  Closed     as Nothing               -                 Nothing              -
 //! ```
 //!
@@ -41,7 +41,7 @@ enum Known {
     Doubtful,
     /// That it cannot be waited for. It counts as always ready, as poll(2) has it, and is on one of those lists.
     Refused,
-    /// Its owner has closed it. The kernel has forgotten it then, unless a duplicate is left.
+    /// Its owner has closed it while the backend was away. The kernel has forgotten it then, unless a duplicate is left.
     Closed,
 }
 
@@ -165,13 +165,21 @@ impl FdMap {
         }
     }
 
-    /// The descriptor is about to be closed, and its registration goes with it.
-    pub(super) fn forget(&mut self, fd: RawFd) {
-        if let Some(entry) = self.entries.get(fd as usize)
-            && entry.known != Known::Nothing
-        {
-            self.set_known(fd, Known::Closed);
-            self.list(fd);
+    /// The descriptor is about to be closed, and its registration goes with it: at once, or before the next wait if the backend is
+    /// away in one.
+    pub(super) fn forget(&mut self, fd: RawFd, backend: Option<&mut Box<dyn Backend>>) {
+        if self.entries.get(fd as usize).is_none_or(|entry| entry.known == Known::Nothing) {
+            return;
+        }
+        match backend {
+            Some(backend) => {
+                backend.closed(fd);
+                self.set_known(fd, Known::Nothing);
+            }
+            None => {
+                self.set_known(fd, Known::Closed);
+                self.list(fd);
+            }
         }
     }
 

@@ -583,7 +583,7 @@ impl Reactor {
     pub(crate) fn forget_fd(&mut self, id: SlotId) -> Result<()> {
         let fd = self.slot(id)?.fd;
         self.stop_waiting(id)?;
-        self.fds.forget(fd);
+        self.fds.forget(fd, self.backend.as_mut());
         Ok(())
     }
 

@@ -111,7 +111,7 @@ static TABLE: Method =
 
 /// A reactor on the fastest backend.
 fn reactor(priorities: u8) -> Reactor {
-    Reactor::new(open_backend(&METHODS, Features::empty()).unwrap(), 0, priorities).unwrap()
+    Reactor::new(open_backend(METHODS, Features::empty()).unwrap(), 0, priorities).unwrap()
 }
 
 fn reactor_on(kernel: &Kernel) -> Reactor {

@@ -62,7 +62,7 @@ impl Backend for Epoll {
     }
 }
 
-fn events_of(interest: Interest) -> u32 {
+pub(super) fn events_of(interest: Interest) -> u32 {
     let pairs = [
         (Interest::READ, libc::EPOLLIN),
         (Interest::WRITE, libc::EPOLLOUT),
@@ -76,7 +76,7 @@ fn events_of(interest: Interest) -> u32 {
         .fold(0, |all, (_, event)| all | event as u32)
 }
 
-fn what_of(events: u32) -> What {
+pub(super) fn what_of(events: u32) -> What {
     let mut what = What::empty();
     what.set(What::READ, events & libc::EPOLLIN as u32 != 0);
     what.set(What::WRITE, events & libc::EPOLLOUT as u32 != 0);

@@ -3,6 +3,8 @@
 //! A backend is one file: a type that watches, and its line in [`METHODS`].
 
 mod epoll;
+#[cfg(feature = "io_uring")]
+mod io_uring;
 mod poll;
 mod select;
 
@@ -22,8 +24,14 @@ pub(crate) struct Method {
     pub(crate) open: fn() -> io::Result<Box<dyn Backend>>,
 }
 
-/// All kinds there are, the fastest first.
-pub(crate) static METHODS: [&Method; 3] = [&epoll::METHOD, &poll::METHOD, &select::METHOD];
+/// All kinds there are, the fastest first; what nobody has chosen is used only by those who avoid the others.
+pub(crate) static METHODS: &[&Method] = &[
+    &epoll::METHOD,
+    &poll::METHOD,
+    &select::METHOD,
+    #[cfg(feature = "io_uring")]
+    &io_uring::METHOD,
+];
 
 /// A report: what the descriptor registered under `token` is ready for.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +112,7 @@ mod tests {
     #[test]
     fn the_fastest_that_will_do_is_opened() {
         let name = |methods: &[&'static Method], features| open(methods, features).unwrap().method().name;
-        assert_eq!(name(&METHODS, Features::empty()), "epoll");
+        assert_eq!(name(METHODS, Features::empty()), "epoll");
         assert_eq!(name(&METHODS[1..], Features::empty()), "poll");
         assert_eq!(name(&[&select::METHOD, &poll::METHOD], Features::EARLY_CLOSE), "poll");
         assert_eq!(
@@ -118,7 +126,7 @@ mod tests {
     fn an_error_says_what_no_backend_has() {
         let error = |methods: &[&'static Method], features| open(methods, features).unwrap_err();
         let wanted = Features::EDGE | Features::EARLY_CLOSE;
-        assert!(matches!(error(&METHODS[1..], wanted), Error::NoBackend(Features::EDGE)));
+        assert!(matches!(error(&METHODS[1..3], wanted), Error::NoBackend(Features::EDGE)));
         assert!(matches!(error(&[], wanted), Error::NoBackend(missing) if missing == wanted));
         assert!(matches!(error(&[], Features::empty()), Error::NoBackend(missing) if missing.is_empty()));
         assert!(matches!(error(&[&GONE], wanted), Error::Io(_)), "what it is that the kernel lacks");
