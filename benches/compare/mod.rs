@@ -97,7 +97,7 @@ impl Output {
         } else {
             (source.clone(), docs.join("charts"))
         };
-        Output { document: Document::open(&source, target), charts }
+        Output { document: Document::new(source, target), charts }
     }
 
     fn put(&mut self, name: &str, table: &Table) {

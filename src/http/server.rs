@@ -253,7 +253,8 @@ impl Core {
     ) -> T {
         let mut state = self.state.borrow_mut();
         state.site.now_ns = sys::clock::now_ns();
-        state.site.clock.refresh();
+        let now_ns = state.site.now_ns;
+        state.site.clock.refresh(now_ns);
         let result = work(&mut state, base);
         state.finish_turn(base);
         self.connections.set(state.table.len());
