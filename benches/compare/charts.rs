@@ -38,7 +38,7 @@ pub(crate) fn draw(path: &Path, title: &str, table: &Table, unit: &str) {
     let height = TOP + group * table.lines.len() as i32 + GAP;
     let area = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE).expect("room for a chart");
-    words(&area, title, (GAP, 18), 16, HPos::Left);
+    words(&area, title, (GAP, 18), 20, HPos::Left);
     legend(&area, &table.names);
     for (index, line) in table.lines.iter().enumerate() {
         bars(&area, line, unit, table.show, TOP + group * index as i32);
@@ -52,21 +52,21 @@ fn legend(area: &Area<'_>, names: &[&str]) {
     for (index, name) in names.iter().enumerate() {
         let left = LEFT + LEGEND * (index as i32) - if names.len() > 4 { LEGEND / 2 } else { 0 };
         bar(area, left, 36, BAR, index);
-        words(area, name, (left + BAR + 4, 36 + BAR / 2), 12, HPos::Left);
+        words(area, name, (left + BAR + 4, 36 + BAR / 2), 15, HPos::Left);
     }
 }
 
 /// The bars of a row, one a name.
 fn bars(area: &Area<'_>, line: &Line, unit: usize, show: fn(f64) -> String, top: i32) {
     let height = line.figures.len() as i32 * BAR;
-    words(area, line.text, (LEFT - 8, top + height / 2), 12, HPos::Right);
+    words(area, line.text, (LEFT - 8, top + height / 2), 15, HPos::Right);
     let Some(one) = line.figures[unit] else { return };
     for (index, figure) in line.figures.iter().enumerate() {
         let Some(figure) = figure else { continue };
         let (top, len) = (top + index as i32 * BAR, (figure / one).min(LONGEST) * f64::from(UNIT));
         bar(area, LEFT, top, (len as i32).max(1), index);
-        let says = format!("{:.2}   {}", figure / one, show(*figure));
-        words(area, &says, (LEFT + len as i32 + 6, top + BAR / 2), 11, HPos::Left);
+        let says = format!("{:.2} ({})", figure / one, show(*figure));
+        words(area, &says, (LEFT + len as i32 + 6, top + BAR / 2), 14, HPos::Left);
     }
 }
 

@@ -83,8 +83,9 @@ pub use trigger::Trigger;
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
 
-/// How much one bufferevent writes in a turn before the others have had theirs, unless it says otherwise.
-pub const MAX_SINGLE_WRITE: usize = 1024 * 1024;
+/// How much one bufferevent writes in a turn before the others have had theirs, unless it says otherwise: 1 MiB, and a little more, so
+/// that a head does not push the end of its body into another turn.
+pub const MAX_SINGLE_WRITE: usize = (1024 + 16) * 1024;
 
 /// Names a bufferevent of one [`EventBase`](crate::EventBase). Small, `Copy`, and never another connection's:
 /// once the bufferevent is freed every use of its id is [`Error::Stale`].
