@@ -1,5 +1,5 @@
 //! A queue threaded through the items it holds: joining and leaving, from anywhere, cost a few stores and no memory.
-//! Slots that are active wait in these, and so do a server's connections for their deadlines.
+//! The members of a rate-limit group wait in these for their share, and a server's connections for their deadlines.
 
 /// The end of a queue, and the mark of an item that is in none.
 pub(crate) const NOBODY: u32 = u32::MAX;
@@ -34,11 +34,6 @@ impl Queue {
 
     pub(crate) fn front(&self) -> Option<u32> {
         (self.front != NOBODY).then_some(self.front)
-    }
-
-    /// The item at the end.
-    pub(crate) fn back(&self) -> Option<u32> {
-        (self.back != NOBODY).then_some(self.back)
     }
 
     /// The item behind `index`.
