@@ -1,6 +1,8 @@
 //! What a round trip costs a C program on bufferevents, on our library and on Debian's libevent: one binary, two libraries, and the
 //! processor time of its process. `-- --table` measures both in interleaved rounds; without it criterion measures row by row.
 
+#[path = "../tests/support/foreign.rs"]
+mod foreign;
 #[path = "../tests/support/capi.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
 mod library;

@@ -49,14 +49,14 @@ fn small_files_are_sent_from_memory_and_large_ones_from_their_descriptors() {
 fn memory_is_bounded_by_bytes() {
     let root = tempfile::tempdir().unwrap();
     for number in 0..50u64 {
-        fs::write(root.path().join(format!("{number}")), pattern(10_000, number)).unwrap();
+        fs::write(root.path().join(format!("{number}")), pattern(5_000, number)).unwrap();
     }
-    let server = Running::start_files(root.path(), |files| files.cache_bytes_max(30_000).cache_max(1000));
+    let server = Running::start_files(root.path(), |files| files.cache_bytes_max(15_000).cache_max(1000));
     let mut client = server.connect();
     let before = open_descriptors();
     for _ in 0..3 {
         for number in 0..50u64 {
-            assert!(client.get(&format!("/{number}")).body == pattern(10_000, number));
+            assert!(client.get(&format!("/{number}")).body == pattern(5_000, number));
         }
     }
     // The other tests of this file run beside this one and open a few of their own.

@@ -22,14 +22,19 @@ const ROWS: [(usize, usize, &str, f64); 2] =
     [(50, 64, "50 x 64 B", 0.80), (50, 16 * 1024, "50 x 16 KiB", 0.25)];
 
 pub(crate) fn plan() -> Plan {
-    let planned = |(connections, len, text, most)| Row {
-        name: format!("{connections}x{len}"),
-        text,
-        goals: vec![Goal { of: DEBIANS, most }],
-        counted: false,
+    let planned = |(connections, len, text, most)| {
+        Row::new(format!("{connections}x{len}"), text, vec![Goal { of: DEBIANS, most }])
     };
-    let settle = |_: &str| traffic::step_aside();
-    Plan { rows: ROWS.into_iter().map(planned).collect(), columns: &COLUMNS, work, missing, settle }
+    Plan {
+        name: "capi",
+        rows: ROWS.into_iter().map(planned).collect(),
+        columns: &COLUMNS,
+        work,
+        missing,
+        settle: |_| traffic::step_aside(),
+        // The servers are programs of their own.
+        servers: None,
+    }
 }
 
 /// The C program, compiled once.

@@ -338,6 +338,9 @@ impl<C> EventBase<C> {
                 return;
             }
         }
+        if self.bufferevents.has_read_much() {
+            self.settle();
+        }
     }
 
     fn call_bufferevent(&mut self, id: BuffereventId, due: Due, events: BevEvents) {

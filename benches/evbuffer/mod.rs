@@ -1,9 +1,17 @@
 //! The columns and the goals of the table. C libevent has two processes of its own, one with the heap as it comes and one that
 //! keeps what it was given back.
 
+mod floor;
+#[path = "../../tests/support/libevent.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
+mod libevent;
+mod peers;
+mod rows;
+mod subject_c;
+mod subject_zerovent;
+
 use crate::measure::{self, Column, Goal, Plan};
-use crate::rows::{ROWS, Row, Subject};
-use crate::{libevent, work};
+use rows::{ROWS, Row, Subject};
 
 const WARM: &str = "warm";
 
@@ -49,12 +57,11 @@ fn goals(row: Row) -> Vec<Goal> {
 
 pub(crate) fn plan() -> Plan {
     let planned = |(row, text): (Row, _)| measure::Row {
-        name: format!("{row:?}"),
-        text,
-        goals: goals(row),
         counted: COUNTED.contains(&row),
+        ..measure::Row::new(format!("{row:?}"), text, goals(row))
     };
     Plan {
+        name: "evbuffer",
         rows: ROWS.into_iter().map(planned).collect(),
         columns: &COLUMNS,
         work: |row, subject| work(ROWS[row].0, subject_called(subject)),
@@ -68,11 +75,22 @@ pub(crate) fn plan() -> Plan {
                 keep_the_heap();
             }
         },
+        servers: None,
     }
 }
 
 fn subject_called(name: &str) -> Subject {
     Subject::ALL.into_iter().find(|subject| subject.name() == name).expect("a subject")
+}
+
+/// The work of a row for one of the subjects, where there is any.
+fn work(row: Row, subject: Subject) -> Option<rows::Work> {
+    match subject {
+        Subject::Zerovent => Some(subject_zerovent::work(row)),
+        Subject::C => Some(subject_c::work(row)),
+        Subject::Bytes => peers::work(row),
+        Subject::Floor => Some(floor::work(row)),
+    }
 }
 
 /// Has malloc keep what is freed, instead of giving it back to the kernel and asking for it again.

@@ -1,19 +1,24 @@
 //! The columns and the goals of the table. Each loop has a process of its own: a pipe that several sets wait for is dearer to write to.
 
+mod cpu;
+mod engine;
+mod floor;
+mod rows;
+mod subject_libev;
+mod subject_libevent;
+mod subject_zerovent;
+
 use crate::measure::{self, Column, Goal, Plan, Work};
-use crate::rows::{ROWS, Row};
-use crate::{floor::Floor, rows, subject_libev, subject_libevent, subject_zerovent};
+use floor::Floor;
+use rows::{ROWS, Row};
 
 const ZEROVENT: &str = "zerovent";
 const LIBEVENT: &str = "libevent";
 const LIBEV: &str = "libev";
 const FLOOR: &str = "floor";
 
-const fn column(name: &'static str) -> Column {
-    Column { name, subject: name, process: name }
-}
-
-const COLUMNS: [Column; 4] = [column(ZEROVENT), column(LIBEVENT), column(LIBEV), column(FLOOR)];
+const COLUMNS: [Column; 4] =
+    [Column::alone(ZEROVENT), Column::alone(LIBEVENT), Column::alone(LIBEV), Column::alone(FLOOR)];
 
 fn goals(row: Row) -> Vec<Goal> {
     let of = |of, most| Goal { of, most };
@@ -39,12 +44,18 @@ fn is_counted(row: Row) -> bool {
 
 pub(crate) fn plan() -> Plan {
     let planned = |(row, text): (Row, _)| measure::Row {
-        name: format!("{row:?}"),
-        text,
-        goals: goals(row),
         counted: is_counted(row),
+        ..measure::Row::new(format!("{row:?}"), text, goals(row))
     };
-    Plan { rows: ROWS.into_iter().map(planned).collect(), columns: &COLUMNS, work, missing, settle: |_| {} }
+    Plan {
+        name: "event_loop",
+        rows: ROWS.into_iter().map(planned).collect(),
+        columns: &COLUMNS,
+        work,
+        missing,
+        settle: |_| {},
+        servers: None,
+    }
 }
 
 fn work(row: usize, subject: &str) -> Option<Work> {
@@ -55,6 +66,12 @@ fn work(row: usize, subject: &str) -> Option<Work> {
         FLOOR => rows::work::<Floor>(row),
         _ => rows::work::<subject_zerovent::Zerovent>(row),
     }
+}
+
+/// The version of libev, if there is one.
+#[allow(dead_code, reason = "only the bench `compare` asks")]
+pub(crate) fn libev_version() -> Result<String, String> {
+    subject_libev::version()
 }
 
 fn missing(subject: &str) -> Option<String> {

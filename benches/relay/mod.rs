@@ -1,5 +1,10 @@
 //! The rows, the columns and the goals of the table, and the load.
 
+mod by_callbacks;
+mod by_libevent;
+mod by_relay;
+mod floor;
+
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,19 +13,14 @@ use std::thread;
 
 use socket2::SockRef;
 
-use crate::measure::{self, Column, Goal, Plan, Work};
+use crate::measure::{self, Column, Goal, Plan, Servers, Work};
 use crate::traffic::{self, Server};
-use crate::{by_callbacks, by_libevent, by_relay, floor};
 
 const ZEROVENT: &str = "zerovent";
 const LIBEVENT: &str = "libevent";
 const FLOOR: &str = "floor";
 
-const fn column(name: &'static str) -> Column {
-    Column { name, subject: name, process: name }
-}
-
-const COLUMNS: [Column; 3] = [column(ZEROVENT), column(LIBEVENT), column(FLOOR)];
+const COLUMNS: [Column; 3] = [Column::alone(ZEROVENT), Column::alone(LIBEVENT), Column::alone(FLOOR)];
 
 /// How the bytes pass. C libevent knows one way, so it is the same in every row.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +69,16 @@ fn goals(way: Way) -> Vec<Goal> {
 }
 
 pub(crate) fn plan() -> Plan {
-    let planned =
-        |(way, text)| measure::Row { name: format!("{way:?}"), text, goals: goals(way), counted: false };
-    let settle = |_: &str| traffic::step_aside();
-    Plan { rows: ROWS.into_iter().map(planned).collect(), columns: &COLUMNS, work, missing, settle }
+    let planned = |(way, text)| measure::Row::new(format!("{way:?}"), text, goals(way));
+    Plan {
+        name: "relay",
+        rows: ROWS.into_iter().map(planned).collect(),
+        columns: &COLUMNS,
+        work,
+        missing,
+        settle: |_| traffic::step_aside(),
+        servers: Some(Servers { serve, calls: None }),
+    }
 }
 
 fn missing(subject: &str) -> Option<String> {
@@ -80,9 +86,9 @@ fn missing(subject: &str) -> Option<String> {
 }
 
 /// What a process with `--server` does: takes connections in twos, and relays from the first to the second.
-pub(crate) fn serve(name: &str) {
+fn serve(words: &[String]) {
     let listener = traffic::listen();
-    let mut relay = relay(name);
+    let mut relay = relay(&words[0]);
     while let (Ok(from), Ok(to)) = (accept(&listener), accept(&listener)) {
         relay(from, to);
     }
@@ -96,11 +102,11 @@ fn accept(listener: &TcpListener) -> io::Result<OwnedFd> {
 
 /// A smoke run shows that it works, which takes no gigabyte.
 fn stream_len() -> usize {
-    if std::env::args().any(|argument| argument == "--test") { 16 << 20 } else { 1 << 30 }
+    if measure::is_smoke() { 16 << 20 } else { 1 << 30 }
 }
 
 fn work(row: usize, subject: &str) -> Option<Work> {
-    let server = traffic::start(server_name(row, subject));
+    let server = traffic::start("relay", &[server_name(row, subject)]);
     Some(Box::new(move |count| {
         traffic::server_time(&server, count, || {
             pass(&server, stream_len());
