@@ -72,6 +72,8 @@
 mod address;
 pub mod buffer;
 pub mod bufferevent;
+#[cfg(feature = "capi")]
+mod capi;
 mod error;
 pub mod event_base;
 mod features;

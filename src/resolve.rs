@@ -86,7 +86,8 @@ impl Question {
         Ok(Question { host, family, port })
     }
 
-    fn look_up(&self) -> Answer {
+    /// Looks it up, and blocks meanwhile.
+    pub(crate) fn look_up(&self) -> Answer {
         let addresses = sys::resolve::addresses(&self.host, self.family.number(), self.port)?;
         if addresses.is_empty() { Err(ResolveError::NoName) } else { Ok(addresses) }
     }
@@ -201,6 +202,7 @@ impl Resolver {
 
     fn start_thread(&self) -> io::Result<()> {
         let desk = Arc::clone(&self.desk);
+        let _blocked = sys::signal::Blocked::all();
         thread::Builder::new().name("zerovent-resolve".into()).spawn(move || desk.serve())?;
         Ok(())
     }
@@ -260,6 +262,29 @@ mod tests {
             answers.len() == 100
         });
         assert!(answers.iter().all(|(_, answer)| answer.as_ref().is_ok_and(|found| found.len() == 1)));
+    }
+
+    #[test]
+    fn signals_are_left_to_the_programs_threads() {
+        let mask = |task: &str| {
+            let status = std::fs::read_to_string(format!("/proc/self/task/{task}/status")).ok()?;
+            let name = status.lines().next()?.strip_prefix("Name:\t")?.to_owned();
+            let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t"))?.to_owned();
+            Some((name, u64::from_str_radix(&blocked, 16).ok()?))
+        };
+        let tasks = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            tasks.filter_map(|task| mask(task.ok()?.file_name().to_str()?)).collect::<Vec<_>>()
+        };
+        let resolver = resolver();
+        let mut ids = Arena::with_capacity(0);
+        resolver.ask(ResolveId(ids.insert(())), question()).unwrap();
+        wait_until("a thread with its name", || tasks().iter().any(|(name, _)| name == "zerovent-resolv"));
+        let term = 1 << (libc::SIGTERM - 1);
+        assert!(tasks().iter().all(|(name, blocked)| name != "zerovent-resolv" || blocked & term != 0));
+        let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+        assert_eq!(u64::from_str_radix(own, 16).unwrap() & term, 0, "here they are delivered as before");
     }
 
     #[test]

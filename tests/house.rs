@@ -9,8 +9,14 @@ use std::path::Path;
 use support::source::{self, SourceFile};
 
 const RUST_DIRS: [&str; 4] = ["src", "tests", "examples", "benches"];
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/libevent-map.md", "docs/benchmarks.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "CHANGELOG.md",
+    "docs/ARCHITECTURE.md",
+    "docs/libevent-map.md",
+    "docs/benchmarks.md",
+    "docs/c-abi.md",
+];
 /// Macros that mark work as unfinished or belong to an afternoon of debugging.
 const LEFT_BEHIND: [&str; 4] = ["todo", "unimplemented", "dbg", "unreachable_unchecked"];
 

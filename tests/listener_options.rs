@@ -51,6 +51,19 @@ fn connections_are_close_on_exec_and_block_only_if_asked_to() {
 }
 
 #[test]
+fn connections_are_inherited_only_if_asked() {
+    for inheritable in [false, true] {
+        let mut base = base();
+        let options = ListenOptions::new().inheritable_connections(inheritable);
+        let id = listen(&mut base, any_port(), &options);
+        let _client = TcpStream::connect(inet(&base, id)).unwrap();
+        run(&mut base);
+        let flags = open_flags(&base.context()[0].0);
+        assert_eq!(flags & libc::O_CLOEXEC == 0, inheritable);
+    }
+}
+
+#[test]
 fn an_ipv6_listener_takes_both_families_or_its_own_alone() {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let mut base = base();

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use support::net::{self, PATIENCE};
@@ -40,6 +40,65 @@ fn a_connect_that_the_caller_began_may_fail() {
     net::run(&mut base);
     assert_eq!(*base.context(), Some(BevEvents::ERROR));
     assert!(base.bufferevent(id).unwrap().fd().is_none(), "another one may be tried");
+}
+
+#[test]
+fn a_refused_socket_stays_if_asked_and_holds_nothing() {
+    let mut base = EventBase::with_context(None).unwrap();
+    let id = base.new_socket(None, &Options::new().keep_refused(true)).unwrap();
+    base.set_event_callback(id, |base, _, events| *base.context_mut() = Some(events)).unwrap();
+    base.bufferevent(id).unwrap().write(b"never sent").unwrap();
+    let socket = begun(net::dead());
+    let number = socket.as_raw_fd();
+    base.connect_begun(id, socket).unwrap();
+    assert!(base.bufferevent(id).unwrap().is_connecting());
+    assert_eq!(base.dispatch().unwrap(), Ended::Empty, "nobody waits for a socket that was refused");
+    assert_eq!(*base.context(), Some(BevEvents::ERROR));
+    assert!(!base.bufferevent(id).unwrap().is_connecting());
+    assert!(matches!(base.connect_begun(id, begun(net::dead())), Err(Error::Invalid(_))));
+    let kept = base.set_bufferevent_fd(id, None).unwrap().expect("it was kept");
+    assert_eq!(kept.as_raw_fd(), number);
+    let (_server, address) = net::server();
+    base.connect(id, address).unwrap();
+    base.dispatch().unwrap();
+    assert_eq!(*base.context(), Some(BevEvents::CONNECTED));
+}
+
+#[test]
+fn a_timeout_that_starts_anew_is_later() {
+    let (most, step) = (Duration::from_millis(200), Duration::from_millis(80));
+    let mut base = EventBase::new().unwrap();
+    let (id, _peer) = net::bufferevent(&mut base, &Options::new());
+    base.set_event_callback(id, |base, _, _| base.loop_break()).unwrap();
+    base.bufferevent(id).unwrap().set_timeouts(Some(most), None);
+    base.bufferevent(id).unwrap().enable(Interest::READ);
+    let start = Instant::now();
+    for _ in 0..3 {
+        net::run_for(&mut base, step);
+        base.bufferevent(id).unwrap().restart_timeouts(Interest::READ);
+    }
+    net::run(&mut base);
+    assert!(start.elapsed() >= step * 3 + most);
+}
+
+#[test]
+fn an_end_and_an_error_can_be_read_again() {
+    let mut base = EventBase::with_context(Vec::new()).unwrap();
+    let (id, peer) = net::bufferevent(&mut base, &Options::new());
+    base.set_event_callback(id, |base, _, events| base.context_mut().push(events)).unwrap();
+    base.bufferevent(id).unwrap().enable(Interest::READ);
+    // Unread bytes make the kernel reset the connection.
+    base.bufferevent(id).unwrap().write(b"unread").unwrap();
+    net::run_for(&mut base, Duration::from_millis(20));
+    drop(peer);
+    base.dispatch().unwrap();
+    assert_eq!(base.context()[..], [BevEvents::ERROR | BevEvents::READING]);
+    base.bufferevent(id).unwrap().enable(Interest::READ);
+    net::run_for(&mut base, Duration::from_millis(20));
+    assert_eq!(base.context().len(), 1, "nothing new has come");
+    base.bufferevent(id).unwrap().read_again();
+    base.dispatch().unwrap();
+    assert_eq!(base.context()[1..], [BevEvents::EOF | BevEvents::READING], "the error was told once");
 }
 
 #[test]

@@ -5,10 +5,8 @@ mod server_libevent;
 mod server_tokio;
 mod server_zerovent;
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use crate::measure::{self, Column, Goal, Plan, Servers, Work};
+use crate::traffic::echo::{Load, TRIPS_MIN};
 use crate::traffic::{self, Server};
 
 const ZEROVENT: &str = "zerovent";
@@ -27,10 +25,6 @@ const ROWS: [(usize, usize, &str); 5] = [
     (50, 16 * 1024, "50 x 16 KiB"),
     (500, 16 * 1024, "500 x 16 KiB"),
 ];
-
-/// A measurement makes at least so many round trips, whatever it was asked for: one in which a connection has its turn once
-/// or twice says little.
-const TRIPS_MIN: u64 = 4000;
 
 fn goals(connections: usize, len: usize) -> Vec<Goal> {
     let of = |of, most| Goal { of, most };
@@ -84,9 +78,14 @@ fn serve(words: &[String]) {
     }
 }
 
+fn load_of(server: &Server, row: usize) -> Load {
+    let (connections, len, _) = ROWS[row];
+    Load::new(server, connections, len)
+}
+
 fn work(row: usize, subject: &str) -> Option<Work> {
     let server = traffic::start("echo", &[subject]);
-    let mut load = Load::new(&server, row);
+    let mut load = load_of(&server, row);
     load.rounds(10);
     Some(Box::new(move |count| {
         let trips = count.max(TRIPS_MIN);
@@ -94,43 +93,11 @@ fn work(row: usize, subject: &str) -> Option<Work> {
     }))
 }
 
-/// Connections to a server that are all busy at once.
-struct Load {
-    streams: Vec<TcpStream>,
-    message: Vec<u8>,
-    answer: Vec<u8>,
-}
-
-impl Load {
-    fn new(server: &Server, row: usize) -> Load {
-        let (connections, len, _) = ROWS[row];
-        let streams = (0..connections).map(|_| server.connect()).collect();
-        Load { streams, message: vec![b'x'; len], answer: vec![0; len] }
-    }
-
-    fn connections(&self) -> u64 {
-        self.streams.len() as u64
-    }
-
-    /// Every connection sends, then every connection reads, and so on; says how many round trips that were.
-    fn rounds(&mut self, rounds: u64) -> u64 {
-        for _ in 0..rounds {
-            for stream in &mut self.streams {
-                stream.write_all(&self.message).expect("the server reads");
-            }
-            for stream in &mut self.streams {
-                stream.read_exact(&mut self.answer).expect("the server answers");
-            }
-        }
-        rounds * self.connections()
-    }
-}
-
 /// System calls a round trip: those of 2N round trips without those of N.
 fn calls(row: usize, subject: &str) -> f64 {
     let trips = ROWS[row].0 as u64 * TRIPS_MIN.div_ceil(ROWS[row].0 as u64);
     traffic::calls_each("echo", &[subject], trips, |server, trips| {
-        let mut load = Load::new(server, row);
+        let mut load = load_of(server, row);
         load.rounds(trips / load.connections());
     })
 }

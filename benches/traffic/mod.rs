@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each bench uses its own part")]
 
 pub(crate) mod client;
+pub(crate) mod echo;
 pub(crate) mod libevent;
 #[path = "../../tests/support/net.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
@@ -21,7 +22,7 @@ use socket2::SockRef;
 
 pub(crate) use process::Server;
 
-const SERVER_CORE: usize = 0;
+pub(crate) const SERVER_CORE: usize = 0;
 const CLIENT_CORE: usize = 1;
 
 /// The socket of a server, which is told to who has started it. Connections inherit that small pieces leave at once.

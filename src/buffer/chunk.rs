@@ -361,6 +361,12 @@ impl Run {
         true
     }
 
+    /// Where the view starts, for who looks, or writes, when nobody borrows the run.
+    #[cfg(feature = "capi")]
+    pub(super) fn first_byte(&mut self) -> *mut u8 {
+        self.first
+    }
+
     /// The bytes in view, writable; `None` when somebody else sees them too.
     pub(super) fn as_mut_slice(&mut self) -> Option<&mut [u8]> {
         if !self.is_alone() {

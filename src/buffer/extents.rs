@@ -175,6 +175,44 @@ impl Extents<'_> {
     }
 }
 
+/// Extents without their buffer: what was reserved and is to be committed by a later call.
+#[cfg(feature = "capi")]
+pub(crate) struct Detached {
+    uses_tail: bool,
+    fresh: SmallVec<[Run; 2]>,
+    places: Chain,
+    most: usize,
+}
+
+#[cfg(feature = "capi")]
+impl<'a> Extents<'a> {
+    pub(super) fn detach(self) -> Detached {
+        Detached { uses_tail: self.uses_tail, fresh: self.fresh, places: self.places, most: self.most }
+    }
+}
+
+#[cfg(feature = "capi")]
+impl Detached {
+    /// The extents of `buffer` again. If the buffer has changed meanwhile, so may have the first of them.
+    pub(crate) fn attach(self, buffer: &mut Evbuffer) -> Extents<'_> {
+        let most = self.most.min(buffer.room());
+        Extents { buffer, uses_tail: self.uses_tail, fresh: self.fresh, places: self.places, most }
+    }
+
+    /// Where the extents of `buffer` are, in order, and how long.
+    pub(crate) fn places(&mut self, buffer: &mut Evbuffer) -> SmallVec<[(*mut u8, usize); 4]> {
+        let tail = self.uses_tail.then(|| buffer.tail_mut(0));
+        let mut left = self.most;
+        let extents = tail.into_iter().chain(self.fresh.iter_mut().map(|run| run.spare(0)));
+        let place = |extent: &mut [u8]| {
+            let len = extent.len().min(left);
+            left -= len;
+            (extent.as_mut_ptr(), len)
+        };
+        extents.map(place).collect()
+    }
+}
+
 impl fmt::Debug for Extents<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Extents")?;

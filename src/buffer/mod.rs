@@ -46,6 +46,7 @@
 //! | `add.rs`, `pieces.rs`, `remove.rs` | putting bytes in, at once and in pieces, and taking them out |
 //! | `space.rs`, `extents.rs` | peeking; reserving in one piece and in several |
 //! | `callback.rs` | telling of changes; the limit |
+//! | `lend.rs` | addresses and reservations that outlive a borrow, for the C ABI |
 //! | `position.rs`, `search.rs`, `lines.rs` | places in a buffer, and finding them; lines |
 //! | `segment.rs`, `pipe.rs`, `io/` | files; bytes in kernel pipes; reading from and writing to descriptors |
 //! | `reader.rs`, `traits.rs` | the front as a `bytes::Buf`; the traits of std |
@@ -57,6 +58,8 @@ mod chain;
 mod chunk;
 mod extents;
 mod io;
+#[cfg(feature = "capi")]
+mod lend;
 mod lines;
 mod node;
 mod pieces;
@@ -78,6 +81,8 @@ use chain::Chain;
 pub use add::End;
 pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
+#[cfg(feature = "capi")]
+pub(crate) use extents::Detached;
 pub use extents::Extents;
 pub(crate) use io::{Filled, ReadSpace, is_refusal};
 pub use io::{WriteStrategy, ZeroCopyWriter};
@@ -272,9 +277,11 @@ impl Evbuffer {
 /// For owners that keep a buffer only while it holds something.
 impl Evbuffer {
     /// Makes a new buffer of this one, with one end frozen.
-    pub(crate) fn begin_use(&mut self, frozen: End) {
+    pub(crate) fn begin_use(&mut self, frozen: Option<End>) {
         *self = Evbuffer::new();
-        self.freeze(frozen);
+        if let Some(end) = frozen {
+            self.freeze(end);
+        }
     }
 
     /// Drops the content, and what callbacks there are without telling them.
@@ -283,8 +290,8 @@ impl Evbuffer {
     }
 
     /// Whether nobody could tell it from a new one with that end frozen: it has no callbacks and no limit either.
-    pub(crate) fn is_as_new(&self, frozen: End) -> bool {
-        let expected = (frozen == End::Front, frozen == End::Back);
+    pub(crate) fn is_as_new(&self, frozen: Option<End>) -> bool {
+        let expected = (frozen == Some(End::Front), frozen == Some(End::Back));
         self.is_empty() && self.watch.is_none() && (self.frozen_front, self.frozen_back) == expected
     }
 }

@@ -59,12 +59,18 @@ impl Bufferevent {
 
     pub(super) fn start(&mut self, reactor: &mut Reactor, fd: OwnedFd, progress: Connect) -> Result<()> {
         self.watch(reactor, fd)?;
-        self.state.set(State::CONNECTING, progress == Connect::InProgress);
-        self.state.set(State::WRITABLE, progress == Connect::Done);
-        if progress == Connect::Done {
+        if progress == Connect::InProgress {
+            self.note_connecting();
+        } else {
             self.due |= Due::CONNECTED;
         }
         Ok(())
+    }
+
+    /// It will turn writable when it has connected, or failed to.
+    pub(super) fn note_connecting(&mut self) {
+        self.state |= State::CONNECTING;
+        self.state -= State::WRITABLE;
     }
 
     /// The socket has turned writable: the connect has succeeded or failed.
@@ -103,10 +109,14 @@ impl Bufferevent {
 
     /// Gives the socket up, so that the user may connect again, to another address.
     fn drop_socket(&mut self, reactor: &mut Reactor) {
-        // The slot lives as long as its bufferevent, so it is not stale.
-        let _ = reactor.forget_fd(self.slot);
+        // The slot lives as long as its bufferevent, so neither call can find it stale.
+        if self.state.contains(State::KEEPS_REFUSED) {
+            self.state |= State::REFUSED;
+        } else {
+            let _ = reactor.forget_fd(self.slot);
+            self.fd = None;
+        }
         let _ = reactor.set_source(self.slot, Source::None);
-        self.fd = None;
         self.state -= State::READABLE | State::WRITABLE;
     }
 }

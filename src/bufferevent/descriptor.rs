@@ -8,6 +8,14 @@ use crate::reactor::{RawId, Reactor, Source};
 use crate::sys::socket::Connect;
 use crate::util;
 
+/// What was true of a socket and is not of the next one.
+const FORGOTTEN: State = State::READABLE
+    .union(State::READ_ON)
+    .union(State::EOF)
+    .union(State::WRITE_SHUT)
+    .union(State::REFUSED)
+    .union(State::READ_FAILED);
+
 impl Engine {
     /// Takes a socket on which a connect is under way, or through.
     pub(crate) fn adopt_connecting(
@@ -20,6 +28,35 @@ impl Engine {
         bufferevent.check_unconnected()?;
         util::make_nonblocking(&fd)?;
         bufferevent.start(reactor, fd, Connect::InProgress)
+    }
+
+    /// Gives a socket to a bufferevent that has none; if it cannot be watched it comes back.
+    #[cfg(feature = "capi")]
+    pub(crate) fn give_fd(
+        &mut self,
+        reactor: &mut Reactor,
+        id: BuffereventId,
+        fd: OwnedFd,
+    ) -> Result<(), (Error, OwnedFd)> {
+        match self.get(id).and_then(|bufferevent| bufferevent.check_unconnected().map(|()| bufferevent)) {
+            Ok(bufferevent) => bufferevent.try_to_watch(reactor, fd),
+            Err(error) => Err((error, fd)),
+        }
+    }
+
+    /// As [`give_fd`](Self::give_fd), with a socket on which a connect is under way.
+    #[cfg(feature = "capi")]
+    pub(crate) fn give_connecting_fd(
+        &mut self,
+        reactor: &mut Reactor,
+        id: BuffereventId,
+        fd: OwnedFd,
+    ) -> Result<(), (Error, OwnedFd)> {
+        self.give_fd(reactor, id, fd)?;
+        if let Ok(bufferevent) = self.get(id) {
+            bufferevent.note_connecting();
+        }
+        Ok(())
     }
 
     /// Exchanges the socket, of a filter that of what lies beneath, and gives the old one back.
@@ -97,14 +134,19 @@ impl Bufferevent {
 
     /// Watches `fd`, as if nothing had happened to it yet. If it cannot be watched it is closed.
     pub(super) fn watch(&mut self, reactor: &mut Reactor, fd: OwnedFd) -> Result<()> {
-        reactor.set_source(self.slot, socket::source(&fd, reactor))?;
-        if let Err(error) = reactor.add(self.slot, None) {
+        self.try_to_watch(reactor, fd).map_err(|(error, _)| error)
+    }
+
+    fn try_to_watch(&mut self, reactor: &mut Reactor, fd: OwnedFd) -> Result<(), (Error, OwnedFd)> {
+        let source = socket::source(&fd, reactor);
+        let watched = reactor.set_source(self.slot, source).and_then(|()| reactor.add(self.slot, None));
+        if let Err(error) = watched {
             // The number will be another file's before anybody asks again.
             let _ = reactor.set_source(self.slot, Source::None);
-            return Err(error);
+            return Err((error, fd));
         }
         self.fd = Some(fd);
-        self.state -= State::READABLE | State::READ_ON | State::EOF | State::WRITE_SHUT;
+        self.state -= FORGOTTEN;
         self.state |= State::WRITABLE;
         Ok(())
     }
@@ -117,7 +159,7 @@ impl Bufferevent {
         }
         // The slot lives as long as its bufferevent, so it is not stale.
         let _ = reactor.set_source(self.slot, Source::None);
-        self.state -= State::READABLE | State::READ_ON | State::EOF | State::WRITE_SHUT;
+        self.state -= FORGOTTEN;
         self.fd.take()
     }
 }

@@ -55,6 +55,20 @@ pub(super) struct Step {
     pub(super) has_more: bool,
 }
 
+#[cfg(feature = "capi")]
+impl Engine {
+    /// Two different bufferevents as their user reaches them, to move bytes from one to the other.
+    pub(crate) fn get_two(
+        &mut self,
+        one: BuffereventId,
+        other: BuffereventId,
+    ) -> Result<(&mut Bufferevent, &mut Bufferevent)> {
+        self.get(one)?;
+        self.get(other)?;
+        self.arena.get_two_mut(one.0, other.0).ok_or(crate::Error::Stale)
+    }
+}
+
 impl Bufferevent {
     pub(super) fn link(&self) -> Option<&Link> {
         self.rare().link.as_deref()

@@ -43,6 +43,7 @@ mod descriptor;
 mod filter;
 mod flush;
 mod link;
+mod options;
 mod pair;
 mod pause;
 mod race;
@@ -74,6 +75,7 @@ use storage::Stored;
 
 pub use filter::{Filter, FilterResult};
 pub use flush::FlushMode;
+pub use options::Options;
 pub use rate_group::{RateLimitGroup, RateLimitGroupId};
 pub use relay::{RELAY_MARK, RelayEnd, RelayId, RelayOptions, Splicing};
 pub(crate) use token_bucket::Direction;
@@ -170,6 +172,12 @@ bitflags! {
         const SHUT_ASKED = 1 << 15;
         /// Its user wants to hear that the peer has closed before the end has been read.
         const TELLS_CLOSE = 1 << 16;
+        /// A socket on which connecting has failed stays with it.
+        const KEEPS_REFUSED = 1 << 17;
+        /// Connecting has failed on its socket, which is not watched any more.
+        const REFUSED = 1 << 18;
+        /// The last read has failed.
+        const READ_FAILED = 1 << 19;
         /// For one of these two reasons nothing is to be read now.
         const HELD_BACK = Self::SUSPENDED.bits() | Self::PAUSED.bits();
     }
@@ -215,80 +223,6 @@ impl Rare {
 
 const USUAL: &Rare = &Rare::usual();
 
-/// How a bufferevent is made.
-///
-/// libevent's options for threads have nothing to do here: a base and its bufferevents belong to one thread at a time and
-/// there are no locks, neither around calls (`BEV_OPT_THREADSAFE`) nor around callbacks (`BEV_OPT_UNLOCK_CALLBACKS`). Other threads
-/// go through [`Remote`](crate::event_base::Remote), which can write to a bufferevent too.
-///
-/// # Examples
-///
-/// ```
-/// use zerovent::bufferevent::Options;
-///
-/// let options = Options::new().deferred(true);
-/// ```
-#[derive(Debug, Clone, Default)]
-#[doc(alias = "bufferevent_options")]
-#[doc(alias = "BEV_OPT_THREADSAFE")]
-#[doc(alias = "BEV_OPT_UNLOCK_CALLBACKS")]
-pub struct Options {
-    deferred: bool,
-    priority: Option<u8>,
-    close_on_free: bool,
-    eof_on_free: bool,
-    tell_close: bool,
-}
-
-impl Options {
-    /// Immediate callbacks, default priority.
-    #[must_use]
-    pub fn new() -> Self {
-        Options::default()
-    }
-
-    /// Makes callbacks from the loop's queue, behind what is queued already, instead of right after the
-    /// reading or writing that caused them.
-    #[doc(alias = "BEV_OPT_DEFER_CALLBACKS")]
-    #[must_use]
-    pub fn deferred(mut self, deferred: bool) -> Self {
-        self.deferred = deferred;
-        self
-    }
-
-    /// Frees what lies beneath a filter together with the filter. A socket is always closed with its bufferevent, and
-    /// the halves of a pair are always freed one by one.
-    #[doc(alias = "BEV_OPT_CLOSE_ON_FREE")]
-    #[must_use]
-    pub fn close_on_free(mut self, close_on_free: bool) -> Self {
-        self.close_on_free = close_on_free;
-        self
-    }
-
-    /// Reports [`BevEvents::CLOSED`] as soon as the kernel knows that the peer has closed, also while nothing is to be read: a
-    /// server that computes an answer with reading disabled learns that nobody waits for it. Needs a backend that knows
-    /// ([`Features::EARLY_CLOSE`](crate::event_base::Features::EARLY_CLOSE)), and a socket.
-    #[must_use]
-    pub fn tell_close(mut self, tell_close: bool) -> Self {
-        self.tell_close = tell_close;
-        self
-    }
-
-    /// Tells the partner of half a pair the end of the stream when that half is freed; else it hears nothing.
-    #[must_use]
-    pub fn eof_on_free(mut self, eof_on_free: bool) -> Self {
-        self.eof_on_free = eof_on_free;
-        self
-    }
-
-    /// The priority of its events and callbacks; the base's default is the middle one.
-    #[must_use]
-    pub fn priority(mut self, priority: u8) -> Self {
-        self.priority = Some(priority);
-        self
-    }
-}
-
 /// A transport with its buffers and rules, reached through [`EventBase::bufferevent`](crate::EventBase::bufferevent).
 ///
 /// Whatever is changed here takes effect before the loop waits next: output that was added is sent, reading that
@@ -328,6 +262,7 @@ impl Bufferevent {
         let mut state = State::WRITABLE | State::HOLDS_LOOP;
         state.set(State::DEFERRED, options.deferred);
         state.set(State::TELLS_CLOSE, options.tell_close);
+        state.set(State::KEEPS_REFUSED, options.keep_refused);
         Bufferevent {
             input: Stored::new(End::Back),
             output: Stored::new(End::Front),
@@ -516,7 +451,73 @@ impl Bufferevent {
     }
 
     fn has_transport(&self) -> bool {
-        self.fd.is_some() || self.state.contains(State::LINKED)
+        let has_socket = self.fd.is_some() && !self.state.contains(State::REFUSED);
+        has_socket || self.state.contains(State::LINKED)
+    }
+
+    /// Whether a connect is under way.
+    #[must_use]
+    pub fn is_connecting(&self) -> bool {
+        self.state.contains(State::CONNECTING)
+    }
+
+    /// Lets the time that reading or writing may make no progress start anew, as if there had been some.
+    pub fn restart_timeouts(&mut self, directions: Interest) {
+        if directions.contains(Interest::READ) {
+            self.read_deadline_ns = 0;
+        }
+        if directions.contains(Interest::WRITE) {
+            self.write_deadline_ns = 0;
+        }
+    }
+
+    /// Asks the kernel again whether there is anything to read and any room to write, whatever it has said.
+    #[cfg(feature = "capi")]
+    pub(crate) fn look_again(&mut self) {
+        if self.is_open() {
+            self.state |= State::READABLE | State::WRITABLE;
+        }
+    }
+
+    /// Opens those ends of the buffers that are the transport's, or closes them again.
+    #[cfg(feature = "capi")]
+    pub(crate) fn thaw_buffers(&mut self, thaw: bool) {
+        self.input.freeze(End::Back, !thaw);
+        self.output.freeze(End::Front, !thaw);
+    }
+
+    /// If the end of the stream has been read, or reading has failed, tries once more: there may be more, of a terminal or
+    /// a FIFO for example that somebody else has opened; or the end, or the error, is told again. Reading has to be enabled
+    /// for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use zerovent::bufferevent::{BevEvents, Options};
+    /// use zerovent::event_base::Interest;
+    ///
+    /// let mut base = zerovent::EventBase::with_context(0)?;
+    /// let (near, far) = zerovent::util::socketpair()?;
+    /// let id = base.new_socket(Some(near), &Options::new())?;
+    /// base.set_event_callback(id, |base, id, events| {
+    ///     assert!(events.contains(BevEvents::EOF));
+    ///     *base.context_mut() += 1;
+    ///     if *base.context() < 3 {
+    ///         base.bufferevent(id).unwrap().read_again();
+    ///         base.bufferevent(id).unwrap().enable(Interest::READ);
+    ///     }
+    /// })?;
+    /// base.bufferevent(id)?.enable(Interest::READ);
+    /// drop(far);
+    /// base.dispatch()?;
+    /// assert_eq!(*base.context(), 3);
+    /// # Ok::<(), zerovent::Error>(())
+    /// ```
+    pub fn read_again(&mut self) {
+        if self.fd.is_some() && self.state.intersects(State::EOF | State::READ_FAILED) {
+            self.state -= State::EOF | State::READ_FAILED;
+            self.state |= State::READABLE;
+        }
     }
 
     /// How many bytes reading may take in now; 0 while nobody wants any.
@@ -644,6 +645,12 @@ impl Engine {
         self.alive(id)
     }
 
+    /// Whether its user has freed it, and it is still on its way.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_closing(&self, id: BuffereventId) -> bool {
+        self.arena.get(id.0).is_some_and(|bufferevent| bufferevent.state.contains(State::CLOSING))
+    }
+
     /// Says which callbacks exist; what nobody listens to costs nothing.
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;
@@ -656,6 +663,26 @@ impl Engine {
             bufferevent.events = BevEvents::empty();
         }
         Ok(())
+    }
+
+    /// The bufferevent, looked at and left as it is.
+    #[cfg(feature = "capi")]
+    pub(crate) fn look(&self, id: BuffereventId) -> Option<&Bufferevent> {
+        self.arena.get(id.0)
+    }
+
+    /// The index of one of those that were touched since they were settled last.
+    #[cfg(feature = "capi")]
+    pub(crate) fn touched(&self, place: usize) -> Option<u32> {
+        self.touched.get(place).copied()
+    }
+
+    /// Says which callbacks exist, for an owner who hears of all but those that nobody would be called for.
+    #[cfg(feature = "capi")]
+    pub(crate) fn hear_only(&mut self, id: BuffereventId, which: Due) {
+        if let Ok(bufferevent) = self.alive(id) {
+            bufferevent.heard = which;
+        }
     }
 
     /// Whether it lives and somebody listens to `which`.

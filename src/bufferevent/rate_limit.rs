@@ -166,6 +166,13 @@ impl Engine {
         Ok(self.most_to_move(id.0, direction, now_ns))
     }
 
+    /// How many bytes its group would let a bufferevent move now.
+    #[cfg(feature = "capi")]
+    pub(crate) fn share(&mut self, id: BuffereventId, direction: Direction, now_ns: u64) -> Result<usize> {
+        self.get(id)?;
+        Ok(self.share_of(id.0, direction, now_ns))
+    }
+
     /// How many bytes may be moved now by everything that limits a bufferevent, its group too.
     pub(super) fn most_to_move(&mut self, id: RawId, direction: Direction, now_ns: u64) -> usize {
         let limited = self.limits_allow(id, direction, now_ns);

@@ -120,6 +120,7 @@ impl Bufferevent {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.state -= State::READABLE,
             Err(e) => {
                 self.state -= State::READABLE;
+                self.state |= State::READ_FAILED;
                 self.fail(BevEvents::READING, Error::Io(e));
             }
         }

@@ -20,12 +20,22 @@ thread_local! {
 #[derive(Debug)]
 pub(super) struct Stored {
     buffer: Option<Box<Evbuffer>>,
-    frozen: End,
+    /// None if its user may do to it what the transport does.
+    frozen: Option<End>,
 }
 
 impl Stored {
     pub(super) const fn new(frozen: End) -> Self {
-        Stored { buffer: None, frozen }
+        Stored { buffer: None, frozen: Some(frozen) }
+    }
+
+    /// Closes the transport's end, or leaves it open from now on.
+    #[cfg(feature = "capi")]
+    pub(super) fn freeze(&mut self, end: End, freeze: bool) {
+        self.frozen = freeze.then_some(end);
+        if let Some(buffer) = &mut self.buffer {
+            if freeze { buffer.freeze(end) } else { buffer.unfreeze(end) }
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -212,6 +212,8 @@ impl<C> EventBase<C> {
         while !self.is_stopping() {
             match self.listeners.next(&mut self.reactor, id) {
                 Accepted::Connection(fd, peer) => {
+                    // A socket of a family that is not known here cannot have been adopted.
+                    let Ok(peer) = peer.address() else { continue };
                     let call = |base: &mut _, callback: &mut AcceptCallback<C>| callback(base, id, fd, peer);
                     Taken::call(self, move |base| Some(&mut base.live_place(id)?.accept), call);
                 }

@@ -22,6 +22,8 @@ mod options;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+#[cfg(feature = "capi")]
+use std::os::unix::net::SocketAddr as UnixAddr;
 use std::time::Duration;
 
 pub use inherited::{ListenFd, listen_fds};
@@ -30,7 +32,7 @@ pub use options::ListenOptions;
 use crate::error::{Error, Result};
 use crate::reactor::{Arena, Interest, RawId, Reactor, SlotId, SlotSpec, Source, What, owner};
 use crate::sys;
-use crate::sys::socket::Mode;
+use crate::sys::socket::{Mode, OnExec, RawAddress};
 use crate::util::Address;
 
 /// The most connections that one listener accepts in a turn.
@@ -54,6 +56,7 @@ pub struct Listener {
     address: Address,
     slot: SlotId,
     mode: Mode,
+    on_exec: OnExec,
     enabled: bool,
     share: Share,
     /// `Some` while descriptors have run out: how long the current pause is.
@@ -121,7 +124,7 @@ impl Listener {
 /// What asking for the next connection brings.
 #[derive(Debug)]
 pub(crate) enum Accepted {
-    Connection(OwnedFd, Address),
+    Connection(OwnedFd, RawAddress),
     /// Nothing more this turn.
     Nothing,
     /// An episode of failure has begun; it is reported once.
@@ -160,22 +163,66 @@ impl Engine {
         self.insert(reactor, fd, options)
     }
 
+    /// Takes a socket of any family as it is: whoever has made it answers for what it is.
+    #[cfg(feature = "capi")]
+    pub(crate) fn adopt_as_is(
+        &mut self,
+        reactor: &mut Reactor,
+        fd: OwnedFd,
+        options: &ListenOptions,
+    ) -> Result<ListenerId, (Error, OwnedFd)> {
+        let unnamed = || UnixAddr::from_pathname("").map(Address::Unix);
+        match sys::socket::local_address(fd.as_fd()).or_else(|_| unnamed()) {
+            Ok(address) => self.insert_at(reactor, fd, address, options),
+            Err(error) => Err((error.into(), fd)),
+        }
+    }
+
+    /// Frees a listener and gives its socket back.
+    pub(crate) fn take_back(&mut self, reactor: &mut Reactor, id: ListenerId) -> Result<OwnedFd> {
+        let gone = self.arena.remove(id.0).ok_or(Error::Stale)?;
+        reactor.remove(gone.slot)?;
+        Ok(gone.fd)
+    }
+
     fn insert(&mut self, reactor: &mut Reactor, fd: OwnedFd, options: &ListenOptions) -> Result<ListenerId> {
         let address = sys::socket::local_address(fd.as_fd())?;
+        self.insert_at(reactor, fd, address, options).map_err(|(error, _)| error)
+    }
+
+    /// Gives the socket back if it fails.
+    fn insert_at(
+        &mut self,
+        reactor: &mut Reactor,
+        fd: OwnedFd,
+        address: Address,
+        options: &ListenOptions,
+    ) -> Result<ListenerId, (Error, OwnedFd)> {
         let source = Source::Fd { fd: fd.as_raw_fd(), interest: Interest::READ };
         let spec = SlotSpec { owner: owner::LISTENER, source, persist: true, priority: options.priority };
-        let slot = reactor.insert(spec)?;
-        let mode = options.mode;
-        let listener = Listener { fd, address, slot, mode, enabled: false, share: Share::new(), pause: None };
-        let id = ListenerId(self.arena.insert(listener));
-        reactor.set_owner(slot, owner::LISTENER | u64::from(id.0.index()))?;
-        if !options.disabled
-            && let Err(error) = self.enable(reactor, id)
-        {
-            self.remove(reactor, id)?;
-            return Err(error);
+        let slot = match reactor.insert(spec) {
+            Ok(slot) => slot,
+            Err(error) => return Err((error, fd)),
+        };
+        let id = ListenerId(self.arena.insert(Listener {
+            fd,
+            address,
+            slot,
+            mode: options.mode,
+            on_exec: options.on_exec,
+            enabled: false,
+            share: Share::new(),
+            pause: None,
+        }));
+        // The slot was made a moment ago, so it is not stale.
+        let _ = reactor.set_owner(slot, owner::LISTENER | u64::from(id.0.index()));
+        if options.disabled {
+            return Ok(id);
         }
-        Ok(id)
+        match self.enable(reactor, id) {
+            Ok(()) => Ok(id),
+            Err(error) => Err((error, self.take_back(reactor, id).expect("it was inserted a moment ago"))),
+        }
     }
 
     pub(crate) fn remove(&mut self, reactor: &mut Reactor, id: ListenerId) -> Result<()> {
@@ -224,7 +271,7 @@ impl Engine {
         let Some(listener) = self.arena.get_mut(id.0) else { return Accepted::Nothing };
         while listener.enabled && listener.share.left > 0 {
             listener.share.left -= 1;
-            match sys::socket::accept(listener.fd.as_fd(), listener.mode) {
+            match sys::socket::accept(listener.fd.as_fd(), listener.mode, listener.on_exec) {
                 Ok((fd, peer)) => {
                     listener.pause = None;
                     listener.share.used();

@@ -10,7 +10,7 @@ use socket2::{SockRef, Type};
 
 use crate::error::{Error, Result};
 use crate::sys;
-use crate::sys::socket::Mode;
+use crate::sys::socket::{Mode, OnExec};
 use crate::util::Address;
 
 /// How a listener is bound, and what its connections are like. Its socket is its own, closed when it is freed and in programs
@@ -36,6 +36,7 @@ pub struct ListenOptions {
     replace_stale: bool,
     deferred_accept: Option<Duration>,
     pub(super) mode: Mode,
+    pub(super) on_exec: OnExec,
     pub(super) disabled: bool,
     pub(super) priority: Option<u8>,
 }
@@ -58,6 +59,7 @@ impl ListenOptions {
             replace_stale: false,
             deferred_accept: None,
             mode: Mode::NonBlocking,
+            on_exec: OnExec::Close,
             disabled: false,
             priority: None,
         }
@@ -118,6 +120,14 @@ impl ListenOptions {
     #[must_use]
     pub fn leave_blocking(mut self, blocking: bool) -> Self {
         self.mode = if blocking { Mode::Blocking } else { Mode::NonBlocking };
+        self
+    }
+
+    /// Whether programs that this one turns into, or starts, get its connections, for servers that hand them to such programs;
+    /// else they are closed there.
+    #[must_use]
+    pub fn inheritable_connections(mut self, inheritable: bool) -> Self {
+        self.on_exec = if inheritable { OnExec::Keep } else { OnExec::Close };
         self
     }
 

@@ -287,7 +287,13 @@ impl Reactor {
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
         let (id, slot) = self.slots.tenant_at(index)?;
-        let invocation = Invocation { slot: SlotId(id), owner: slot.owner, what: slot.what };
+        let invocation = Invocation {
+            slot: SlotId(id),
+            owner: slot.owner,
+            what: slot.what,
+            #[cfg(feature = "capi")]
+            deliveries: slot.deliveries,
+        };
         if slot.state - (State::IDLE | State::SOURCE) == State::ACTIVE {
             slot.end_activity();
             self.active.remove_first(priority);
@@ -324,7 +330,8 @@ impl Reactor {
         }
     }
 
-    pub(super) fn deactivate(&mut self, id: SlotId) -> Result<()> {
+    /// Takes a slot back from being handed out; what it waits for, it goes on waiting for.
+    pub(crate) fn deactivate(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
         let Slot { state, place, priority, .. } = *slot;
         slot.end_activity();
@@ -332,6 +339,22 @@ impl Reactor {
             self.active.remove(place, priority);
         }
         Ok(())
+    }
+}
+
+/// Looking at what is active.
+#[cfg(feature = "capi")]
+impl Reactor {
+    /// Shows the owners of active slots, and what they are active with, the newest first in each priority, until `is_news` says that
+    /// this one is none: then neither is what became active before it. An owner who looks after every turn sees each once.
+    pub(crate) fn newly_active(&mut self, mut is_news: impl FnMut(u64, What) -> bool) {
+        let Reactor { active, slots, .. } = self;
+        for lane in &active.lanes {
+            let waiting = lane.places[lane.front..].iter().rev().filter(|&&slot| slot != LEFT);
+            let mut tenants =
+                waiting.map_while(|&index| slots.at_mut(index).map(|slot| (slot.owner, slot.what)));
+            let _ = tenants.find(|&(owner, what)| !is_news(owner, what));
+        }
     }
 }
 

@@ -25,6 +25,18 @@ impl RawId {
     fn generation(self) -> u32 {
         (self.0.get() >> 32) as u32
     }
+
+    /// The id as a number that is not 0.
+    #[cfg(feature = "capi")]
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The id that gave these bits; `None` for bits that no id gives.
+    #[cfg(feature = "capi")]
+    pub(crate) fn from_bits(bits: u64) -> Option<RawId> {
+        NonZeroU32::new((bits >> 32) as u32).map(|generation| RawId::new(bits as u32, generation))
+    }
 }
 
 impl fmt::Debug for RawId {

@@ -249,6 +249,22 @@ impl FdMap {
         self.dirty.truncate(again);
     }
 
+    /// Tells the kernel at once of a descriptor that it knows nothing of, and says what it thinks of that.
+    #[cfg(feature = "capi")]
+    pub(super) fn introduce(
+        &mut self,
+        slots: &mut Arena<Slot>,
+        backend: &mut dyn Backend,
+        fd: RawFd,
+    ) -> io::Result<()> {
+        let Some(entry) = self.entries.get(fd as usize) else { return Ok(()) };
+        if !matches!(entry.known, Known::Nothing | Known::Closed) {
+            return Ok(());
+        }
+        let wanted = wanted(slots, entry.first);
+        self.apply_one(backend, fd, wanted)
+    }
+
     fn apply_one(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
         let entry = &mut self.entries[fd as usize];
         if entry.known == Known::Closed {

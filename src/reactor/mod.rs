@@ -27,6 +27,8 @@ mod fd_map;
 mod notify;
 mod queue;
 mod signal;
+#[cfg(all(test, feature = "capi"))]
+mod strict_tests;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -124,6 +126,19 @@ impl SlotId {
     }
 }
 
+#[cfg(feature = "capi")]
+impl SlotId {
+    /// The id as a number, for owners that have no room for more; never 0.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// The id that gave these bits; `None` for bits that no id gives.
+    pub(crate) fn from_bits(bits: u64) -> Option<SlotId> {
+        RawId::from_bits(bits).map(SlotId)
+    }
+}
+
 /// What a slot waits for, apart from time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -195,6 +210,9 @@ pub(crate) struct Invocation {
     pub(crate) slot: SlotId,
     pub(crate) owner: u64,
     pub(crate) what: What,
+    /// How often its signal came, this time included, if it did: it is going to be handed out so often.
+    #[cfg(feature = "capi")]
+    pub(crate) deliveries: u32,
 }
 
 /// Counters of a reactor's work, since it was made.
@@ -472,6 +490,25 @@ impl Reactor {
             slot.mark(&mut self.tally, State::TIMED, State::empty());
         }
         self.timers.try_set(id.index(), deadline_ns)
+    }
+
+    /// As [`add`](Self::add) without a timeout, for an owner who wants to hear at once that the kernel does not watch such a
+    /// descriptor, instead of having it count as always ready: then the slot waits for it no longer. Another thread that
+    /// adds while the loop waits does not hear it.
+    #[cfg(feature = "capi")]
+    pub(crate) fn add_strictly(&mut self, id: SlotId) -> Result<()> {
+        self.start_waiting(id)?;
+        let Slot { fd, state, is_signal, .. } = *self.slot(id)?;
+        let Some(backend) = self.backend.as_deref_mut() else { return Ok(()) };
+        if !state.contains(State::PENDING) || is_signal {
+            return Ok(());
+        }
+        let introduced = self.fds.introduce(&mut self.slots, backend, fd);
+        introduced.map_err(|error| {
+            // It was added a moment ago, so it is there to be taken back.
+            let _ = self.stop_waiting(id);
+            Error::Io(error)
+        })
     }
 
     /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.

@@ -66,7 +66,20 @@ impl Table {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Kernel(Arc<Mutex<Table>>);
+pub(super) struct Kernel(Arc<Mutex<Table>>);
+
+#[cfg(feature = "capi")]
+impl Kernel {
+    /// Opens a file.
+    pub(super) fn open(&self, fd: RawFd, waitable: bool) {
+        self.table().open.insert(fd, FileId { number: fd as u32, waitable });
+    }
+
+    /// How often it was told something.
+    pub(super) fn calls(&self) -> u32 {
+        self.table().calls
+    }
+}
 
 impl Kernel {
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -110,26 +123,26 @@ static TABLE: Method =
     Method { name: "table", features: Features::all(), open: || Ok(Box::new(Kernel::default())) };
 
 /// A reactor on the fastest backend.
-fn reactor(priorities: u8) -> Reactor {
+pub(super) fn reactor(priorities: u8) -> Reactor {
     Reactor::new(open_backend(METHODS, Features::empty()).unwrap(), 0, priorities).unwrap()
 }
 
-fn reactor_on(kernel: &Kernel) -> Reactor {
+pub(super) fn reactor_on(kernel: &Kernel) -> Reactor {
     let mut reactor = reactor(1);
     reactor.backend = Some(Box::new(kernel.clone()));
     reactor.method = &TABLE;
     reactor
 }
 
-fn slot(reactor: &mut Reactor, source: Source, persist: bool) -> SlotId {
+pub(super) fn slot(reactor: &mut Reactor, source: Source, persist: bool) -> SlotId {
     reactor.insert(SlotSpec { owner: 0, source, persist, priority: None }).unwrap()
 }
 
-fn reading(fd: RawFd) -> Source {
+pub(super) fn reading(fd: RawFd) -> Source {
     Source::Fd { fd, interest: Interest::READ }
 }
 
-fn turn(reactor: &mut Reactor) -> io::Result<()> {
+pub(super) fn turn(reactor: &mut Reactor) -> io::Result<()> {
     let mut wait = reactor.prepare(true, None);
     let result = wait.wait();
     reactor.complete(wait);

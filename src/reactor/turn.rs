@@ -225,6 +225,12 @@ impl Reactor {
         self.caches_time = caches;
     }
 
+    /// Whether a turn is under way whose time is known.
+    #[cfg(feature = "capi")]
+    pub(crate) fn has_cached_time(&self) -> bool {
+        self.now_is_fresh
+    }
+
     /// The loop has ended: the time it last knew will be old when somebody asks.
     pub(crate) fn forget_now(&mut self) {
         self.now_is_fresh = false;

@@ -35,6 +35,15 @@ impl Reactor {
         Ok(self.view_of(id.0, slot))
     }
 
+    /// Whether a slot waits for its source, and when for its deadline.
+    #[cfg(feature = "capi")]
+    pub(crate) fn waits(&self, id: SlotId) -> Result<(bool, Option<u64>)> {
+        let slot = self.slots.get(id.0).ok_or(Error::Stale)?;
+        let is_timed = slot.state.contains(State::TIMED);
+        let deadline_ns = if is_timed { self.timers.deadline(id.0.index()) } else { None };
+        Ok((slot.state.contains(State::PENDING), deadline_ns))
+    }
+
     /// All slots, in no order that means anything.
     pub(crate) fn views(&self) -> impl Iterator<Item = SlotView> {
         self.slots.iter().map(|(id, slot)| self.view_of(id, slot))

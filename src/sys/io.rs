@@ -29,18 +29,19 @@ pub(super) fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
     }
 }
 
-/// Receives into `target` from a socket, or reads when the descriptor is something else.
+/// Receives into `target` from a socket, or reads when the descriptor is something else. Says how many bytes came, and whether
+/// it is a socket.
 #[inline]
-pub(crate) fn receive(fd: BorrowedFd<'_>, target: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn receive(fd: BorrowedFd<'_>, target: &mut [u8]) -> io::Result<(usize, bool)> {
     let (raw, len) = (fd.as_raw_fd(), target.len());
     let first: *mut libc::c_void = target.as_mut_ptr().cast();
     // SAFETY: `first` and `len` are those of a live, exclusively borrowed slice, and `fd` is open while it is borrowed.
     match retry(|| unsafe { libc::recv(raw, first, len, 0) }) {
         Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => {
             // SAFETY: as above.
-            retry(|| unsafe { libc::read(raw, first, len) })
+            retry(|| unsafe { libc::read(raw, first, len) }).map(|count| (count, false))
         }
-        done => done,
+        done => done.map(|count| (count, true)),
     }
 }
 

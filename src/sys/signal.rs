@@ -162,6 +162,38 @@ pub(crate) fn delivered(signal: c_int) -> u64 {
     place(signal).map_or(0, |place| DELIVERED[place].load(Ordering::SeqCst))
 }
 
+/// No signal is delivered to this thread while this lives, and none ever to the threads that it starts meanwhile: what a program does
+/// about signals it does on its own threads.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    /// What was blocked before; `None` if nothing was changed.
+    before: Option<libc::sigset_t>,
+}
+
+impl Blocked {
+    pub(crate) fn all() -> Blocked {
+        let mut all = mem::MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: `all` has room for a signal set.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: sigfillset initialised it, and all-zero bytes are valid in any case.
+        let all = unsafe { all.assume_init() };
+        // The old set comes into a copy of it.
+        let mut before = all;
+        // SAFETY: both point to live signal sets.
+        let done = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
+        Blocked { before: (done == 0).then_some(before) }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // SAFETY: `before` is the set that pthread_sigmask filled in; the old one is not asked for.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
+        }
+    }
+}
+
 /// Sends `signal` to this process.
 #[cfg(test)]
 pub(crate) fn raise(signal: c_int) {

@@ -18,6 +18,7 @@ use crate::address::Address;
 ///
 /// INV-1: every member is plain integers, so any bytes are a valid value of each of them, and the union is
 /// as large as the largest (`sockaddr_storage`), zeroed before use: no member is ever uninitialised.
+#[derive(Clone, Copy)]
 #[repr(C)]
 union Storage {
     family: sa_family_t,
@@ -75,16 +76,58 @@ pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: c_int) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes one connection off the queue, close-on-exec.
-pub(crate) fn accept(fd: BorrowedFd<'_>, mode: Mode) -> io::Result<(OwnedFd, Address)> {
+/// Whether programs that this one turns into get a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnExec {
+    Close = libc::SOCK_CLOEXEC as isize,
+    Keep = 0,
+}
+
+/// An address as the kernel has given it, of whatever family.
+#[derive(Clone, Copy)]
+pub(crate) struct RawAddress {
+    storage: Storage,
+    len: usize,
+}
+
+impl RawAddress {
+    /// The kernel's form of `address`.
+    #[cfg(feature = "capi")]
+    pub(crate) fn of(address: &Address) -> io::Result<RawAddress> {
+        let (storage, len) = encode(address)?;
+        Ok(RawAddress { storage, len: len as usize })
+    }
+
+    /// What it means; an error for a family that is not known here.
+    pub(crate) fn address(&self) -> io::Result<Address> {
+        decode(&self.storage, self.len)
+    }
+
+    /// What the kernel has written.
+    #[cfg(any(feature = "capi", test))]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        let first = (&raw const self.storage).cast();
+        // SAFETY: INV-1: every byte of the union is initialised; and `len` is at most its size, as `accept` makes sure.
+        unsafe { std::slice::from_raw_parts(first, self.len) }
+    }
+}
+
+impl std::fmt::Debug for RawAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.address().fmt(f)
+    }
+}
+
+/// Takes one connection off the queue.
+pub(crate) fn accept(fd: BorrowedFd<'_>, mode: Mode, on_exec: OnExec) -> io::Result<(OwnedFd, RawAddress)> {
     let mut storage = zeroed();
     let mut len = size_of::<Storage>() as socklen_t;
     let pointer = (&raw mut storage).cast();
-    let flags = libc::SOCK_CLOEXEC | mode as c_int;
+    let flags = on_exec as c_int | mode as c_int;
     // SAFETY: `pointer` and `len` describe `storage`, which outlives the call; the kernel writes at most `len` bytes.
     let accepted = check(unsafe { libc::accept4(fd.as_raw_fd(), pointer, &raw mut len, flags) })?;
-    let accepted = own(accepted);
-    Ok((accepted, decode(&storage, len as usize)?))
+    // The kernel says how long the address is, also when it has cut it short.
+    Ok((own(accepted), RawAddress { storage, len: (len as usize).min(size_of::<Storage>()) }))
 }
 
 /// Begins or makes a connection.
@@ -326,7 +369,8 @@ mod tests {
         // SAFETY: `own` is live and `len` is its size.
         check(unsafe { libc::bind(client.as_raw_fd(), (&raw const own).cast(), len) }).unwrap();
         assert_eq!(connect(client.as_fd(), &address).unwrap(), Connect::Done);
-        let (_accepted, peer) = accept(listener.as_fd(), Mode::NonBlocking).unwrap();
-        assert_eq!(peer.to_string(), "unix:");
+        let (_accepted, peer) = accept(listener.as_fd(), Mode::NonBlocking, OnExec::Close).unwrap();
+        assert_eq!(peer.address().unwrap().to_string(), "unix:");
+        assert_eq!(peer.as_bytes()[PATH_OFFSET..], name);
     }
 }

@@ -8,7 +8,7 @@
 /// Who invokes it vouches that each type is that of the function's declaration, and that the library's initialisers do
 /// nothing but set up its own variables.
 macro_rules! library {
-    ($file:literal; $($name:ident: ($($argument:ty),* $(; $variadic:tt)?) $(-> $result:ty)?;)*) => {
+    ($file:expr; $($name:ident: ($($argument:ty),* $(; $variadic:tt)?) $(-> $result:ty)?;)*) => {
         /// The addresses of the functions, and the library that holds them.
         struct Api {
             $($name: unsafe extern "C" fn($($argument),* $(, $variadic)?) $(-> $result)?,)*
@@ -18,7 +18,7 @@ macro_rules! library {
         impl Api {
             fn load() -> Result<Api, libloading::Error> {
                 // SAFETY: the initialisers are harmless, as the invoker knows.
-                let library = unsafe { libloading::Library::new($file) }?;
+                let library = unsafe { libloading::Library::new::<&std::ffi::OsStr>($file.as_ref()) }?;
                 Ok(Api {
                     // SAFETY: the type is right, as the invoker knows.
                     $($name: *unsafe { library.get(concat!(stringify!($name), "\0").as_bytes()) }?,)*

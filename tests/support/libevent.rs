@@ -53,10 +53,20 @@ type Told = unsafe extern "C" fn(*mut Opaque, *const ChangeInfo, *mut c_void);
 /// What libevent calls when the memory of a reference is no longer used.
 type Cleanup = unsafe extern "C" fn(*const c_void, size_t, *mut c_void);
 
+/// The library to compare with: its name in every Linux distribution that has this version, or what ZEROVENT_LIBEVENT says, which may be
+/// our own C interface.
+fn file() -> std::ffi::OsString {
+    std::env::var_os("ZEROVENT_LIBEVENT").unwrap_or_else(|| "libevent-2.1.so.7".into())
+}
+
+/// Whether the library is our own C interface: it is to do what libevent's code does, but shares our buffers.
+pub fn is_ours() -> bool {
+    file().to_string_lossy().contains("zerovent")
+}
+
 // The types are those of event2/buffer.h, event2/event.h and event2/util.h of this version.
 library! {
-    // Its name in every Linux distribution that has this version.
-    "libevent-2.1.so.7";
+    file();
     event_get_version: () -> *const c_char;
     evbuffer_new: () -> *mut Opaque;
     evbuffer_free: (*mut Opaque);
@@ -114,6 +124,24 @@ pub fn version() -> Result<String, String> {
     let name = unsafe { (api.event_get_version)() };
     // SAFETY: the string ends in a NUL and lives as long as the library, which is never unloaded.
     Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+}
+
+/// The file that the functions which are called lie in.
+pub fn loaded_from() -> String {
+    // SAFETY: all-zero bytes are a valid value of these pointers.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: the information is ours to be written; any address may be asked for.
+    let found = unsafe { libc::dladdr(api().evbuffer_new as *const c_void, &raw mut info) };
+    assert!(found != 0, "evbuffer_new lies in some file");
+    // SAFETY: what was found has a name, which lives as long as the file is loaded.
+    unsafe { CStr::from_ptr(info.dli_fname) }.to_string_lossy().into_owned()
+}
+
+/// Whether this program offers a function of that name to the libraries that it loads.
+pub fn is_exported_here(name: &str) -> bool {
+    let this = libloading::os::unix::Library::this();
+    // SAFETY: the symbol is only looked for.
+    unsafe { this.get::<*const c_void>(name.as_bytes()) }.is_ok()
 }
 
 /// The version of the library, or `None` when this is not to run.

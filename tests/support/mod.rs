@@ -6,6 +6,8 @@
 )]
 
 pub mod alloc;
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod cases;
 pub mod events;
 pub mod filters;
@@ -14,5 +16,7 @@ pub mod http;
 pub mod model;
 pub mod net;
 pub mod process;
+#[cfg(feature = "capi")]
+pub mod programs;
 pub mod random;
 pub mod source;

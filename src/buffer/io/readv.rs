@@ -25,7 +25,7 @@ const SETTLED_RATIO: usize = 4;
 pub(crate) struct Filled {
     /// Bytes that were added; 0 is the end of the stream.
     pub(crate) bytes: usize,
-    /// Whether the descriptor gave less than there was room for: a stream socket has nothing more for now.
+    /// Whether it is a stream socket that gave less than there was room for, and so has nothing more for now.
     pub(crate) drained: bool,
 }
 
@@ -92,7 +92,7 @@ impl Evbuffer {
         self.chain.reserve(1)?;
         let room = space.prepare(max)?.spare(max);
         let max = max.min(room.len());
-        let count = sys::io::receive(fd, &mut room[..max])?;
+        let (count, is_socket) = sys::io::receive(fd, &mut room[..max])?;
         if count > 0 {
             if let Some(run) = space.carve(count) {
                 self.attach(Node::Chunk(run))?;
@@ -100,7 +100,8 @@ impl Evbuffer {
             stats::count(|totals| &totals.received, count);
             self.note_added(count);
         }
-        Ok(Filled { bytes: count, drained: count < max })
+        // A terminal gives a line at a time, however many there are.
+        Ok(Filled { bytes: count, drained: is_socket && count < max })
     }
 }
 

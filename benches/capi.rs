@@ -1,0 +1,13 @@
+//! What a round trip costs a C program on bufferevents, on our library and on Debian's libevent: one binary, two libraries, and the
+//! processor time of its process. `-- --table` measures both in interleaved rounds; without it criterion measures row by row.
+
+#[path = "capi/mod.rs"]
+mod capi;
+#[path = "../tests/support/foreign.rs"]
+mod foreign;
+mod measure;
+mod traffic;
+
+fn main() {
+    measure::run(&capi::plan());
+}

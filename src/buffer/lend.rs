@@ -1,0 +1,141 @@
+//! Addresses that outlive a borrow, for the C ABI: whoever takes one promises not to use it once the buffer has changed, which
+//! is what C's callers promise instead of a lifetime. Space that was reserved stays reserved between two calls.
+
+use std::ptr;
+
+use super::extents::Detached;
+use super::node::Node;
+use super::{Evbuffer, Extents, Runs};
+use crate::{Error, Result};
+
+impl Evbuffer {
+    /// [`pullup`](Self::pullup) for the address of the first byte; null when `count` is 0.
+    pub(crate) fn lend_front(&mut self, count: usize) -> Result<*mut u8> {
+        self.make_contiguous(count)?;
+        Ok(match self.chain.front_mut() {
+            Some(_) if count == 0 => ptr::null_mut(),
+            Some(Node::Chunk(run)) => run.first_byte(),
+            Some(node) => node.memory().unwrap_or_default().as_ptr().cast_mut(),
+            None => ptr::null_mut(),
+        })
+    }
+
+    /// Like [`peek_from`](Self::peek_from) an offset, but the last run reaches as far as its memory does, and others may follow: the
+    /// caller stops when it has `len` bytes.
+    pub(crate) fn lend_runs(&mut self, from: usize, len: usize) -> Result<Runs<'_>> {
+        if from > self.len {
+            return Err(Error::OutOfRange);
+        }
+        self.materialise(from, len)?;
+        Ok(self.runs(from, self.len - from))
+    }
+
+    /// Makes space for `count` bytes in one piece and says where it is, and how long.
+    pub(crate) fn lend_space(&mut self, count: usize) -> Result<(*mut u8, usize)> {
+        let mut space = self.reserve(count)?;
+        let place = (space.as_mut_ptr(), space.len());
+        // Dropping it would give the space up.
+        std::mem::forget(space);
+        Ok(place)
+    }
+
+    /// Where the space is that can be [committed](Self::commit_lent), and how long.
+    pub(crate) fn lent_space(&mut self) -> (*mut u8, usize) {
+        let room = self.room();
+        let space = self.tail_mut(0);
+        (space.as_mut_ptr(), space.len().min(room))
+    }
+
+    /// Adds the first `count` bytes of what [`lent_space`](Self::lent_space) describes to the content.
+    pub(crate) fn commit_lent(&mut self, count: usize) -> Result<()> {
+        if count > self.lent_space().1 {
+            return Err(Error::OutOfRange);
+        }
+        self.admit(self.frozen_back, count)?;
+        if count > 0 {
+            self.reserve(count)?.commit(count)?;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing may be taken from the front.
+    pub(crate) fn is_front_frozen(&self) -> bool {
+        self.frozen_front
+    }
+
+    /// Whether nothing may be added at the end.
+    pub(crate) fn is_back_frozen(&self) -> bool {
+        self.frozen_back
+    }
+
+    /// [`reserve_vectored`](Self::reserve_vectored) for extents that are kept while the buffer is not borrowed.
+    pub(crate) fn lend_extents(&mut self, count: usize, max: usize) -> Result<Detached> {
+        self.reserve_vectored(count, max).map(Extents::detach)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::End;
+
+    /// Where the byte at `offset` is.
+    fn place_of(buf: &mut Evbuffer, offset: usize) -> *mut u8 {
+        let position = buf.position(offset).expect("there");
+        buf.peek_from(position, 1).expect("there").next().expect("a byte").as_ptr().cast_mut()
+    }
+
+    #[test]
+    fn a_lent_front_is_where_the_content_is() {
+        let mut buf = Evbuffer::new();
+        buf.add(b"front").expect("added");
+        assert!(buf.lend_front(0).expect("nothing").is_null());
+        assert!(buf.lend_front(6).is_err());
+        let front = buf.lend_front(5).expect("there");
+        assert_eq!(front, place_of(&mut buf, 0));
+        buf.add_reference(&b"behind"[..]).expect("added");
+        assert_eq!(buf.lend_front(5).expect("there"), front, "what is contiguous stays where it is");
+        buf.drain(5).expect("not frozen");
+        assert_eq!(buf.lend_front(6).expect("there"), place_of(&mut buf, 0));
+    }
+
+    #[test]
+    fn lent_space_is_kept_until_it_is_committed() {
+        let mut buf = Evbuffer::new();
+        buf.add(b"text").expect("added");
+        let (place, len) = buf.lend_space(1000).expect("space");
+        assert!(len >= 1000);
+        assert_eq!(buf.lent_space(), (place, len));
+        buf.commit_lent(9).expect("as much was lent");
+        assert_eq!((buf.len(), place_of(&mut buf, 4)), (13, place));
+        let (_, left) = buf.lent_space();
+        assert!(buf.commit_lent(left + 1).is_err());
+        buf.freeze(End::Back);
+        assert!(buf.commit_lent(1).is_err() && buf.is_back_frozen() && !buf.is_front_frozen());
+        assert_eq!(buf.len(), 13);
+    }
+
+    #[test]
+    fn detached_extents_find_their_buffer_again() {
+        let mut buf = Evbuffer::new();
+        buf.add(b"x").expect("added");
+        let mut extents = buf.lend_extents(100_000, 4).expect("space");
+        let places = extents.places(&mut buf);
+        assert!(places.len() > 1 && places.iter().map(|place| place.1).sum::<usize>() >= 100_000);
+        assert_eq!(buf.len(), 1);
+        let lengths = vec![2; places.len()];
+        assert_eq!(extents.attach(&mut buf).commit(&lengths).expect("as much"), 2 * places.len());
+        for (index, (place, _)) in places.into_iter().enumerate() {
+            assert_eq!(place_of(&mut buf, 1 + 2 * index), place);
+        }
+    }
+
+    #[test]
+    fn the_last_run_is_not_cut_off() {
+        let mut buf = Evbuffer::new();
+        buf.add_reference(&b"head"[..]).expect("added");
+        buf.add_reference(&b"tail"[..]).expect("added");
+        assert_eq!(buf.lend_runs(1, 4).expect("there").collect::<Vec<_>>(), [&b"ead"[..], b"tail"]);
+        assert!(buf.lend_runs(9, 1).is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! Callbacks that wait for the loop: an event of ours stands in the loop's queue for the buffer, and while it does the buffer stays, even
+//! if it is freed.
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use libc::c_short;
+
+use super::callbacks::{ENABLED, NODEFER};
+use super::{Pin, evbuffer, handle};
+use crate::capi::base::{enter, event_base};
+use crate::capi::layout::{Socket, ev, event, evlist};
+
+/// What a buffer has in the loop. It does not move, because the loop knows its event by its address.
+pub(super) struct Deferral {
+    event: UnsafeCell<event>,
+    scheduled: bool,
+    /// The buffer was freed while it was scheduled.
+    freed: bool,
+}
+
+impl Deferral {
+    fn new(base: *mut event_base, priority: u8, buf: *const evbuffer) -> Deferral {
+        // SAFETY: an event may be all zeroes (C1 has it of C's, too).
+        let mut event: event = unsafe { MaybeUninit::zeroed().assume_init() };
+        event.flags = evlist::INIT;
+        event.priority = priority;
+        event.callback = Some(run);
+        event.arg = buf.cast_mut().cast();
+        event.fd = -1;
+        event.base = base;
+        Deferral { event: UnsafeCell::new(event), scheduled: false, freed: false }
+    }
+}
+
+impl evbuffer {
+    /// Whether callbacks wait for the loop, except those that asked not to.
+    pub(super) fn is_deferred(&self) -> bool {
+        self.with_calls(|calls| calls.deferral.is_some())
+    }
+
+    /// Has the loop make the callbacks that are due.
+    pub(super) fn schedule(&self) {
+        let event = self.with_calls(|calls| {
+            let due = calls.has_untold();
+            let deferral = calls.deferral.as_mut().filter(|deferral| due && !deferral.scheduled)?;
+            deferral.scheduled = true;
+            Some(deferral.event.get())
+        });
+        let Some(event) = event else { return };
+        // Until it has run; `run` gives it back.
+        std::mem::forget(self.pin());
+        // SAFETY: the base was given for this, and nothing of it is entered.
+        let base = unsafe { (*event).base };
+        // SAFETY: as above.
+        if let Some(mut core) = unsafe { enter(base) } {
+            // SAFETY: K2; the event is ours, and only looked at under the base's lock.
+            core.activate(unsafe { &mut *event }, ev::TIMEOUT, 1);
+            // A base that cannot be woken has one thread.
+            let _ = core.notify();
+        }
+    }
+
+    /// Whether the buffer has to stay until its callbacks were made; it is freed then.
+    pub(super) fn postpone_free(&self) -> bool {
+        self.with_calls(|calls| match &mut calls.deferral {
+            Some(deferral) if deferral.scheduled => {
+                deferral.freed = true;
+                true
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The loop has come to the buffer `arg`.
+unsafe extern "C-unwind" fn run(_: Socket, _: c_short, arg: *mut c_void) {
+    // SAFETY: `schedule` has a use of the handle for this.
+    let Some(buf) = (unsafe { handle(arg.cast::<evbuffer>()) }) else { return };
+    let _pin = Pin(buf);
+    buf.with_calls(|calls| calls.deferral.as_mut().map(|deferral| deferral.scheduled = false));
+    {
+        let _held = buf.hold();
+        buf.run_callbacks(NODEFER | ENABLED, ENABLED, true);
+    }
+    let freed = buf.with_calls(|calls| {
+        let deferral = calls.deferral.as_mut().filter(|deferral| !deferral.scheduled)?;
+        std::mem::take(&mut deferral.freed).then_some(())
+    });
+    if freed.is_some() {
+        buf.dispose();
+    }
+}
+
+/// From here on callbacks are made by the loop of `base`, and told of all that has happened until then as one change.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn evbuffer_defer_callbacks(buf: *mut evbuffer, base: *mut event_base) -> c_int {
+    // SAFETY: C1.
+    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    // SAFETY: C1, and nothing is entered.
+    let Some(core) = (unsafe { enter(base) }) else { return -1 };
+    let priority = (core.reactor.priorities() / 2) as u8;
+    drop(core);
+    let address = ptr::from_ref(buf);
+    buf.with_calls(|calls| {
+        calls.deferral.get_or_insert_with(|| Box::new(Deferral::new(base, priority, address)));
+    });
+    0
+}

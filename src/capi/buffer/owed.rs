@@ -1,0 +1,55 @@
+//! Clean-ups that are due: functions of C's, which an operation of a buffer, or of the loop on one, has made due while nobody else's
+//! code may run. Whoever lets go of the buffer makes them.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How many clean-ups are due on all threads. Most operations make nothing due, and this is all they look at.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// A call of a clean-up.
+pub(super) type Cleanup = Box<dyn FnOnce()>;
+
+/// Leaves a clean-up to be made by [`pay`].
+pub(super) fn add(cleanup: Cleanup) {
+    let kept = OWED.try_with(|owed| match owed.try_borrow_mut() {
+        Ok(mut owed) => {
+            owed.push_back(cleanup);
+            // Relaxed: a thread looks for what it has added itself.
+            COUNT.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+        Err(_) => Some(cleanup),
+    });
+    // A thread that is ending has no list, and nothing that could be disturbed either.
+    if let Ok(Some(cleanup)) = kept {
+        cleanup();
+    }
+}
+
+/// Whether any clean-up of this thread is due.
+#[inline]
+pub(super) fn exist() -> bool {
+    COUNT.load(Ordering::Relaxed) > 0 && OWED.with(|owed| !owed.borrow().is_empty())
+}
+
+/// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
+pub(super) fn pay() {
+    if !exist() {
+        return;
+    }
+    while let Some(cleanup) = next() {
+        cleanup();
+    }
+}
+
+fn next() -> Option<Cleanup> {
+    let cleanup = OWED.with(|owed| owed.borrow_mut().pop_front())?;
+    COUNT.fetch_sub(1, Ordering::Relaxed);
+    Some(cleanup)
+}

@@ -1,0 +1,157 @@
+//! The part of a bufferevent that C sees, kept true both ways: what the engine changes is shown after each call and before each callback, and what
+//! a program writes into callbacks and marks is told to the engine before it acts on it.
+
+use std::ffi::{c_short, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
+
+use super::super::base::{Core, event_base};
+use super::super::layout::{bufferevent, ev, event, event_watermark, evlist};
+use super::{BOTH, Bev};
+use crate::bufferevent::{Bufferevent, Due, Engine};
+use crate::reactor::{Interest, extend_to};
+
+/// Which bufferevent of C's stands at which place of the engine's; null is none.
+#[derive(Default)]
+pub(in crate::capi) struct Table(Vec<*mut bufferevent>);
+
+impl Table {
+    pub(super) fn set(&mut self, index: u32, bev: *mut bufferevent) {
+        extend_to(&mut self.0, index as usize + 1, std::ptr::null_mut);
+        self.0[index as usize] = bev;
+    }
+
+    pub(super) fn at(&self, index: u64) -> *mut bufferevent {
+        let place = usize::try_from(index).ok().and_then(|index| self.0.get(index));
+        place.copied().unwrap_or_default()
+    }
+
+    /// All there are.
+    pub(super) fn all(&self) -> Vec<*mut bufferevent> {
+        self.0.iter().copied().filter(|bev| !bev.is_null()).collect()
+    }
+}
+
+/// What the engine was told of the visible part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    heard: Due,
+    marks: [usize; 4],
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Told { heard: Due::empty(), marks: [0; 4] }
+    }
+}
+
+impl Told {
+    fn of(seen: &bufferevent) -> Told {
+        let mut heard = Due::empty();
+        heard.set(Due::READ, seen.readcb.is_some());
+        heard.set(Due::WRITE, seen.writecb.is_some());
+        heard.set(Due::CONNECTED | Due::EVENTS, seen.errorcb.is_some());
+        let marks = [seen.wm_read.low, seen.wm_read.high, seen.wm_write.low, seen.wm_write.high];
+        Told { heard, marks }
+    }
+}
+
+/// Settles the base's bufferevents, as their visible parts say.
+pub(in crate::capi) fn settle(core: &mut Core) {
+    let mut place = 0;
+    while let Some(index) = core.bufferevents.touched(place) {
+        // SAFETY: C1: what is in the table lives; the lock is held.
+        if let Some(bev) = unsafe { Bev::at(core.table.at(u64::from(index))) } {
+            bev.tell(&mut core.bufferevents);
+        }
+        place += 1;
+    }
+    core.bufferevents.settle(&mut core.reactor);
+}
+
+impl Bev {
+    /// Tells the engine what a program may have changed.
+    pub(super) fn tell(&mut self, engine: &mut Engine) {
+        let (Some(id), now) = (self.socket_id(), Told::of(&self.seen)) else { return };
+        if now == self.told {
+            return;
+        }
+        engine.hear_only(id, now.heard);
+        if now.marks != self.told.marks
+            && let Ok(bufferevent) = engine.get(id)
+        {
+            let [read_low, read_high, write_low, write_high] = now.marks;
+            bufferevent.set_watermark(Interest::READ, read_low, read_high);
+            bufferevent.set_watermark(Interest::WRITE, write_low, write_high);
+        }
+        self.told = now;
+    }
+
+    /// Shows what the engine has changed.
+    pub(super) fn show(&mut self, core: &Core) {
+        let Some(bufferevent) = self.socket_id().and_then(|id| core.bufferevents.look(id)) else { return };
+        let enabled = directions_of(bufferevent.enabled());
+        // What is suspended is not enabled in the engine, and still is for C.
+        self.seen.enabled &= enabled | self.suspended | !BOTH;
+        self.show_fd(bufferevent);
+        self.show_pending(enabled);
+    }
+
+    fn show_fd(&mut self, bufferevent: &Bufferevent) {
+        // A descriptor that could not be watched is nobody's but C's, which still finds it here.
+        if let Some(fd) = bufferevent.fd() {
+            (self.seen.ev_read.fd, self.seen.ev_write.fd) = (fd.as_raw_fd(), fd.as_raw_fd());
+        }
+    }
+
+    /// The two events count as pending as long as their direction is wanted.
+    fn show_pending(&mut self, enabled: c_short) {
+        let has_fd = self.seen.ev_read.fd >= 0;
+        let pending = |direction: c_short, has_timeout: bool| match has_fd && enabled & direction != 0 {
+            true if has_timeout => evlist::INIT | evlist::INSERTED | evlist::TIMEOUT,
+            true => evlist::INIT | evlist::INSERTED,
+            false => evlist::INIT,
+        };
+        let is_set = |time: &libc::timeval| time.tv_sec != 0 || time.tv_usec != 0;
+        self.seen.ev_read.flags = pending(ev::READ, is_set(&self.seen.timeout_read));
+        self.seen.ev_write.flags = pending(ev::WRITE, is_set(&self.seen.timeout_write));
+    }
+}
+
+pub(super) fn directions_of(interest: Interest) -> c_short {
+    c_short::from(interest.bits()) & BOTH
+}
+
+pub(super) fn interest_of(directions: c_short) -> Interest {
+    // EV_READ and EV_WRITE have the same bits there, in the lower byte.
+    Interest::from_bits_truncate((directions & BOTH) as u8)
+}
+
+/// The visible part of a bufferevent that nothing has happened to. Writing is enabled from the start.
+pub(super) fn nothing_seen(base: *mut event_base, ops: *const c_void) -> bufferevent {
+    const NO_MARKS: event_watermark = event_watermark { low: 0, high: 0 };
+    const NO_TIME: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    bufferevent {
+        base,
+        ops,
+        ev_read: unassigned(),
+        ev_write: unassigned(),
+        input: std::ptr::null_mut(),
+        output: std::ptr::null_mut(),
+        wm_read: NO_MARKS,
+        wm_write: NO_MARKS,
+        readcb: None,
+        writecb: None,
+        errorcb: None,
+        cbarg: std::ptr::null_mut(),
+        timeout_read: NO_TIME,
+        timeout_write: NO_TIME,
+        enabled: ev::WRITE,
+    }
+}
+
+/// An event that is still to be assigned.
+pub(super) fn unassigned() -> event {
+    // SAFETY: an event may be all zero (C1), and so may each of its fields.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}

@@ -1,0 +1,117 @@
+//! `event_del`, which waits for a callback that runs on another thread, so that what it uses may be freed.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use super::base::{Core, enter, event_base};
+use super::event::{event_at, warn_baseless};
+use super::layout::{ev, event, evlist};
+use super::{debug, thread};
+
+/// Whether to wait for a callback that runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+    /// Unless the event was made to be finalized.
+    AsMade,
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn event_del(event: *mut event) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { del(event, Wait::AsMade) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn event_del_block(event: *mut event) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { del(event, Wait::Yes) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn event_del_noblock(event: *mut event) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { del(event, Wait::No) }
+}
+
+/// # Safety
+///
+/// - C1.
+unsafe fn del(event: *mut event, wait: Wait) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(event) = (unsafe { event_at(event) }) else { return -1 };
+    if event.base.is_null() {
+        warn_baseless("event_del");
+        return -1;
+    }
+    debug::note_deleted(event);
+    if is_nothing_to_delete(event) {
+        return 0;
+    }
+    // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
+    let Some(mut core) = (unsafe { enter(event.base) }) else { return -1 };
+    if event.is(evlist::FINALIZING) {
+        return 0;
+    }
+    let was_inserted = event.is(evlist::INSERTED);
+    core.del(event);
+    if was_inserted {
+        core.notify();
+    }
+    let is_running = core.is_running_elsewhere(event);
+    drop(core);
+    let waits = wait == Wait::Yes || (wait == Wait::AsMade && event.events & ev::FINALIZE == 0);
+    if is_running && waits {
+        // SAFETY: C1.
+        unsafe { wait_while_running(event) };
+    }
+    0
+}
+
+/// Programs free events after their base: one that waits for nothing, and that no other thread can be calling, needs none.
+fn is_nothing_to_delete(event: &event) -> bool {
+    event.slot().is_none() && event.events & ev::SIGNAL == 0 && !thread::has_locks()
+}
+
+/// Waits, on another thread than the loop's, until the callback of `event` has returned, if it is running.
+///
+/// # Safety
+///
+/// - C1: `event` has a base.
+pub(super) unsafe fn wait_while_running(event: *const event) {
+    // SAFETY: the caller's promise.
+    let base = unsafe { (*event).base };
+    // SAFETY: C1.
+    let Some(base) = (unsafe { base.as_ref() }) else { return };
+    if !base.returned().exists() {
+        return;
+    }
+    let held = base.lock().hold();
+    if let Some(call) = running_call(base, event) {
+        // Nothing is entered, and the lock is held once.
+        base.returned().wait(base.lock());
+        while running_call(base, event) == Some(call) {
+            base.returned().wait(base.lock());
+        }
+    }
+    drop(held);
+}
+
+/// Which call it is that is running, if it is `event`'s and this is another thread: then whoever asks is going to wait.
+fn running_call(base: &event_base, event: *const event) -> Option<u64> {
+    // SAFETY: K1: nothing is entered while something of ours waits or begins.
+    let mut core = unsafe { base.enter() };
+    if !core.is_running_elsewhere(event) {
+        return None;
+    }
+    core.control.waiting += 1;
+    Some(core.control.calls)
+}
+
+impl Core {
+    /// Whether an event's callback runs on another thread.
+    fn is_running_elsewhere(&self, event: *const event) -> bool {
+        ptr::eq(self.control.current, event) && !self.control.is_own_thread()
+    }
+}

@@ -1,0 +1,131 @@
+//! The end of events and bases: `event_finalize`, `event_base_free`.
+
+use std::ffi::{c_int, c_uint, c_void};
+
+use super::base::{Core, current_base, enter, event_base, set_current_base};
+use super::event::{closure, event_at, warn_baseless};
+use super::layout::{EventCallback, ev, event, evlist};
+use super::run::{Finalizer, finalize};
+use super::{bufferevent, debug, listener, log, memory};
+use crate::reactor::owner;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn event_finalize(_: c_uint, event: *mut event, finalizer: Option<Finalizer>) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { prepare(event, finalizer, closure::FINALIZE) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn event_free_finalize(
+    _: c_uint,
+    event: *mut event,
+    finalizer: Option<Finalizer>,
+) -> c_int {
+    // SAFETY: the caller's promise is the same.
+    unsafe { prepare(event, finalizer, closure::FINALIZE_FREE) }
+}
+
+/// Lets the loop call the finalizer in the event's place, once its callback cannot be running.
+///
+/// # Safety
+///
+/// - C1, C3.
+unsafe fn prepare(event: *mut event, finalizer: Option<Finalizer>, closure: u8) -> c_int {
+    // SAFETY: the caller's promise.
+    let Some(event) = (unsafe { event_at(event) }) else { return -1 };
+    // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
+    let Some(mut core) = (unsafe { enter(event.base) }) else {
+        warn_baseless("event_finalize");
+        return -1;
+    };
+    core.del(event);
+    event.closure = closure;
+    // SAFETY: a finalizer is as large as a callback, and is turned back before it is called.
+    event.callback = unsafe { std::mem::transmute::<Option<Finalizer>, Option<EventCallback>>(finalizer) };
+    core.activate(event, ev::FINALIZE, 1);
+    event.flags |= evlist::FINALIZING;
+    core.notify();
+    0
+}
+
+/// A finalizer that the loop has not come to.
+struct Left {
+    event: *mut event,
+    finalizer: Option<Finalizer>,
+    arg: *mut c_void,
+    frees: bool,
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C-unwind" fn event_base_free(base: *mut event_base) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { free(base, true) };
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn event_base_free_nofinalize(base: *mut event_base) {
+    // SAFETY: the caller's promise is the same.
+    unsafe { free(base, false) };
+}
+
+/// # Safety
+///
+/// - C1.
+unsafe fn free(base: *mut event_base, finalizes: bool) {
+    let current = current_base();
+    let base = if base.is_null() { current } else { base };
+    if base.is_null() {
+        return log::warn(format_args!("event_base_free_: no base to free"));
+    }
+    loop {
+        // SAFETY: C1; this thread has not entered.
+        let Some(mut core) = (unsafe { enter(base) }) else { return };
+        let left = core.release_events();
+        if left.is_empty() {
+            break;
+        }
+        drop(core);
+        // They may activate others.
+        for Left { event, finalizer, arg, frees } in left {
+            if finalizes {
+                // SAFETY: C1, C3; nothing is entered.
+                unsafe { finalize(finalizer, event, arg, frees) };
+            }
+        }
+    }
+    bufferevent::abandon(base);
+    listener::abandon(base);
+    if base == current {
+        set_current_base(std::ptr::null_mut());
+    }
+    // SAFETY: C1; it was boxed when it was made.
+    drop(unsafe { Box::from_raw(base) });
+}
+
+impl Core {
+    /// Lets all events wait for nothing, and says which finalizers are still to be called. What was to be called once is forgotten.
+    fn release_events(&mut self) -> Vec<Left> {
+        let mut left = Vec::new();
+        for word in self.event_words() {
+            // SAFETY: K2.
+            let event = unsafe { &mut *(word as *mut event) };
+            self.del(event);
+            debug::note_deleted(event);
+            if event.is(evlist::FINALIZING) {
+                let (finalizer, frees) = event.finalizer();
+                left.push(Left { event, finalizer, arg: event.arg, frees });
+            }
+        }
+        for once in std::mem::take(&mut self.once) {
+            // SAFETY: it was allocated by `event_base_once`, and its event waits for nothing any more.
+            unsafe { memory::free(once.cast()) };
+        }
+        left
+    }
+
+    /// The addresses of all events that wait or are active.
+    pub(super) fn event_words(&self) -> Vec<u64> {
+        let words = self.reactor.views().map(|view| view.spec.owner);
+        words.filter(|word| word & owner::MASK == owner::EVENT).collect()
+    }
+}
