@@ -95,9 +95,9 @@ fn work(row: usize, subject: &str) -> Option<Work> {
 
 /// System calls a round trip: those of 2N round trips without those of N.
 fn calls(row: usize, subject: &str) -> f64 {
-    let connections = ROWS[row].0 as u64;
-    let trips = connections * TRIPS_MIN.div_ceil(connections);
+    let trips = ROWS[row].0 as u64 * TRIPS_MIN.div_ceil(ROWS[row].0 as u64);
     traffic::calls_each("echo", &[subject], trips, |server, trips| {
-        load_of(server, row).rounds(trips / connections);
+        let mut load = load_of(server, row);
+        load.rounds(trips / load.connections());
     })
 }

@@ -1,21 +1,21 @@
 //! The rows, the columns and the goals of the table, and the load.
 
+#[path = "../../tests/support/capi.rs"]
+#[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
+mod library;
+
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::library::{Library, compile};
 use crate::measure::{Column, Goal, Plan, Row, Work};
 use crate::traffic::echo::{Load, TRIPS_MIN};
-use crate::traffic::{self, Server};
+use crate::traffic::{self, Server, process};
+use library::{Library, compile};
 
 const OURS: &str = "zerovent";
 const DEBIANS: &str = "libevent";
 
-const fn column(name: &'static str) -> Column {
-    Column { name, subject: name, process: name }
-}
-
-const COLUMNS: [Column; 2] = [column(OURS), column(DEBIANS)];
+const COLUMNS: [Column; 2] = [Column::alone(OURS), Column::alone(DEBIANS)];
 
 /// Connections, bytes of a message, how that reads, and what it may cost of what it costs on Debian's library.
 const ROWS: [(usize, usize, &str, f64); 2] =
@@ -32,7 +32,6 @@ pub(crate) fn plan() -> Plan {
         work,
         missing,
         settle: |_| traffic::step_aside(),
-        // The servers are programs of their own.
         servers: None,
     }
 }
