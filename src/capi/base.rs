@@ -246,7 +246,7 @@ fn make(config: &event_config) -> *mut event_base {
             let base = Box::into_raw(Box::new(base));
             if env("EVENT_SHOW_METHOD") {
                 // SAFETY: it was made a moment ago, and nobody else knows it yet.
-                let method = unsafe { (*base).enter() }.method;
+                let method = unsafe { enter(base) }.map_or(c"", |core| core.method);
                 log::msg(format_args!("libevent using: {}", method.to_string_lossy()));
             }
             base

@@ -31,10 +31,10 @@ impl Core {
 
     fn find_or_make(&mut self, time: &timeval) -> Option<*const timeval> {
         let plain = self.plain(time);
-        let is_same = |common: &&Box<Common>| {
+        let is_same = |common: &Common| {
             (common.marked.tv_sec, common.marked.tv_usec & MICROSECONDS) == (plain.tv_sec, plain.tv_usec)
         };
-        if let Some(common) = self.common.iter().find(is_same) {
+        if let Some(common) = self.common.iter().find(|common| is_same(common)) {
             return Some(&raw const common.marked);
         }
         let number = self.common.len();
