@@ -54,6 +54,7 @@ impl Evbuffer {
         self.add_slowly(data)
     }
 
+    #[cold]
     #[inline(never)]
     fn add_slowly(&mut self, data: &[u8]) -> Result<()> {
         self.admit(self.frozen_back, data.len())?;
@@ -194,6 +195,7 @@ impl Evbuffer {
         self.add_reference_slowly(bytes)
     }
 
+    #[cold]
     #[inline(never)]
     fn add_reference_slowly(&mut self, bytes: Bytes) -> Result<()> {
         let count = bytes.len();
@@ -201,7 +203,7 @@ impl Evbuffer {
         if count > 0 {
             self.chain.reserve(1)?;
             self.release_reserved();
-            self.chain.push_back_with(|| Ok(Node::Reference(bytes)))?;
+            self.chain.push_back_with(|| Node::Reference(bytes))?;
         }
         stats::count(|totals| &totals.referenced, count);
         self.note_added(count);
@@ -313,6 +315,7 @@ impl Evbuffer {
         self.add_buffer_slowly(src)
     }
 
+    #[cold]
     #[inline(never)]
     fn add_buffer_slowly(&mut self, src: &mut Evbuffer) -> Result<()> {
         let count = src.len;
@@ -449,6 +452,7 @@ impl Evbuffer {
         self.prepend_slowly(data)
     }
 
+    #[cold]
     #[inline(never)]
     fn prepend_slowly(&mut self, data: &[u8]) -> Result<()> {
         if data.is_empty() {

@@ -1,12 +1,14 @@
-//! The chain: a ring of nodes, the first few inside the buffer itself, the rest in one heap block.
+//! The chain: a queue of nodes. The first and the last stand in the buffer itself, what is between them in a ring on the heap.
 //!
-//! A ring makes both ends O(1); holding the first nodes inline makes an ordinary buffer cost no allocation beside its
-//! bytes; and moving a whole chain is moving this struct. Heap blocks that are given up are kept, a few a thread,
-//! because a connection that answers pipelined requests needs one for a moment each time.
+//! Nearly everything that is done to a buffer is done to its first node or to its last one, so these are where no index has to be looked up.
+//! Both ends are O(1); an ordinary buffer has no more than two nodes and costs no allocation beside its bytes; and moving a whole chain
+//! is moving this struct. Rings that are given up are kept, a few a thread, because a connection that answers pipelined requests needs one
+//! for a moment each time.
 
 use std::cell::RefCell;
 use std::io::IoSlice;
 use std::mem;
+use std::slice;
 
 use bytes::Buf;
 
@@ -14,188 +16,196 @@ use super::chunk::Run;
 use super::node::Node;
 use crate::{Error, Result};
 
-/// Nodes held inside the buffer: a response head and its file are two.
-const INLINE: usize = 2;
-
 type Slot = Option<Node>;
 
-/// A queue of nodes. Slot `(head + i) & (slots - 1)` holds node `i`; all others are `None`.
+/// A queue of nodes: `front`, then those of the ring, then `back`. A single node stands in front, and the ring is used only between two.
 pub(super) struct Chain {
-    inline: [Slot; INLINE],
-    /// A power-of-two number of slots, in use instead of the inline ones once those were too few.
+    front: Slot,
+    back: Slot,
+    /// A power-of-two number of slots. Slot `place & (slots - 1)` holds the node of each place in `head..tail`; all others are `None`.
     ring: Option<Box<[Slot]>>,
+    /// The places wrap, and their difference is the number of nodes in the ring.
     head: u32,
-    count: u32,
+    tail: u32,
 }
 
 impl Chain {
     pub(super) const fn new() -> Chain {
-        Chain { inline: [const { None }; INLINE], ring: None, head: 0, count: 0 }
+        Chain { front: None, back: None, ring: None, head: 0, tail: 0 }
     }
 
     #[inline]
     pub(super) fn count(&self) -> usize {
-        self.count as usize
+        usize::from(self.front.is_some()) + self.between() + usize::from(self.back.is_some())
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.front.is_none()
+    }
+
+    /// How many nodes stand in the ring.
+    #[inline(always)]
+    fn between(&self) -> usize {
+        self.tail.wrapping_sub(self.head) as usize
     }
 
     #[inline(always)]
     fn slots(&self) -> &[Slot] {
-        match &self.ring {
-            None => &self.inline,
-            Some(ring) => ring,
-        }
+        self.ring.as_deref().unwrap_or_default()
     }
 
     #[inline(always)]
-    fn slots_mut(&mut self) -> &mut [Slot] {
-        match &mut self.ring {
-            None => &mut self.inline,
-            Some(ring) => ring,
-        }
-    }
-
-    #[inline(always)]
-    fn slot(&self, place: u32) -> &Slot {
-        match &self.ring {
-            None => &self.inline[place as usize % INLINE],
-            Some(ring) => &ring[place as usize & (ring.len() - 1)],
-        }
-    }
-
-    #[inline(always)]
-    fn slot_mut(&mut self, place: u32) -> &mut Slot {
-        match &mut self.ring {
-            None => &mut self.inline[place as usize % INLINE],
-            Some(ring) => {
-                let mask = ring.len() - 1;
-                &mut ring[place as usize & mask]
-            }
-        }
-    }
-
-    /// Where the last node stands. In an empty chain that slot is empty, like all others.
-    #[inline(always)]
-    fn last_place(&self) -> u32 {
-        self.head.wrapping_add(self.count).wrapping_sub(1)
+    fn last(&self) -> &Slot {
+        if self.back.is_some() { &self.back } else { &self.front }
     }
 
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&Node> {
-        if index >= self.count() {
-            return None;
+        match index.checked_sub(1) {
+            None => self.front.as_ref(),
+            Some(inner) if inner < self.between() => {
+                let place = self.head.wrapping_add(inner as u32) as usize;
+                self.slots()[place & (self.slots().len() - 1)].as_ref()
+            }
+            Some(inner) => self.back.as_ref().filter(|_| inner == self.between()),
         }
-        self.slot(self.head.wrapping_add(index as u32)).as_ref()
     }
 
     #[inline]
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Node> {
-        if index >= self.count() {
-            return None;
+        match index.checked_sub(1) {
+            None => self.front.as_mut(),
+            Some(inner) if inner < self.between() => {
+                slot_in(&mut self.ring, self.head.wrapping_add(inner as u32)).as_mut()
+            }
+            Some(inner) if inner == self.between() => self.back.as_mut(),
+            Some(_) => None,
         }
-        self.slot_mut(self.head.wrapping_add(index as u32)).as_mut()
     }
 
     #[inline]
     pub(super) fn front(&self) -> Option<&Node> {
-        self.slot(self.head).as_ref()
+        self.front.as_ref()
     }
 
     #[inline]
     pub(super) fn front_mut(&mut self) -> Option<&mut Node> {
-        self.slot_mut(self.head).as_mut()
+        self.front.as_mut()
     }
 
     #[inline]
     pub(super) fn back(&self) -> Option<&Node> {
-        self.slot(self.last_place()).as_ref()
+        self.last().as_ref()
     }
 
     #[inline]
     pub(super) fn back_mut(&mut self) -> Option<&mut Node> {
-        self.slot_mut(self.last_place()).as_mut()
+        if self.back.is_some() { self.back.as_mut() } else { self.front.as_mut() }
     }
 
     /// The bytes of the first node, as far as they are in memory.
     #[inline]
     pub(super) fn front_memory(&self) -> &[u8] {
-        memory_in(self.slot(self.head))
-    }
-
-    /// The first `most` bytes, which are some and in memory, as far as `out` has places for the runs they lie in; says how many were filled.
-    pub(super) fn fill_slices<'a>(&'a self, most: usize, out: &mut [IoSlice<'a>]) -> usize {
-        let (mut shown, mut filled) = (0, 0);
-        let (ahead, wrapped) = self.as_slices();
-        for part in [ahead, wrapped] {
-            for (slot, place) in part.iter().zip(&mut out[filled..]) {
-                let run = memory_in(slot);
-                shown += run.len();
-                filled += 1;
-                if shown >= most {
-                    *place = IoSlice::new(&run[..run.len() - (shown - most)]);
-                    return filled;
-                }
-                *place = IoSlice::new(run);
-            }
-        }
-        filled
-    }
-
-    /// The part of the ring from the first node to its end, and the part that wrapped round.
-    #[inline]
-    fn as_slices(&self) -> (&[Slot], &[Slot]) {
-        let slots = self.slots();
-        let head = self.head as usize & (slots.len() - 1);
-        let first = self.count().min(slots.len() - head);
-        let (wrapped, rest) = slots.split_at(head);
-        (&rest[..first], &wrapped[..self.count() - first])
+        memory_in(&self.front)
     }
 
     /// The first node, if it is a chunk.
     #[inline]
     pub(super) fn front_run(&mut self) -> Option<&mut Run> {
-        match self.front_mut() {
-            Some(Node::Chunk(run)) => Some(run),
-            _ => None,
-        }
+        self.front.as_mut().and_then(Node::run_mut)
     }
 
     /// The last node, if it is a chunk.
     #[inline]
     pub(super) fn back_run(&mut self) -> Option<&mut Run> {
-        match self.back_mut() {
+        match &mut self.back {
             Some(Node::Chunk(run)) => Some(run),
-            _ => None,
+            Some(_) => None,
+            None => self.front.as_mut().and_then(Node::run_mut),
         }
+    }
+
+    /// Shows all nodes' bytes, which are in memory, as far as `out` has places for them; says how many were filled.
+    pub(super) fn fill_slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        let (ahead, wrapped) = self.ring_parts();
+        for part in [slice::from_ref(&self.front), ahead, wrapped, slice::from_ref(&self.back)] {
+            let places = &mut out[filled..];
+            filled += part.len().min(places.len());
+            part.iter().zip(places).for_each(|(slot, place)| *place = IoSlice::new(memory_in(slot)));
+        }
+        // An end where no node stands shows nothing, and neither does space at hand.
+        while filled > 0 && out[filled - 1].is_empty() {
+            filled -= 1;
+        }
+        filled
+    }
+
+    /// The slots in order, in so many parts, of which some are empty: the first, those in the ring up to its end, those that wrapped
+    /// round, the last.
+    #[inline]
+    fn part(&self, part: usize) -> &[Slot] {
+        match part {
+            0 => slice::from_ref(&self.front),
+            1 => self.ring_parts().0,
+            2 => self.ring_parts().1,
+            _ => slice::from_ref(&self.back),
+        }
+    }
+
+    #[inline]
+    fn ring_parts(&self) -> (&[Slot], &[Slot]) {
+        let slots = self.slots();
+        let head = self.head as usize & slots.len().wrapping_sub(1);
+        let ahead = self.between().min(slots.len() - head);
+        let (wrapped, rest) = slots.split_at(head);
+        (&rest[..ahead], &wrapped[..self.between() - ahead])
     }
 
     /// The nodes from first to last.
     #[inline]
     pub(super) fn iter(&self) -> Nodes<'_> {
-        let (ahead, wrapped) = self.as_slices();
-        Nodes { ahead: ahead.iter(), wrapped: wrapped.iter() }
+        Nodes { chain: self, slots: self.part(0).iter(), part: 0 }
     }
 }
 
-/// The nodes of a chain: the part of the ring up to its end, then the part that wrapped round.
+/// How many parts [`Chain::part`] knows.
+const PARTS: usize = 4;
+
+/// The nodes of a chain.
 #[derive(Clone)]
 pub(super) struct Nodes<'a> {
-    ahead: std::slice::Iter<'a, Slot>,
-    wrapped: std::slice::Iter<'a, Slot>,
+    chain: &'a Chain,
+    /// What is left of the part that is being gone through.
+    slots: slice::Iter<'a, Slot>,
+    part: usize,
 }
 
 impl<'a> Nodes<'a> {
+    #[inline(always)]
+    fn next_slot(&mut self) -> Option<&'a Slot> {
+        match self.slots.next() {
+            None => self.first_of_next_part(),
+            slot => slot,
+        }
+    }
+
+    fn first_of_next_part(&mut self) -> Option<&'a Slot> {
+        while self.part + 1 < PARTS {
+            self.part += 1;
+            self.slots = self.chain.part(self.part).iter();
+            if let Some(slot) = self.slots.next() {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
     /// The memory of the node that comes next, which is then behind; empty when there is none, or it is not in memory.
     #[inline(always)]
     pub(super) fn next_memory(&mut self) -> &'a [u8] {
-        if self.ahead.len() == 0 {
-            self.ahead = mem::take(&mut self.wrapped);
-        }
-        self.ahead.next().map_or(&[], memory_in)
+        self.next_slot().map_or(&[], memory_in)
     }
 }
 
@@ -204,13 +214,7 @@ impl<'a> Iterator for Nodes<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<&'a Node> {
-        match self.ahead.next() {
-            Some(slot) => slot.as_ref(),
-            None => {
-                self.ahead = mem::take(&mut self.wrapped);
-                self.ahead.next()?.as_ref()
-            }
-        }
+        self.next_slot()?.as_ref()
     }
 }
 
@@ -222,127 +226,143 @@ impl Chain {
     /// [`Error::OutOfMemory`] or [`Error::Overflow`]; the chain is as it was.
     #[inline(always)]
     pub(super) fn reserve(&mut self, additional: usize) -> Result<()> {
-        if additional <= self.slots().len() - self.count() { Ok(()) } else { self.grow(additional) }
+        if self.back.is_none() && additional <= 1 { Ok(()) } else { self.reserve_in_ring(additional) }
+    }
+
+    #[inline]
+    fn reserve_in_ring(&mut self, additional: usize) -> Result<()> {
+        // All but two stand in the ring.
+        let wanted = self.count().checked_add(additional).ok_or(Error::Overflow)?.saturating_sub(2);
+        if wanted <= self.slots().len() { Ok(()) } else { self.grow(wanted) }
     }
 
     #[inline]
     pub(super) fn push_back(&mut self, node: Node) -> Result<()> {
-        self.push_back_with(|| Ok(node))
+        self.push_back_with(|| node)
     }
 
     /// Pushes what `make` makes. The place is found first, so that a new node is built in its slot and not copied there.
     #[inline(always)]
-    pub(super) fn push_back_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
+    pub(super) fn push_back_with(&mut self, make: impl FnOnce() -> Node) -> Result<()> {
         self.reserve(1)?;
-        let slot = self.slot_mut(self.head.wrapping_add(self.count));
-        fill(slot, make()?);
-        self.count += 1;
+        fill(self.vacate_back(), make());
         Ok(())
+    }
+
+    /// An empty slot behind the last node, for which there must be room. It is to be filled at once.
+    #[inline(always)]
+    fn vacate_back(&mut self) -> &mut Slot {
+        if self.front.is_none() {
+            return &mut self.front;
+        }
+        if self.back.is_some() {
+            self.move_back_into_ring();
+        }
+        &mut self.back
+    }
+
+    #[inline]
+    fn move_back_into_ring(&mut self) {
+        relocate(&mut self.back, slot_in(&mut self.ring, self.tail));
+        self.tail = self.tail.wrapping_add(1);
     }
 
     /// The place behind the last node, unless the slots are all taken or the last node is an empty one, which nothing may stand behind.
     #[inline(always)]
     pub(super) fn free_place(&mut self) -> Option<Place<'_>> {
-        let slots = match &mut self.ring {
-            None => &mut self.inline[..],
-            Some(ring) => ring,
-        };
-        let mask = slots.len() - 1;
-        let next = self.head.wrapping_add(self.count) as usize & mask;
-        let last = next.wrapping_sub(1) & mask;
-        if self.count as usize == slots.len() || is_space(&slots[last]) {
+        let is_full = self.back.is_some() && self.between() == self.slots().len();
+        if is_full || self.ends_in_space() {
             return None;
         }
-        Some(Place { slot: &mut slots[next], count: &mut self.count })
+        Some(Place { slot: self.vacate_back() })
     }
 
     /// Whether the last node is an empty chunk.
     #[inline(always)]
     pub(super) fn ends_in_space(&self) -> bool {
-        is_space(self.slot(self.last_place()))
+        is_space(self.last())
     }
 
-    /// [`push_back_with`](Chain::push_back_with) for an empty chain, which has no ring: its place is known.
+    /// [`push_back_with`](Chain::push_back_with) for an empty chain, whose place is known; what is made may fail.
     #[inline(always)]
     pub(super) fn push_first_with(&mut self, make: impl FnOnce() -> Result<Node>) -> Result<()> {
-        debug_assert!(self.count == 0 && self.ring.is_none());
-        fill(&mut self.inline[0], make()?);
-        (self.head, self.count) = (0, 1);
+        fill(&mut self.front, make()?);
         Ok(())
     }
 
     #[inline]
     pub(super) fn push_front(&mut self, node: Node) -> Result<()> {
         self.reserve(1)?;
-        self.head = self.head.wrapping_sub(1);
-        fill(self.slot_mut(self.head), node);
-        self.count += 1;
+        if self.back.is_some() {
+            self.move_front_into_ring();
+        } else {
+            relocate(&mut self.front, &mut self.back);
+        }
+        fill(&mut self.front, node);
         Ok(())
+    }
+
+    fn move_front_into_ring(&mut self) {
+        self.head = self.head.wrapping_sub(1);
+        relocate(&mut self.front, slot_in(&mut self.ring, self.head));
     }
 
     /// Drops the first node where it stands, which is cheaper than moving it out. It has left the chain before: a node
     /// may run a clean-up of the user's, and that may panic.
     #[inline(always)]
     fn drop_front(&mut self) {
-        let first = self.head;
-        if self.count > 1 {
-            self.head = first.wrapping_add(1);
-            self.count -= 1;
-            *self.slot_mut(first) = None;
-        } else {
-            self.drop_last();
-        }
-    }
-
-    /// Drops the only node there is, and the ring with it.
-    #[inline(never)]
-    fn drop_last(&mut self) {
-        let place = mem::take(&mut self.head) as usize;
-        self.count = 0;
-        match self.ring.take() {
-            None => self.inline[place % INLINE] = None,
-            Some(mut ring) => {
-                ring[place & (ring.len() - 1)] = None;
-                keep_ring(ring);
-            }
-        }
+        if self.back.is_some() { self.swap_out_front(|gone| *gone = None) } else { self.drop_single() }
     }
 
     #[inline]
     pub(super) fn pop_front(&mut self) -> Option<Node> {
-        if self.count == 0 {
-            return None;
+        if self.back.is_some() {
+            return self.swap_out_front(Option::take);
         }
-        let node = self.slot_mut(self.head).take();
-        self.head = self.head.wrapping_add(1);
-        self.count -= 1;
-        self.settle();
+        let node = self.front.take();
+        self.give_up_ring();
         node
+    }
+
+    /// Has the second node, which there is, take the place of the first, and gives that to `dispose`, which empties its slot.
+    #[inline(always)]
+    fn swap_out_front<T>(&mut self, dispose: impl FnOnce(&mut Slot) -> T) -> T {
+        let second = if self.head == self.tail {
+            &mut self.back
+        } else {
+            let place = self.head;
+            self.head = place.wrapping_add(1);
+            slot_in(&mut self.ring, place)
+        };
+        mem::swap(&mut self.front, second);
+        dispose(second)
+    }
+
+    /// Drops the only node there is, and the ring with it.
+    #[inline(never)]
+    fn drop_single(&mut self) {
+        self.give_up_ring();
+        self.front = None;
     }
 
     #[inline(never)]
     pub(super) fn pop_back(&mut self) -> Option<Node> {
-        if self.count == 0 {
-            return None;
+        if self.back.is_none() {
+            return self.pop_front();
         }
-        self.count -= 1;
-        let node = self.slot_mut(self.head.wrapping_add(self.count)).take();
-        self.settle();
+        let node = self.back.take();
+        if self.head != self.tail {
+            self.tail = self.tail.wrapping_sub(1);
+            self.back = slot_in(&mut self.ring, self.tail).take();
+        }
         node
     }
 
-    /// An empty chain goes back to its inline slots, so that an idle buffer holds no memory.
+    /// Goes back to having no ring, so that an idle buffer holds no memory. No node may be in it.
     #[inline]
-    fn settle(&mut self) {
-        if self.count == 0 && self.ring.is_some() {
-            self.give_up_ring();
-        }
-    }
-
-    #[cold]
     fn give_up_ring(&mut self) {
-        self.head = 0;
         if let Some(ring) = self.ring.take() {
+            (self.head, self.tail) = (0, 0);
             keep_ring(ring);
         }
     }
@@ -350,37 +370,32 @@ impl Chain {
     /// Drops every node, except that a small chunk which is the only one, and which nobody else sees, stays as space at hand.
     #[inline]
     pub(super) fn clear(&mut self) {
-        match self.count {
-            0 => {}
-            1 => {
-                let kept = self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
-                if !kept {
-                    self.drop_single();
-                }
-            }
-            _ => self.drop_many(usize::MAX),
+        if self.back.is_some() {
+            return self.drop_many(usize::MAX);
         }
-    }
-
-    /// Drops the only node, mostly an inline one.
-    #[inline(never)]
-    fn drop_single(&mut self) {
-        if self.ring.is_some() {
-            return self.drop_last();
+        let kept = self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
+        if !kept && self.front.is_some() {
+            self.drop_single();
         }
-        let place = mem::take(&mut self.head) as usize % INLINE;
-        self.count = 0;
-        self.inline[place] = None;
     }
 
     /// Drops the first `bytes` bytes, or all there are.
     #[inline]
     pub(super) fn drop_bytes(&mut self, bytes: usize) {
-        match self.front_mut() {
+        if !self.advance_front(bytes) {
+            self.drop_many(bytes);
+        }
+    }
+
+    /// Drops the first `bytes` bytes if that is part of the first node, and that one is in memory; says whether it did.
+    #[inline(always)]
+    pub(super) fn advance_front(&mut self, bytes: usize) -> bool {
+        match &mut self.front {
             Some(Node::Chunk(run)) if bytes < run.len() => run.advance(bytes),
             Some(Node::Reference(data)) if bytes < data.len() => data.advance(bytes),
-            _ => self.drop_many(bytes),
+            _ => return false,
         }
+        true
     }
 
     #[inline(never)]
@@ -389,20 +404,18 @@ impl Chain {
     }
 
     #[cold]
-    fn grow(&mut self, additional: usize) -> Result<()> {
-        let wanted = self.count().checked_add(additional).ok_or(Error::Overflow)?;
+    fn grow(&mut self, wanted: usize) -> Result<()> {
         if wanted > 1 << 31 {
             return Err(Error::Overflow);
         }
         let mut ring = take_ring(wanted.next_power_of_two().max(RING_MIN))?;
-        let count = self.count;
-        for index in 0..count {
-            relocate(self.slot_mut(self.head.wrapping_add(index)), &mut ring[index as usize]);
-        }
-        self.head = 0;
-        if let Some(old) = self.ring.replace(ring) {
+        let count = self.between();
+        if let Some(mut old) = self.ring.take() {
+            old.rotate_left(self.head as usize & (old.len() - 1));
+            ring[..count].swap_with_slice(&mut old[..count]);
             keep_ring(old);
         }
+        (self.ring, self.head, self.tail) = (Some(ring), 0, count as u32);
         Ok(())
     }
 }
@@ -437,20 +450,31 @@ impl Drop for DropFront<'_> {
     }
 }
 
+/// The slot of a place in the ring, of which there is one.
+#[inline(always)]
+fn slot_in(ring: &mut Option<Box<[Slot]>>, place: u32) -> &mut Slot {
+    let ring = ring.as_deref_mut().unwrap_or_default();
+    let mask = ring.len().wrapping_sub(1);
+    &mut ring[place as usize & mask]
+}
+
 /// Whether a slot holds an empty chunk.
 #[inline(always)]
 fn is_space(slot: &Slot) -> bool {
     matches!(slot, Some(Node::Chunk(run)) if run.len() == 0)
 }
 
-/// The bytes of the node in a slot, as far as there is one and they are in memory. [`Node::memory`] with the usual kinds told apart by two
-/// comparisons, empty slots included.
+/// The bytes of the node in a slot, as far as there is one and they are in memory: [`Node::memory`] with the usual kinds, which have
+/// their bytes in the same place, told from all else by one comparison.
 #[inline(always)]
 fn memory_in(slot: &Slot) -> &[u8] {
+    if !matches!(slot, Some(Node::Chunk(_) | Node::Reference(_))) {
+        return rare_memory_in(slot);
+    }
     match slot {
         Some(Node::Chunk(run)) => run.as_slice(),
         Some(Node::Reference(bytes)) => bytes,
-        other => rare_memory_in(other),
+        _ => &[],
     }
 }
 
@@ -462,7 +486,6 @@ fn rare_memory_in(slot: &Slot) -> &[u8] {
 /// The empty slot behind the last node.
 pub(super) struct Place<'a> {
     slot: &'a mut Slot,
-    count: &'a mut u32,
 }
 
 impl Place<'_> {
@@ -470,14 +493,13 @@ impl Place<'_> {
     #[inline(always)]
     pub(super) fn fill(self, node: Node) {
         fill(self.slot, node);
-        *self.count += 1;
     }
 }
 
 /// Writes an empty slot. What it held was `None`, so nothing is lost by not dropping it.
 #[inline(always)]
 fn fill(slot: &mut Slot, node: Node) {
-    debug_assert!(slot.is_none(), "a slot outside the chain is empty");
+    debug_assert!(slot.is_none(), "a slot that is filled was empty");
     mem::forget(slot.replace(node));
 }
 
@@ -485,7 +507,7 @@ fn fill(slot: &mut Slot, node: Node) {
 /// the stack and from there again, and each copy waits for the one before.
 #[inline(always)]
 fn relocate(from: &mut Slot, to: &mut Slot) {
-    debug_assert!(to.is_none(), "a slot outside the chain is empty");
+    debug_assert!(to.is_none(), "a slot that is filled was empty");
     mem::swap(from, to);
 }
 
@@ -494,21 +516,19 @@ impl Chain {
     /// Puts `node` in front of node `index`; the shorter side makes room.
     pub(super) fn insert(&mut self, index: usize, node: Node) -> Result<()> {
         debug_assert!(index <= self.count());
+        self.reserve(1)?;
+        let mut carried = node;
         if index * 2 < self.count() {
-            self.push_front(node)?;
-            (0..index).for_each(|at| self.swap(at, at + 1));
+            for at in (0..index).rev() {
+                self.get_mut(at).into_iter().for_each(|node| mem::swap(node, &mut carried));
+            }
+            self.push_front(carried)
         } else {
-            self.push_back(node)?;
-            (index..self.count() - 1).rev().for_each(|at| self.swap(at, at + 1));
+            for at in index..self.count() {
+                self.get_mut(at).into_iter().for_each(|node| mem::swap(node, &mut carried));
+            }
+            self.push_back(carried)
         }
-        Ok(())
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        let head = self.head as usize;
-        let slots = self.slots_mut();
-        let mask = slots.len() - 1;
-        slots.swap(head.wrapping_add(a) & mask, head.wrapping_add(b) & mask);
     }
 
     /// Moves every node of `other` behind the own ones: O(1) into an empty chain, and otherwise as many descriptor
@@ -516,76 +536,56 @@ impl Chain {
     ///
     /// # Errors
     /// As [`Chain::reserve`]; both chains are then as they were.
-    #[inline]
     pub(super) fn append(&mut self, other: &mut Chain) -> Result<()> {
         if self.is_empty() {
-            self.take(other);
-            return Ok(());
-        }
-        if other.count < self.count {
+            mem::swap(self, other);
+        } else if other.count() < self.count() {
             self.reserve(other.count())?;
-            for index in 0..other.count {
-                let end = self.head.wrapping_add(self.count);
-                relocate(other.slot_mut(other.head.wrapping_add(index)), self.slot_mut(end));
-                self.count += 1;
+            while let Some(node) = other.pop_front() {
+                self.push_back(node)?;
             }
-            (other.head, other.count) = (0, 0);
-            other.settle();
         } else {
             other.reserve(self.count())?;
-            while self.count > 0 {
-                self.count -= 1;
-                other.head = other.head.wrapping_sub(1);
-                relocate(self.slot_mut(self.head.wrapping_add(self.count)), other.slot_mut(other.head));
-                other.count += 1;
+            while let Some(node) = self.pop_back() {
+                other.push_front(node)?;
             }
-            self.settle();
             mem::swap(self, other);
         }
         Ok(())
     }
 
-    /// [`append`](Chain::append) when that is easy: to an empty chain, or of one inline node for which there is a place; says whether it was done.
+    /// [`append`](Chain::append) when that is easy: to an empty chain, or of one node for which there is a place; says whether it was done.
     #[inline(always)]
     pub(super) fn append_at_once(&mut self, other: &mut Chain) -> bool {
-        if self.is_empty() {
-            self.take(other);
-            return true;
-        }
-        if other.count != 1 || other.ring.is_some() {
-            return false;
+        if other.back.is_some() || other.ring.is_some() {
+            return self.take_over(other);
         }
         let Some(place) = self.free_place() else { return false };
-        relocate(&mut other.inline[other.head as usize % INLINE], place.slot);
-        *place.count += 1;
-        (other.head, other.count) = (0, 0);
+        relocate(&mut other.front, place.slot);
         true
     }
 
-    /// [`append`](Chain::append) to an empty chain: the heap ring changes hands, or the few inline nodes do.
-    #[inline]
-    fn take(&mut self, other: &mut Chain) {
-        (self.head, self.count) = (other.head, other.count);
-        if other.ring.is_some() {
-            mem::swap(&mut self.ring, &mut other.ring);
-        } else {
-            // An empty chain has no ring either, so the places are the same.
-            let first = other.head as usize % INLINE;
-            relocate(&mut other.inline[first], &mut self.inline[first]);
-            if other.count > 1 {
-                relocate(&mut other.inline[first ^ 1], &mut self.inline[first ^ 1]);
-            }
+    /// Becomes what `other` is if there is nothing yet, and says whether it did.
+    fn take_over(&mut self, other: &mut Chain) -> bool {
+        let is_free = self.is_empty();
+        if is_free {
+            mem::swap(self, other);
         }
-        (other.head, other.count) = (0, 0);
+        is_free
     }
 
-    /// Checks the shape of the ring and the rule about empty nodes; returns the bytes it holds.
+    /// Checks the shape of the chain and the rule about empty nodes; returns the bytes it holds.
     #[cfg(debug_assertions)]
     pub(super) fn check_invariants(&self) -> usize {
         let slots = self.slots();
-        assert!(slots.len().is_power_of_two() && self.count() <= slots.len(), "ring of {}", slots.len());
-        assert!(self.count > 0 || self.ring.is_none(), "an empty chain holds no ring");
-        assert_eq!(slots.iter().flatten().count(), self.count(), "slots outside the chain are empty");
+        assert!(slots.is_empty() || slots.len().is_power_of_two(), "ring of {}", slots.len());
+        assert!(self.between() <= slots.len(), "{} nodes in a ring of {}", self.between(), slots.len());
+        assert!(
+            self.front.is_some() || (self.back.is_none() && self.ring.is_none()),
+            "one node is the front"
+        );
+        assert!(self.back.is_some() || self.between() == 0, "the ring is between two nodes");
+        assert_eq!(slots.iter().flatten().count(), self.between(), "slots outside the chain are empty");
         assert_eq!(self.iter().count(), self.count(), "slots of the chain are filled");
         let mut bytes = 0;
         for (index, node) in self.iter().enumerate() {

@@ -8,8 +8,8 @@
 //!  +--------+----------------------------------------------+
 //!  | Header | committed bytes ...            | tailroom     |
 //!  +--------+----------------------------------------------+
-//!             ^ start      ^ end of Run A
-//!                          ^ start           ^ end of Run B, which owns the tailroom
+//!             ^ first      ^ end of Run A
+//!                          ^ first           ^ end of Run B, which owns the tailroom
 //! ```
 //!
 //! A [`Run`] is one counted reference to a block together with the range it views. Runs over one block may live in
@@ -18,13 +18,14 @@
 //! - **INV-1** `block` comes from [`allocate`] and stays allocated while at least one run refers to it.
 //! - **INV-2** `refs` is the number of runs over the block. Whoever reads 1 while holding a run is alone: nobody
 //!   else has a run to copy from, so the count cannot grow behind its back.
-//! - **INV-3** `start <= end <= capacity` for every run. The bytes of every run, those in front of the run that owns the tailroom, and
-//!   the first `init` of the block have been written at least once since it was allocated (a pooled block keeps its `init`).
-//! - **INV-4** At most one run over a block owns the tailroom: its `limit` is the block's `capacity`, that of all others is 0. No
-//!   other run reaches beyond that run's `end`, so the bytes from there to `capacity` belong to it alone, and it alone touches `init`.
+//! - **INV-3** The `len` bytes at `first` lie between the header and the block's `limit`, for every run; `first` has the provenance of the
+//!   whole block. The bytes of every run, those in front of the run that owns the tailroom, and those below the block's `init` have been
+//!   written at least once since it was allocated (a pooled block keeps its `init`).
+//! - **INV-4** At most one run over a block owns the tailroom: its `limit` is the block's, that of all others is 0. No
+//!   other run reaches beyond that run's end, so the bytes from there to `limit` belong to it alone, and it alone touches `init`.
 //! - **INV-5** Bytes inside any run are written only by a run that is alone (INV-2). A run that is alone may also use
-//!   everything in front of its `start`, and may claim the tailroom.
-//! - **INV-6** `class` and `capacity` are written once, by [`allocate`], and describe the layout of the allocation.
+//!   everything in front of its `first`, and may claim the tailroom.
+//! - **INV-6** The `class` and the `limit` of a block are written once, by [`allocate`], and describe the layout of the allocation.
 //! - **INV-7** `next` is used only while the block sits in a pool, which happens only after its last run is gone; its `refs` is 1
 //!   then, for the run that comes next.
 #![allow(
@@ -46,7 +47,9 @@ use crate::{Error, Result};
 struct Header {
     refs: AtomicU32,
     class: u32,
-    capacity: usize,
+    /// The address behind the payload.
+    limit: usize,
+    /// The address up to which bytes were written for sure.
     init: usize,
     next: *mut Header,
 }
@@ -89,11 +92,14 @@ const fn class_for(wanted: usize) -> usize {
 }
 
 /// A counted reference to a block, and the range of it that is in view.
+///
+/// Where the bytes lie is what is asked for most, so it is at hand, in the words in which `Bytes` has it too: the compiler then finds the
+/// bytes of a node without telling the two kinds apart. Nothing but speed rests on that.
 pub(super) struct Run {
     block: NonNull<Header>,
-    start: usize,
-    end: usize,
-    /// How far it may write, if it owns the tailroom: the block's capacity, at hand without looking into the block. Otherwise 0.
+    first: *mut u8,
+    len: usize,
+    /// How far it may write, if it owns the tailroom: the block's `limit`, at hand without looking into the block. Otherwise 0.
     limit: usize,
 }
 
@@ -118,7 +124,7 @@ impl Run {
             Some(block) => block,
             None => allocate(class, wanted)?,
         };
-        Ok(Run { block, start: 0, end: 0, limit: capacity_of(block) })
+        Ok(Run { block, first: payload_of(block), len: 0, limit: limit_of(block) })
     }
 
     /// An empty run at the *end* of a block, for bytes that are going to be put in front of it.
@@ -127,8 +133,11 @@ impl Run {
     /// As [`Run::with_capacity`].
     pub(super) fn with_headroom(wanted: usize) -> Result<Run> {
         let mut run = Run::with_capacity(wanted)?;
+        let room = run.tailroom();
+        // SAFETY: INV-3, the tailroom of an empty run at the front is the whole payload, and ends inside the allocation.
+        run.first = unsafe { run.first.add(room) };
         // INV-3: there is no byte in it yet, those that come in front will have been written, and it gives up the tailroom.
-        (run.start, run.end, run.limit) = (run.limit, run.limit, 0);
+        run.limit = 0;
         Ok(run)
     }
 
@@ -141,16 +150,16 @@ impl Run {
             // Two billion references can only come from a loop that leaks them; wrapping would free live memory.
             std::process::abort();
         }
-        Run { block: self.block, start: self.start, end: self.end, limit: 0 }
+        Run { block: self.block, first: self.first, len: self.len, limit: 0 }
     }
 
     /// Splits off the first `count` bytes. The later half, `self`, keeps the tailroom.
     #[inline(always)]
     pub(super) fn split_front(&mut self, count: usize) -> Run {
-        assert!(count <= self.len(), "a split lies inside its run");
+        assert!(count <= self.len, "a split lies inside its run");
         let mut front = if self.is_alone() { self.share_alone() } else { self.share() };
-        front.end = self.start + count;
-        self.start += count;
+        front.len = count;
+        self.advance(count);
         front
     }
 
@@ -159,7 +168,7 @@ impl Run {
     fn share_alone(&mut self) -> Run {
         // Relaxed: nobody else can reach the count (INV-2); whoever gets the new run gets it with its own hand-over.
         self.refs().store(2, Ordering::Relaxed);
-        Run { block: self.block, start: self.start, end: self.end, limit: 0 }
+        Run { block: self.block, first: self.first, len: self.len, limit: 0 }
     }
 }
 
@@ -174,19 +183,25 @@ impl Run {
     /// Bytes in view.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.end - self.start
+        self.len
     }
 
     /// Payload bytes of the whole block.
     #[inline]
     pub(super) fn capacity(&self) -> usize {
-        capacity_of(self.block)
+        limit_of(self.block) - payload_of(self.block).addr()
+    }
+
+    /// Bytes of the block in front of the run.
+    #[inline]
+    fn headroom(&self) -> usize {
+        self.first.addr() - payload_of(self.block).addr()
     }
 
     /// Free bytes behind the run that it may write.
     #[inline]
     pub(super) fn tailroom(&self) -> usize {
-        self.limit.saturating_sub(self.end)
+        self.limit.saturating_sub(self.end().addr())
     }
 
     /// True when no other run refers to the block.
@@ -199,20 +214,16 @@ impl Run {
     /// The bytes in view.
     #[inline]
     pub(super) fn as_slice(&self) -> &[u8] {
-        let len = self.len();
-        let first = self.at(self.start);
-        // SAFETY: INV-3, `start..end` lies inside the block and has been written; INV-5, nobody writes it while
+        // SAFETY: INV-3, the run lies inside the block and has been written; INV-5, nobody writes it while
         // this borrow of a run lives, because writing takes a run that is alone and borrowed mutably.
-        unsafe { std::slice::from_raw_parts(first, len) }
+        unsafe { std::slice::from_raw_parts(self.first, self.len) }
     }
 
-    /// The address of payload byte `offset`.
+    /// Where the run ends and its tailroom, if it owns that, begins.
     #[inline]
-    fn at(&self, offset: usize) -> *mut u8 {
-        debug_assert!(offset <= self.capacity());
-        let base = self.block.as_ptr().cast::<u8>();
-        // SAFETY: INV-6, the allocation is HEADER + capacity bytes long, and every caller passes at most capacity.
-        unsafe { base.add(HEADER + offset) }
+    fn end(&self) -> *mut u8 {
+        // SAFETY: INV-3, the run lies inside the block, so its end is at most the end of the allocation.
+        unsafe { self.first.add(self.len) }
     }
 
     #[inline]
@@ -233,16 +244,14 @@ impl Run {
     /// Appends `data` when it fits the tailroom, and says whether it did.
     #[inline]
     pub(super) fn append(&mut self, data: &[u8]) -> bool {
-        // Neither is longer than an allocation can be, so the sum does not wrap.
-        let end = self.end + data.len();
-        if end > self.limit {
-            return data.is_empty();
+        if data.len() > self.tailroom() {
+            return false;
         }
-        let target = self.at(self.end);
+        let target = self.end();
         // SAFETY: INV-4, the tailroom is this run's alone and holds `data.len()` bytes (checked above), so it cannot
         // overlap `data`, which is readable memory of somebody else's.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()) };
-        self.end = end;
+        self.len += data.len();
         true
     }
 
@@ -251,9 +260,9 @@ impl Run {
     /// Bytes that were never written are cleared first, once in the life of the block.
     #[inline]
     pub(super) fn spare(&mut self, wanted: usize) -> &mut [u8] {
-        let until = self.end + wanted.min(self.tailroom());
-        if self.end < until && self.init() < until {
-            self.initialise(until);
+        let wanted = wanted.min(self.tailroom());
+        if self.shown_len() < wanted {
+            self.initialise(wanted);
         }
         self.shown_mut()
     }
@@ -261,52 +270,53 @@ impl Run {
     /// What [`Run::spare`] has shown, to be written.
     #[inline]
     pub(super) fn shown_mut(&mut self) -> &mut [u8] {
-        let len = self.shown_len();
-        let first = self.at(self.end);
-        // SAFETY: INV-3 and INV-4, `end..init` is initialised and reachable by this run alone, which is borrowed
-        // mutably for as long as the slice lives.
+        let (first, len) = (self.end(), self.shown_len());
+        // SAFETY: INV-3 and INV-4, what lies between the end and `init` is initialised and reachable by this run alone, which is
+        // borrowed mutably for as long as the slice lives.
         unsafe { std::slice::from_raw_parts_mut(first, len) }
     }
 
-    /// [`Run::spare`] for who looks at the bytes later: how many there are, if that is at least `wanted`, and not nothing.
+    /// [`Run::spare`] for who looks at the bytes later: how many there are, if that is at least `wanted`, which are some.
     #[inline]
     pub(super) fn show(&mut self, wanted: usize) -> Option<usize> {
-        if wanted == 0 || wanted > self.tailroom() {
+        let shown = self.shown_len();
+        if shown >= wanted { Some(shown) } else { self.show_more(wanted) }
+    }
+
+    #[cold]
+    fn show_more(&mut self, wanted: usize) -> Option<usize> {
+        if wanted > self.tailroom() {
             return None;
         }
-        let until = self.end + wanted;
-        if self.init() < until {
-            self.initialise(until);
-        }
-        Some(self.init() - self.end)
+        self.initialise(wanted);
+        Some(wanted)
     }
 
     /// What [`Run::spare`] has shown and [`Run::commit`] would take.
     #[inline]
     pub(super) fn spare_shown(&self) -> &[u8] {
-        let len = self.shown_len();
-        let first = self.at(self.end);
-        // SAFETY: INV-3 and INV-4, `end..init` is initialised, and only this run, which is borrowed, could write it.
+        let (first, len) = (self.end(), self.shown_len());
+        // SAFETY: INV-3 and INV-4, what lies between the end and `init` is initialised, and only this run, which is borrowed, could
+        // write it.
         unsafe { std::slice::from_raw_parts(first, len) }
     }
 
     /// How many bytes behind the run are initialised and its own.
     #[inline]
     fn shown_len(&self) -> usize {
-        if self.limit > self.end { self.init().saturating_sub(self.end) } else { 0 }
+        if self.limit > 0 { self.init().saturating_sub(self.end().addr()) } else { 0 }
     }
 
-    /// Clears what was never written up to `until`, so that it may be shown as bytes.
-    #[cold]
-    fn initialise(&mut self, until: usize) {
-        debug_assert!(self.end < until && until <= self.limit);
+    /// Clears what was never written of the next `wanted` bytes, which are more than are shown and no more than the tailroom.
+    fn initialise(&mut self, wanted: usize) {
         // What was appended is written, but not counted in `init`, which would cost every small addition a look into the block.
-        let from = self.init().max(self.end);
-        let first = self.at(from);
-        // SAFETY: INV-3 and INV-4, `from..until` is inside the block and this run alone may write it (the caller owns the
-        // tailroom, and passes more than `init` and at most the capacity).
-        unsafe { ptr::write_bytes(first, 0, until - from) };
-        self.set_init(until);
+        let shown = self.shown_len();
+        assert!(shown < wanted && wanted <= self.tailroom(), "only tailroom is initialised");
+        // SAFETY: INV-3 and INV-4, `shown` is less than the tailroom, which lies inside the block.
+        let from = unsafe { self.end().add(shown) };
+        // SAFETY: INV-4, the tailroom is this run's alone, and `wanted` bytes of it are there (checked above).
+        unsafe { ptr::write_bytes(from, 0, wanted - shown) };
+        self.set_init(self.end().addr() + wanted);
     }
 
     /// Takes the first `count` bytes of the tailroom into view.
@@ -315,44 +325,46 @@ impl Run {
     /// When `count` is more than [`Run::spare`] showed, which no caller passes.
     #[inline]
     pub(super) fn commit(&mut self, count: usize) {
-        let shown = count == 0 || (count <= self.tailroom() && self.end + count <= self.init());
-        assert!(shown, "a commit is no longer than the space that was shown");
-        self.end += count;
+        assert!(count <= self.shown_len(), "a commit is no longer than the space that was shown");
+        self.len += count;
     }
 
     /// Takes back what was appended beyond the first `len` bytes, before anybody else has seen it.
     pub(super) fn truncate(&mut self, len: usize) {
-        assert!(self.limit > 0 && len <= self.len(), "only the owner of the tailroom takes bytes back");
+        assert!(self.limit > 0 && len <= self.len, "only the owner of the tailroom takes bytes back");
         // INV-4: what this run appended while it was borrowed mutably is in no other view.
-        self.end = self.start + len;
+        self.len = len;
     }
 
     /// Drops the first `count` bytes from view.
     #[inline]
     pub(super) fn advance(&mut self, count: usize) {
-        assert!(count <= self.len(), "an advance stays inside its run");
-        self.start += count;
+        assert!(count <= self.len, "an advance stays inside its run");
+        // SAFETY: INV-3, no further than the end of the run (checked above).
+        self.first = unsafe { self.first.add(count) };
+        self.len -= count;
     }
 
     /// Puts `data` directly in front of the run when there is room and nobody else can see it, and says whether it did.
     #[inline]
     pub(super) fn prepend(&mut self, data: &[u8]) -> bool {
-        if data.len() > self.start || !self.is_alone() {
+        if data.len() > self.headroom() || !self.is_alone() {
             return false;
         }
-        let start = self.start - data.len();
-        let target = self.at(start);
-        // SAFETY: INV-5, a run that is alone owns everything in front of its start, which holds `data.len()` bytes
-        // (checked above); `data` is somebody else's memory, so the two do not overlap.
+        // SAFETY: INV-3, there are `data.len()` bytes of the block in front of the run (checked above).
+        let target = unsafe { self.first.sub(data.len()) };
+        // SAFETY: INV-5, a run that is alone owns everything in front of it; `data` is somebody else's memory, so the two do not
+        // overlap.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()) };
-        self.start = start;
+        self.first = target;
+        self.len += data.len();
         true
     }
 
     /// Where the view starts, for who looks, or writes, when nobody borrows the run.
     #[cfg(feature = "capi")]
     pub(super) fn first_byte(&mut self) -> *mut u8 {
-        self.at(self.start)
+        self.first
     }
 
     /// The bytes in view, writable; `None` when somebody else sees them too.
@@ -360,10 +372,8 @@ impl Run {
         if !self.is_alone() {
             return None;
         }
-        let len = self.len();
-        let first = self.at(self.start);
         // SAFETY: INV-3 for the range, INV-5 for the right to write it: the run is alone and borrowed mutably.
-        Some(unsafe { std::slice::from_raw_parts_mut(first, len) })
+        Some(unsafe { std::slice::from_raw_parts_mut(self.first, self.len) })
     }
 
     /// Starts again at the front of the block, empty, when nobody else sees it; says whether it did.
@@ -373,7 +383,7 @@ impl Run {
             return false;
         }
         // INV-5: a run that is alone may claim the tailroom, and nothing in front of it is in anybody's view.
-        (self.start, self.end, self.limit) = (0, 0, self.capacity());
+        (self.first, self.len, self.limit) = (payload_of(self.block), 0, limit_of(self.block));
         true
     }
 
@@ -386,14 +396,14 @@ impl Run {
     /// Whether `next` starts where this run ends, in the same block.
     #[inline]
     pub(super) fn continues_with(&self, next: &Run) -> bool {
-        self.block == next.block && self.end == next.start
+        self.block == next.block && self.end() == next.first
     }
 
     /// Becomes one run with `next`, which continues it.
     #[inline]
     pub(super) fn join(&mut self, mut next: Run) {
         assert!(self.continues_with(&next), "only runs of one block are joined");
-        self.end = next.end;
+        self.len += next.len;
         // The tailroom moves over before `next` is dropped, so that it never has two owners (INV-4).
         self.limit = self.limit.max(std::mem::take(&mut next.limit));
     }
@@ -407,7 +417,8 @@ impl AsRef<[u8]> for Run {
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Chunk({}..{} of {}", self.start, self.end, self.capacity())?;
+        let start = self.headroom();
+        write!(f, "Chunk({start}..{} of {}", start + self.len, self.capacity())?;
         if self.limit == 0 {
             f.write_str(", no tailroom")?;
         }
@@ -438,10 +449,11 @@ impl Run {
     /// Checks what can be checked of the invariants from one run; debug builds call it after every change.
     #[cfg(debug_assertions)]
     pub(super) fn check_invariants(&self) {
-        assert!(self.start <= self.end && self.end <= self.capacity(), "INV-3: {self:?}");
+        let (payload, limit) = (payload_of(self.block).addr(), limit_of(self.block));
+        assert!(payload <= self.first.addr() && self.end().addr() <= limit, "INV-3: {self:?}");
         assert!(self.refs().load(Ordering::Relaxed) >= 1, "INV-2: {self:?}");
-        assert!(self.limit == 0 || self.limit == self.capacity(), "INV-4: {self:?}");
-        assert!(self.limit == 0 || self.init() <= self.capacity(), "INV-3: {self:?}");
+        assert!(self.limit == 0 || self.limit == limit, "INV-4: {self:?}");
+        assert!(self.limit == 0 || (payload..=limit).contains(&self.init()), "INV-3: {self:?}");
     }
 }
 
@@ -461,11 +473,18 @@ unsafe impl bytes::BufMut for Reservation<'_> {
     }
 }
 
-/// Payload bytes of a block.
+/// Where a block's bytes begin.
 #[inline]
-fn capacity_of(block: NonNull<Header>) -> usize {
+fn payload_of(block: NonNull<Header>) -> *mut u8 {
+    // SAFETY: INV-6, no allocation is shorter than the header.
+    unsafe { block.as_ptr().cast::<u8>().add(HEADER) }
+}
+
+/// The address behind a block's bytes.
+#[inline]
+fn limit_of(block: NonNull<Header>) -> usize {
     // SAFETY: INV-1, whoever holds the block's address holds a run over it or is about to; INV-6, the field is never written again.
-    unsafe { (*block.as_ptr()).capacity }
+    unsafe { (*block.as_ptr()).limit }
 }
 
 fn layout_of(class: usize, capacity: usize) -> Result<Layout> {
@@ -486,8 +505,14 @@ fn allocate(class: usize, wanted: usize) -> Result<NonNull<Header>> {
     // SAFETY: the layout is never empty: it holds at least the header.
     let memory = unsafe { alloc(layout) };
     let block = NonNull::new(memory.cast::<Header>()).ok_or(Error::OutOfMemory)?;
-    let header =
-        Header { refs: AtomicU32::new(1), class: class as u32, capacity, init: 0, next: ptr::null_mut() };
+    let payload = payload_of(block).addr();
+    let header = Header {
+        refs: AtomicU32::new(1),
+        class: class as u32,
+        limit: payload + capacity,
+        init: payload,
+        next: ptr::null_mut(),
+    };
     // SAFETY: the allocation is fresh, ours alone, aligned to ALIGN and at least as large as a header.
     unsafe { block.write(header) };
     Ok(block)
@@ -508,8 +533,7 @@ fn release(block: NonNull<Header>) {
 fn deallocate(block: NonNull<Header>) {
     // SAFETY: INV-1, the block is live and the caller is its only user; INV-6.
     let class = unsafe { (*block.as_ptr()).class } as usize;
-    // SAFETY: as above.
-    let capacity = unsafe { (*block.as_ptr()).capacity };
+    let capacity = limit_of(block) - payload_of(block).addr();
     let layout = layout_of(class, capacity).expect("the layout was valid when the block was allocated");
     // SAFETY: INV-6, this is the layout the block was allocated with, by the same allocator.
     unsafe { dealloc(block.as_ptr().cast(), layout) };

@@ -10,8 +10,8 @@
 //! ```text
 //!  Evbuffer { chain, len, .. }
 //!     |
-//!     |      front                              back
-//!     +--> [ node ][ node ][ node ] ...           a ring: two nodes inline, then one heap block
+//!     |      front           back
+//!     +--> [ node ][ node ][ node ]              the ends in the buffer itself, what is between them in a ring
 //!             |       |       |
 //!             |       |       +--> File { segment, offset, len }    left on the disk, sent by sendfile;
 //!             |       |            or Pipe { offset, len }            in a kernel pipe, sent by splice
@@ -42,7 +42,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `chunk.rs` | storage and its pool; the only pointer code |
-//! | `node.rs`, `chain.rs` | the descriptors and the ring they stand in |
+//! | `node.rs`, `chain.rs` | the descriptors and the queue they stand in |
 //! | `add.rs`, `pieces.rs`, `remove.rs` | putting bytes in, at once and in pieces, and taking them out |
 //! | `space.rs`, `extents.rs` | peeking; reserving in one piece and in several |
 //! | `callback.rs` | telling of changes; the limit |

@@ -76,6 +76,15 @@ impl Node {
         }
     }
 
+    /// The run, when it is a chunk's.
+    #[inline]
+    pub(super) fn run_mut(&mut self) -> Option<&mut Run> {
+        match self {
+            Node::Chunk(run) => Some(run),
+            _ => None,
+        }
+    }
+
     /// Bytes of chunk storage that this node keeps from being reused.
     pub(super) fn storage_bytes(&self) -> usize {
         match self {

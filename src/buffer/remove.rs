@@ -45,6 +45,18 @@ impl Evbuffer {
     #[inline(always)]
     pub(super) fn discard(&mut self, count: usize) {
         debug_assert!(count <= self.len);
+        // Mostly it is part of the first node, and nobody hears of it.
+        if self.watch.is_some() || !self.chain.advance_front(count) {
+            return self.discard_slowly(count);
+        }
+        self.len -= count;
+        *self.stamp.get_mut() = 0;
+        self.check_invariants();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn discard_slowly(&mut self, count: usize) {
         self.len -= count;
         *self.stamp.get_mut() = 0;
         self.write_down(0, count);
@@ -198,7 +210,7 @@ impl Evbuffer {
         while left > 0 {
             let node = match self.chain.front_mut() {
                 Some(node) if left < node.len() && dst.chain.is_empty() => {
-                    return dst.chain.push_back_with(|| Ok(node.split_front(left)));
+                    return dst.chain.push_back_with(|| node.split_front(left));
                 }
                 Some(node) if left < node.len() => Some(node.split_front(left)),
                 _ => self.chain.pop_front(),

@@ -67,6 +67,7 @@ impl Evbuffer {
     }
 
     /// Shows at least `count` bytes of tailroom, and says how many may be committed.
+    #[cold]
     #[inline(never)]
     fn make_space(&mut self, count: usize) -> Result<usize> {
         self.admit(self.frozen_back, count)?;
@@ -253,8 +254,11 @@ impl Evbuffer {
     #[inline]
     pub fn peek_io_slices<'a>(&'a mut self, len: usize, out: &mut [IoSlice<'a>]) -> Result<usize> {
         self.materialise(0, len)?;
-        let most = len.min(self.len);
-        Ok(if most > 0 { self.chain.fill_slices(most, out) } else { 0 })
+        if len >= self.len {
+            return Ok(self.chain.fill_slices(out));
+        }
+        let filled = out.iter_mut().zip(self.runs(0, len)).map(|(place, run)| *place = IoSlice::new(run));
+        Ok(filled.count())
     }
 }
 
