@@ -7,6 +7,7 @@ mod library;
 mod measure;
 #[path = "capi/plan.rs"]
 mod plan;
+#[allow(dead_code, reason = "the other benches have servers of their own")]
 mod traffic;
 
 use traffic::process;
