@@ -641,6 +641,12 @@ impl Engine {
         self.alive(id)
     }
 
+    /// Whether its user has freed it, and it is still on its way.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_closing(&self, id: BuffereventId) -> bool {
+        self.arena.get(id.0).is_some_and(|bufferevent| bufferevent.state.contains(State::CLOSING))
+    }
+
     /// Says which callbacks exist; what nobody listens to costs nothing.
     pub(crate) fn set_heard(&mut self, id: BuffereventId, which: Due, exists: bool) -> Result<()> {
         let bufferevent = self.get(id)?;

@@ -47,8 +47,8 @@ impl<C> EventBase<C> {
     fn line<'a>(&self, view: &'a SlotView) -> Line<'a> {
         let index = view.spec.owner & !owner::MASK;
         let is_event = view.spec.owner & owner::MASK == owner::EVENT;
-        let id = u32::try_from(index).ok().and_then(|index| self.events.id_at(index)).filter(|_| is_event);
-        let name = id.and_then(|id| self.events.get(id)?.name);
+        let entry = self.events.get(view.id.index() as usize).filter(|_| is_event);
+        let name = entry.and_then(|entry| entry.name);
         Line { view, index, name }
     }
 }

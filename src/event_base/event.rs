@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::callback::Taken;
 use super::{EventBase, Interest, What};
 use crate::error::{Error, Result};
-use crate::reactor::{CommonTimeout, Invocation, RawId, SlotId, SlotSpec, Source, owner};
+use crate::reactor::{CommonTimeout, Invocation, SlotId, SlotSpec, Source, extend_to, owner};
 use crate::sys::signal;
 
 type Callback<C> = Box<dyn FnMut(&mut EventBase<C>, EventId, What)>;
@@ -17,17 +17,23 @@ type Callback<C> = Box<dyn FnMut(&mut EventBase<C>, EventId, What)>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EventId(pub(super) SlotId);
 
-/// An event's closure, out of its place while it runs, and its slot. The slot's owner's word says where the entry is, so that
-/// the verbs that need no closure look at the slot alone.
+/// An event's closure, out of its place while it runs. It stands where the event's slot does among the slots, so that who has
+/// the one need not look for the other, and the verbs that need no closure look at the slot alone.
 pub(super) struct Entry<C> {
-    pub(super) slot: SlotId,
     pub(super) name: Option<&'static str>,
     callback: Option<Callback<C>>,
 }
 
+impl<C> Entry<C> {
+    /// Where there is no event. A closure that comes back finds its place taken if the event has been freed meanwhile.
+    fn vacant() -> Self {
+        Entry { name: None, callback: Some(Box::new(|_, _, _| {})) }
+    }
+}
+
 impl<C> fmt::Debug for Entry<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("Entry").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -180,8 +186,10 @@ impl<C> EventBase<C> {
         let Event { source, priority, name, .. } = event;
         let spec = SlotSpec { owner: owner::EVENT, source, persist: event.persists(), priority };
         let slot = self.reactor.insert(spec)?;
-        let id = self.events.insert(Entry { slot, name, callback: Some(Box::new(callback)) });
-        self.reactor.set_owner(slot, owner::EVENT | u64::from(id.index()))?;
+        self.reactor.set_owner(slot, owner::EVENT | u64::from(slot.index()))?;
+        let place = slot.index() as usize;
+        extend_to(&mut self.events, place + 1, Entry::vacant);
+        self.events[place] = Entry { name, callback: Some(Box::new(callback)) };
         Ok(EventId(slot))
     }
 
@@ -220,9 +228,9 @@ impl<C> EventBase<C> {
     /// [`Error::Stale`] if it has been freed before.
     #[doc(alias = "event_free")]
     pub fn free(&mut self, id: EventId) -> Result<()> {
-        let entry = self.entry_id(id)?;
         self.reactor.remove(id.0)?;
-        self.events.remove(entry).map(drop).ok_or(Error::Stale)
+        *self.events.get_mut(id.0.index() as usize).ok_or(Error::Stale)? = Entry::vacant();
+        Ok(())
     }
 
     /// Gives an event another closure, also from inside the one it has.
@@ -235,8 +243,8 @@ impl<C> EventBase<C> {
     where
         F: FnMut(&mut EventBase<C>, EventId, What) + 'static,
     {
-        let entry = self.entry_id(id)?;
-        self.events.get_mut(entry).ok_or(Error::Stale)?.callback = Some(Box::new(callback));
+        self.reactor.owner(id.0)?;
+        self.events.get_mut(id.0.index() as usize).ok_or(Error::Stale)?.callback = Some(Box::new(callback));
         Ok(())
     }
 }
@@ -278,6 +286,11 @@ impl<C> EventBase<C> {
     ///
     /// As [`add`](Self::add), and [`Error::Invalid`] if another base made the timeout.
     pub fn add_common(&mut self, id: EventId, timeout: CommonTimeout) -> Result<()> {
+        if self.reactor.add_common_timer(id.0, timeout) { Ok(()) } else { self.add_common_any(id, timeout) }
+    }
+
+    #[inline(never)]
+    fn add_common_any(&mut self, id: EventId, timeout: CommonTimeout) -> Result<()> {
         self.reactor.add_common(id.0, timeout).inspect_err(|error| self.warn_of_refusal(id, error))
     }
 
@@ -347,43 +360,26 @@ impl<C> EventBase<C> {
         self.reactor.set_priority(id.0, priority)
     }
 
-    /// Names an event's entry.
-    fn entry_id(&self, id: EventId) -> Result<RawId> {
-        self.events.id_at(entry_index(self.reactor.owner(id.0)?)).ok_or(Error::Stale)
-    }
-
-    /// An event's entry.
-    pub(super) fn entry(&self, id: EventId) -> Result<&Entry<C>> {
-        self.events.get(self.entry_id(id)?).ok_or(Error::Stale)
-    }
-
     /// Calls an event whose turn has come.
-    pub(super) fn run_event(&mut self, invocation: Invocation) {
-        let Invocation { slot, owner, what, .. } = invocation;
-        let (id, index) = (EventId(slot), entry_index(owner));
+    pub(super) fn run_event(&mut self, Invocation { slot, what, .. }: Invocation) {
+        let id = EventId(slot);
         let call = |base: &mut _, callback: &mut Callback<C>| callback(base, id, what);
         self.control.running_event = Some(id);
-        Taken::call(self, move |base| base.callback_at(index, slot), call);
+        Taken::call(self, move |base| base.callback_of(slot), call);
         self.control.running_event = None;
     }
 
-    /// Where the closure of the event with this slot is kept, unless the entry has gone or is another event's by now.
     #[inline]
-    fn callback_at(&mut self, index: u32, slot: SlotId) -> Option<&mut Option<Callback<C>>> {
-        self.events.at_mut(index).filter(|entry| entry.slot == slot).map(|entry| &mut entry.callback)
+    fn callback_of(&mut self, slot: SlotId) -> Option<&mut Option<Callback<C>>> {
+        self.events.get_mut(slot.index() as usize).map(|entry| &mut entry.callback)
     }
 
     /// The log hears of what libevent would write about, beside the caller.
     #[cold]
     fn warn_of_refusal(&self, id: EventId, error: &Error) {
         match self.reactor.owner(id.0) {
-            Ok(owner) => log::warn!("event {} cannot be added: {error}", entry_index(owner)),
+            Ok(_) => log::warn!("event {} cannot be added: {error}", id.0.index()),
             Err(_) => log::warn!("an event that was freed cannot be added"),
         }
     }
-}
-
-/// The place of the entry of the event whose slot has this owner's word.
-pub(super) fn entry_index(owner: u64) -> u32 {
-    owner as u32
 }

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use super::{Event, EventBase, EventId, Interest, Pending};
 use crate::error::Result;
-use crate::reactor::{SlotSpec, SlotView, Source};
+use crate::reactor::{SlotSpec, SlotView, Source, owner};
 
 /// One event.
 impl<C> EventBase<C> {
@@ -109,7 +109,7 @@ impl<C> EventBase<C> {
     #[doc(alias = "event_get_assignment")]
     pub fn event_spec(&self, id: EventId) -> Result<Event> {
         let SlotSpec { source, persist, priority, .. } = self.view(id)?.spec;
-        let name = self.entry(id)?.name;
+        let name = self.events.get(id.0.index() as usize).and_then(|entry| entry.name);
         Ok(Event { source, persist: Some(persist), priority, name })
     }
 
@@ -154,10 +154,9 @@ impl<C> EventBase<C> {
         &self,
         mut each: impl FnMut(EventId, Pending) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        for (_, entry) in self.events.iter() {
-            let Ok(view) = self.reactor.view(entry.slot) else { continue };
+        for view in self.reactor.views().filter(|view| view.spec.owner & owner::MASK == owner::EVENT) {
             if view.waits || view.pending.active {
-                each(EventId(entry.slot), view.pending)?;
+                each(EventId(view.id), view.pending)?;
             }
         }
         ControlFlow::Continue(())

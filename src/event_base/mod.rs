@@ -73,7 +73,8 @@ pub struct EventBase<C = ()> {
     reactor: Reactor,
     bufferevents: crate::bufferevent::Engine,
     listeners: crate::listener::Engine,
-    events: Arena<event::Entry<C>>,
+    /// By slot.
+    events: Vec<event::Entry<C>>,
     bufferevent_callbacks: Vec<bufferevent::Callbacks<C>>,
     listener_callbacks: Vec<listener::Callbacks<C>>,
     relay_callbacks: Vec<Option<relay::Callback<C>>>,
@@ -131,7 +132,7 @@ impl<C> EventBase<C> {
             reactor,
             bufferevents: crate::bufferevent::Engine::with_capacity(config.capacity),
             listeners: crate::listener::Engine::new(),
-            events: Arena::with_capacity(config.capacity),
+            events: Vec::with_capacity(config.capacity),
             bufferevent_callbacks: Vec::with_capacity(config.capacity),
             listener_callbacks: Vec::new(),
             relay_callbacks: Vec::new(),
@@ -186,7 +187,6 @@ impl<C> Drop for EventBase<C> {
 impl<C: fmt::Debug> fmt::Debug for EventBase<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventBase")
-            .field("events", &self.events.len())
             .field("active", &self.reactor.active_len())
             .field("stats", &self.stats())
             .field("context", &self.context)

@@ -249,22 +249,32 @@ impl<C> EventBase<C> {
         called
     }
 
-    /// Calls what is active of a priority. Ends early when something more important turns up: what is pending there may be
-    /// ready by now.
+    /// Calls what is active of a priority, within the limits that it has.
     fn call_all_of(&mut self, priority: u8) -> usize {
         let limit = self.control.limit.of(priority);
         let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);
-        let until_ns = limit.interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
+        let Some(interval_ns) = limit.interval_ns else { return self.call_some_of(priority, most) };
+        let until_ns = clock::now_ns().saturating_add(interval_ns);
         let mut called = 0;
-        while called < most && self.reactor.first_priority() == Some(priority) && !self.is_stopping() {
-            let Some(invocation) = self.reactor.next_active(priority) else { break };
-            self.call(invocation);
+        while called < most && self.call_some_of(priority, 1) > 0 {
             called += 1;
-            if until_ns.is_some_and(|until_ns| clock::now_ns() >= until_ns) {
+            if clock::now_ns() >= until_ns {
                 break;
             }
         }
         called
+    }
+
+    /// Calls so many at most. Ends early when something more important turns up: what is pending there may be
+    /// ready by now.
+    fn call_some_of(&mut self, priority: u8, most: usize) -> usize {
+        let mut left = most;
+        while left > 0 && self.reactor.is_first_priority(priority) && !self.is_stopping() {
+            let Some(invocation) = self.reactor.next_active(priority) else { break };
+            self.call(invocation);
+            left -= 1;
+        }
+        most - left
     }
 
     fn call(&mut self, invocation: Invocation) {

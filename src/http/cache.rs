@@ -11,7 +11,11 @@ use std::sync::Arc;
 use super::open_file::OpenFile;
 
 /// How long an entry is believed, in nanoseconds, before the path is looked at again.
-const FRESH_NS: u64 = 1_000_000_000;
+pub(crate) const FRESH_NS: u64 = 1_000_000_000;
+
+/// How long it is believed while the file is not at rest: whoever is changing it will go on, and what was read of it
+/// in the middle of a write must not be served for long.
+const CHANGING_NS: u64 = 50_000_000;
 
 /// The cache: paths as they were asked for, each with its open file.
 #[derive(Debug)]
@@ -58,10 +62,12 @@ impl Cache {
         self.entries.len()
     }
 
-    /// The entry of `path` if it has been checked within the last second. Does not allocate.
+    /// The entry of `path` if it has been checked within the last second, and can still be served. Does not allocate.
     pub(crate) fn fresh(&self, path: &[u8], now_ns: u64) -> Option<usize> {
         let index = *self.by_path.get(path)?;
-        (now_ns.saturating_sub(self.entries[index].checked_ns) < FRESH_NS).then_some(index)
+        let Entry { file, checked_ns, .. } = &self.entries[index];
+        let believed_ns = if file.is_at_rest() { FRESH_NS } else { CHANGING_NS };
+        (now_ns.saturating_sub(*checked_ns) < believed_ns && file.is_whole()).then_some(index)
     }
 
     /// The file at `index`, which counts as used.
@@ -75,6 +81,11 @@ impl Cache {
     /// The file of `path`, fresh or not.
     pub(crate) fn stale(&self, path: &[u8]) -> Option<&OpenFile> {
         self.by_path.get(path).map(|&index| &self.entries[index].file)
+    }
+
+    /// Where the file of `path` is, fresh or not.
+    pub(crate) fn place(&self, path: &[u8]) -> Option<usize> {
+        self.by_path.get(path).copied()
     }
 
     /// Notes that the file of `path` is still the one that is held.

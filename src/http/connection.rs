@@ -3,14 +3,15 @@
 //! it asks for.
 
 use super::Status;
-use super::body::{Body, Piece};
+use super::body::{Body, Piece, move_content};
 use super::lanes::{Form, Future, Lanes};
 use super::message::{RequestHead, Response};
 use super::options::Limits;
+use super::reply::Later;
 use super::request::{self, Framing, Request};
 use super::responder::{Letter, Ticket};
 use super::routes::Destination;
-use super::site::{Served, Site, Starved};
+use super::site::{Served, Site};
 use crate::{Evbuffer, Result};
 
 /// How many bytes beyond the first contiguous run are looked at when a head does not end within it: enough
@@ -44,12 +45,23 @@ pub(crate) enum Progress {
     Full,
     /// A request waits for a descriptor. Go on when there may be one.
     Starved,
+    /// A request waits for a file that is just being written to. Go on in a moment.
+    Restless,
     /// Handlers owe answers; more requests may come meanwhile.
     Owing,
     /// Handlers owe answers that have to be there before the next request can be looked at.
     Held,
     /// The last answer is queued. Close when it is out.
     Closing,
+}
+
+impl From<Later> for Progress {
+    fn from(later: Later) -> Progress {
+        match later {
+            Later::WithDescriptor => Progress::Starved,
+            Later::WithQuiet => Progress::Restless,
+        }
+    }
 }
 
 impl Connection {
@@ -230,8 +242,8 @@ impl Connection {
         match destination {
             Destination::NotAllowed(methods) => not_allowed(request, form, &methods, output, site)?,
             _ => {
-                if let Err(Starved) = site.answer(request, form.persistence(true), output)? {
-                    return Ok(Err(Progress::Starved));
+                if let Err(later) = site.answer(request, form.persistence(true), output)? {
+                    return Ok(Err(later.into()));
                 }
             }
         }
@@ -298,7 +310,7 @@ impl Connection {
             let piece = self.body.next(input.pullup(contiguous)?);
             let wanted = self.lanes.as_mut().and_then(|lanes| lanes.arriving());
             match (piece, wanted) {
-                (Ok(Piece::Content(len)), Some(request)) => drop(input.remove_buffer(request.body(), len)?),
+                (Ok(Piece::Content(len)), Some(request)) => move_content(input, request.body(), len)?,
                 (Ok(Piece::Content(len) | Piece::Framing(len)), _) => input.drain(len)?,
                 (Err(status), Some(_)) => return self.refuse(status, output, site),
                 (Err(_), None) => {
@@ -377,7 +389,7 @@ mod tests {
             let root = tempfile::tempdir().expect("a temporary directory");
             fs::write(root.path().join("a.txt"), "alpha").expect("a file");
             fs::write(root.path().join("b.txt"), "beta-beta").expect("a file");
-            let files = StaticFiles::new(root.path()).expect("a directory");
+            let files = StaticFiles::new(root.path()).expect("a directory").impatient();
             Bench {
                 _root: root,
                 site: Site::new(Some(files), Map::default(), options),

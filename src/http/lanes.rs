@@ -16,6 +16,10 @@ use crate::{Evbuffer, Result};
 /// How many requests of one connection handlers may work on at a time.
 const LANES_MAX: usize = 64;
 
+/// How many bytes of requests, heads and bodies, handlers may have in their hands for one connection before it is not
+/// read on.
+const REQUESTS_MAX: usize = 128 << 10;
+
 /// What an answer has to know of its request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Form {
@@ -67,6 +71,8 @@ struct Lane {
     head: Arc<RequestHead>,
     form: Form,
     interest: Interest,
+    /// Bytes of the request, in the form in which handlers have it.
+    request_len: usize,
     /// What is ready to leave.
     staged: Evbuffer,
     state: State,
@@ -110,7 +116,8 @@ impl Lanes {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.queue.len() >= LANES_MAX
+        let held: usize = self.queue.iter().map(|lane| lane.request_len).sum();
+        self.queue.len() >= LANES_MAX || held >= REQUESTS_MAX
     }
 
     /// Bytes that wait for their turn.
@@ -122,8 +129,8 @@ impl Lanes {
     pub(crate) fn open(&mut self, handler: usize, head: RequestHead, form: Form, ticket: Ticket) {
         let head = Arc::new(head);
         self.arriving = Some((handler, Request::new(Arc::clone(&head))));
-        let (staged, interest) = (Evbuffer::new(), Interest::default());
-        self.queue.push_back(Lane { ticket, head, form, interest, staged, state: State::Owed });
+        let (staged, interest, request_len) = (Evbuffer::new(), Interest::default(), head.memory_len());
+        self.queue.push_back(Lane { ticket, head, form, interest, request_len, staged, state: State::Owed });
     }
 
     /// Tells the client that its body is welcome.
@@ -143,7 +150,8 @@ impl Lanes {
 
     /// The body is there: the handler may be called.
     pub(crate) fn arrived(&mut self, jobs: &mut Vec<Ticketed>) {
-        if let (Some((handler, request)), Some(lane)) = (self.arriving.take(), self.queue.back()) {
+        if let (Some((handler, mut request)), Some(lane)) = (self.arriving.take(), self.queue.back_mut()) {
+            lane.request_len += request.body().len();
             let interest = lane.interest.clone();
             jobs.push(Ticketed { ticket: lane.ticket, interest, job: Job::Call { handler, request } });
         }

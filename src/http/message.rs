@@ -53,6 +53,11 @@ impl RequestHead {
         })
     }
 
+    /// About how many bytes of memory it takes.
+    pub(crate) fn memory_len(&self) -> usize {
+        self.bytes.len() + self.path.len() + self.fields.len() * size_of::<(Range<usize>, Range<usize>)>()
+    }
+
     pub(crate) fn method(&self) -> &str {
         self.text(&self.method)
     }

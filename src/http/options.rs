@@ -38,6 +38,7 @@ pub struct ServerOptions {
     pub(crate) connections_each_max: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) write_timeout: Duration,
+    pub(crate) write_rate_min: u32,
     pub(crate) linger: Duration,
     pub(crate) pipeline_max: usize,
     pub(crate) reuse_port: bool,
@@ -53,6 +54,7 @@ impl Default for ServerOptions {
             connections_each_max: usize::MAX,
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
+            write_rate_min: 256,
             linger: Duration::from_secs(2),
             pipeline_max: 64 << 10,
             reuse_port: false,
@@ -65,6 +67,11 @@ impl ServerOptions {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether it matters how many connections there are.
+    pub(crate) fn limits_connections(&self) -> bool {
+        self.connections_max != usize::MAX || self.connections_each_max != usize::MAX
     }
 
     /// The most bytes of a request head (16 KiB, and never more than 1 MiB); more is answered 431.
@@ -132,6 +139,15 @@ impl ServerOptions {
     #[must_use]
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
+        self
+    }
+
+    /// How many bytes of answers a client has to take each second (256), on the average since it last had taken all; who
+    /// takes fewer is closed once the write timeout has passed as well. Without this a client that takes a byte now and
+    /// then could hold its answers for ever. 0 lets it.
+    #[must_use]
+    pub fn write_rate_min(mut self, bytes: u32) -> Self {
+        self.write_rate_min = bytes;
         self
     }
 

@@ -14,10 +14,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::Status;
 use super::census::Census;
@@ -26,10 +28,12 @@ use super::dispatch::Dispatch;
 use super::files::StaticFiles;
 use super::lanes::Ticketed;
 use super::options::ServerOptions;
+use super::parting::Parting;
+use super::patience::ASK_AGAIN_NS;
 use super::responder::Addressed;
 use super::routes::{Handler, Routes};
 use super::site::{Served, Site};
-use super::table::{Table, Waiting};
+use super::table::{Place, Table, Waiting};
 use crate::bufferevent::{BevEvents, BuffereventId, Options};
 use crate::event_base::{EventId, Interest, What};
 use crate::listener::{ListenOptions, ListenerId};
@@ -87,6 +91,7 @@ pub(crate) struct State {
     site: Site,
     table: Table,
     census: Census,
+    parting: Parting,
     /// What handlers are to be called for, and on whose behalf.
     jobs: Vec<(BuffereventId, Ticketed)>,
     /// Fires when a letter has been posted.
@@ -235,6 +240,7 @@ impl Core {
             site,
             table: Table::new(),
             census,
+            parting: Parting::default(),
             jobs: Vec::new(),
             post: None,
             timer: None,
@@ -290,7 +296,7 @@ impl State {
         address: &Address,
     ) -> Result<()> {
         let address = address.as_inet().map(|address| address.ip());
-        if !address.is_none_or(|address| self.census.admits(address)) || !self.has_place(base) {
+        if !self.admits(base, address) || !self.has_place(base) {
             log::debug!("a connection too many is closed");
             return Ok(());
         }
@@ -307,9 +313,25 @@ impl State {
         installed
     }
 
-    /// Whether there may be one more connection, perhaps in place of an idle one.
+    /// Whether an address may have one more connection.
+    fn admits<C: 'static>(&mut self, base: &EventBase<C>, address: Option<IpAddr>) -> bool {
+        let Some(address) = address else { return true };
+        self.parting.forget_first(base, &mut self.census);
+        if !self.census.admits(address) {
+            self.parting.forget_gone(base, &mut self.census);
+        }
+        self.census.admits(address)
+    }
+
+    /// Whether there may be one more connection, perhaps in place of one that leaves, or of an idle one.
     fn has_place<C: 'static>(&mut self, base: &mut EventBase<C>) -> bool {
-        self.table.len() < self.site.options.connections_max || self.reclaim(base, u32::MAX)
+        let max = self.site.options.connections_max;
+        if self.table.len() + self.parting.len() >= max {
+            self.parting.forget_gone(base, &mut self.census);
+        }
+        self.table.len() + self.parting.len() < max
+            || self.parting.end_first(base, &mut self.census)
+            || self.reclaim(base, u32::MAX)
     }
 
     fn install<C: 'static>(
@@ -346,14 +368,19 @@ impl State {
                 return self.forget(index);
             };
             let (input, output) = bufferevent.buffers();
+            let before = output.len();
+            if before > 0 && place.pace.is_missed(&site.options, site.now_ns) {
+                return self.give_up_slow(base, index);
+            }
             let mut progress = place.connection.advance(input, output, site);
             if matches!(progress, Ok(Progress::Partial)) && place.peer_closed {
                 progress = place.connection.end_input(output, site);
             }
             let is_drained = output.is_empty();
+            place.pace.queue(before, output.len() - before, &site.options, site.now_ns);
             match progress {
                 // What cannot be answered yet stays in the kernel, so that the input is bounded by one read.
-                Ok(Progress::Full | Progress::Starved | Progress::Held) => {
+                Ok(Progress::Full | Progress::Starved | Progress::Restless | Progress::Held) => {
                     bufferevent.disable(Interest::READ)
                 }
                 _ => bufferevent.enable(Interest::READ),
@@ -385,7 +412,7 @@ impl State {
             Progress::Closing => true,
             Progress::Idle => place.peer_closed || self.site.draining,
             Progress::Partial | Progress::Full | Progress::Starved => false,
-            Progress::Owing | Progress::Held => false,
+            Progress::Restless | Progress::Owing | Progress::Held => false,
         };
         place.leaving = is_over;
         if is_over && is_drained {
@@ -395,12 +422,13 @@ impl State {
             Progress::Partial if place.connection.is_in_body() => Waiting::Body,
             Progress::Partial => Waiting::Request,
             Progress::Starved => Waiting::Descriptor,
+            Progress::Restless => Waiting::Quiet,
             _ => Waiting::Idle,
         };
         let goes_on_waiting = match waiting {
             Waiting::Request | Waiting::Body => !completed, // the time is absolute
             Waiting::Descriptor => true,
-            Waiting::Idle => false,
+            Waiting::Quiet | Waiting::Idle => false,
         };
         if !goes_on_waiting || self.table.waiting(index) != waiting {
             self.wait(index, waiting);
@@ -420,9 +448,14 @@ impl State {
         let Some(index) = self.table.find(letter.connection) else { return };
         let State { site, table, .. } = self;
         let Ok(bufferevent) = base.bufferevent(letter.connection) else { return self.forget(index) };
-        let connection = &mut table.place(index).connection;
-        match connection.deliver(letter.ticket, letter.letter, bufferevent.output(), site) {
-            Ok(()) => self.advance(base, index),
+        let Place { connection, pace, .. } = table.place(index);
+        let output = bufferevent.output();
+        let before = output.len();
+        match connection.deliver(letter.ticket, letter.letter, output, site) {
+            Ok(()) => {
+                pace.queue(before, output.len() - before, &site.options, site.now_ns);
+                self.advance(base, index);
+            }
             Err(error) => {
                 log::warn!("a connection is closed: {error}");
                 self.close(base, index);
@@ -435,6 +468,7 @@ impl State {
         let timeout = match waiting {
             Waiting::Request | Waiting::Descriptor => options.header_timeout,
             Waiting::Body => options.body_timeout,
+            Waiting::Quiet => Duration::from_nanos(ASK_AGAIN_NS),
             Waiting::Idle => options.idle_timeout,
         };
         self.table.wait(index, waiting, self.after(timeout));
@@ -459,7 +493,10 @@ impl State {
         // in vain.
         if events.intersects(BevEvents::ERROR | BevEvents::TIMEOUT) {
             self.report(base, index);
-            return self.close(base, index);
+            return match events.contains(BevEvents::TIMEOUT) {
+                true => self.reset(base, index),
+                false => self.close(base, index),
+            };
         }
         if events.contains(BevEvents::EOF) {
             let place = self.table.place(index);
@@ -470,12 +507,15 @@ impl State {
         }
     }
 
-    /// A file that shrank is the operator's business; a client that went away is nobody's.
+    /// A file that shrank or changed is the operator's business; a client that went away is nobody's.
     fn report<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
         let id = self.table.place(index).bufferevent;
         match base.bufferevent(id).ok().and_then(|bufferevent| bufferevent.last_error()) {
             Some(Error::ShortFile) => {
                 log::warn!("a connection is closed: its file became shorter while it was sent");
+            }
+            Some(Error::FileChanged) => {
+                log::warn!("a connection is closed: its file was written to while it was sent");
             }
             Some(error) => log::debug!("a connection is closed: {error}"),
             None => log::debug!("a connection is closed: the client stopped reading"),
@@ -489,8 +529,11 @@ impl State {
         if place.peer_closed {
             return self.close(base, index);
         }
-        let freed = base.free_after_flush(place.bufferevent, self.site.options.linger);
-        log_stale(freed);
+        let id = place.bufferevent;
+        log_stale(base.free_after_flush(id, self.site.options.linger));
+        if self.site.options.limits_connections() {
+            self.parting.add(id, self.census.depart(index));
+        }
         self.forget(index);
     }
 
@@ -532,9 +575,13 @@ impl State {
         while let Some(index) = self.table.due(Waiting::Descriptor, now_ns) {
             self.refuse(base, index, Status::ServiceUnavailable);
         }
+        while let Some(index) = self.table.due(Waiting::Quiet, now_ns) {
+            self.advance(base, index);
+        }
         while let Some(index) = self.table.due(Waiting::Idle, now_ns) {
             match self.is_quiet(base, index) {
                 true => self.close(base, index),
+                false if self.is_too_slow(base, index) => self.give_up_slow(base, index),
                 false => self.wait(index, Waiting::Idle), // still sending: the write timeout judges that
             }
         }
@@ -560,8 +607,12 @@ impl State {
         let place = table.place(index);
         let Ok(bufferevent) = base.bufferevent(place.bufferevent) else { return self.forget(index) };
         let output = bufferevent.output();
+        let before = output.len();
         match place.connection.refuse(status, output, site) {
-            Ok(()) => self.advance(base, index),
+            Ok(()) => {
+                place.pace.queue(before, output.len() - before, &site.options, site.now_ns);
+                self.advance(base, index);
+            }
             Err(_) => self.close(base, index),
         }
     }
@@ -572,6 +623,30 @@ impl State {
         let (progress, id) = (place.progress, place.bufferevent);
         progress == Progress::Idle
             && base.bufferevent(id).is_ok_and(|bufferevent| bufferevent.output().is_empty())
+    }
+
+    /// Whether a client takes its answers more slowly than it may.
+    fn is_too_slow<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) -> bool {
+        let (pace, id) = (self.table.place(index).pace, self.table.place(index).bufferevent);
+        pace.is_missed(&self.site.options, self.site.now_ns)
+            && base.bufferevent(id).is_ok_and(|bufferevent| !bufferevent.output().is_empty())
+    }
+
+    fn give_up_slow<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        log::debug!("a connection is closed: the client takes too little at a time");
+        self.reset(base, index);
+    }
+
+    /// Closes a connection whose client does not take what it is sent, and takes back what the kernel still holds for it:
+    /// that could be megabytes, for as long as the client likes.
+    fn reset<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        let id = self.table.place(index).bufferevent;
+        if let Ok(Some(fd)) = base.bufferevent_fd(id)
+            && let Err(error) = SockRef::from(&fd).set_linger(Some(Duration::ZERO))
+        {
+            log::debug!("a connection cannot be reset: {error}");
+        }
+        self.close(base, index);
     }
 
     /// Closes the connections that nothing is happening on.
@@ -591,7 +666,7 @@ impl State {
     /// deadlines.
     fn finish_turn<C: 'static>(&mut self, base: &mut EventBase<C>) {
         self.retry_starved(base);
-        if self.sweep_ns == u64::MAX && self.site.files.as_ref().is_some_and(|files| files.cached() > 0) {
+        if self.sweep_ns == u64::MAX && self.site.files.as_ref().is_some_and(|files| !files.is_idle()) {
             self.sweep_ns = self.site.now_ns + UNUSED_FILE_NS;
         }
         if self.site.draining && self.table.len() == 0 {

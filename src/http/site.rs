@@ -8,7 +8,7 @@ use super::files::StaticFiles;
 use super::lanes::{Form, Ticketed};
 use super::message::Response;
 use super::options::ServerOptions;
-use super::reply::{Queued, Reply};
+use super::reply::{Later, Queued, Reply};
 use super::request::{Method, Request};
 use super::responder::Ticket;
 use super::response::{Head, Persistence};
@@ -54,10 +54,6 @@ pub(crate) struct Site {
     path: Vec<u8>,
 }
 
-/// There is an answer, but no descriptor to give it with.
-#[derive(Debug)]
-pub(crate) struct Starved;
-
 impl Site {
     pub(crate) fn new(files: Option<StaticFiles>, map: Map, options: ServerOptions) -> Site {
         Site {
@@ -81,11 +77,12 @@ impl Site {
         request: &Request<'_>,
         persistence: Persistence,
         output: &mut Evbuffer,
-    ) -> Result<Result<(), Starved>> {
+    ) -> Result<Result<(), Later>> {
         let Site { files, clock, head, path, now_ns, .. } = self;
         let mut reply = Reply { head, clock, loop_ns: *now_ns, method: request.method, persistence, output };
-        let Some(Queued { status, bytes }) = reply.request(request, files.as_mut(), path)? else {
-            return Ok(Err(Starved));
+        let Queued { status, bytes } = match reply.request(request, files.as_mut(), path)? {
+            Ok(queued) => queued,
+            Err(later) => return Ok(Err(later)),
         };
         self.observe(Served { method: request.method_name, target: request.target, status, bytes });
         Ok(Ok(()))

@@ -1,18 +1,96 @@
-//! What is to be called next: one queue a priority, threaded through the slots, and a bitmap of the queues that
-//! are not empty.
+//! What is to be called next: a lane for each priority, and a bitmap of those that are not empty.
+//!
+//! A lane is an array in which slots stand in the order in which they became active, and a slot knows its place there. Handing out
+//! goes along the array; a slot that is taken back leaves its place empty. So a slot is looked at once when it becomes active
+//! and once when it is handed out, and its neighbours not at all.
 
-use super::queue::{Items, Queue};
-use super::{Invocation, Reactor, Slot, SlotId, State, What};
-use crate::error::Result;
+use super::{FEW, Invocation, Reactor, Slot, SlotId, State, What};
+use crate::error::{Error, Result};
 
 /// Beyond all priorities.
 const NO_PRIORITY: u16 = 256;
 
-/// The queues of all priorities; 0 is the most important.
+/// A place that was left.
+const LEFT: u32 = u32::MAX;
+
+/// The active slots of a priority.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Empty if nobody waits.
+    places: Vec<u32>,
+    /// The first place that has not been handed out; it has not been left either.
+    front: usize,
+    /// How many slots have this priority. There is room for twice as many, so that in a lane that is full half of the places are free.
+    slots: usize,
+}
+
+impl Lane {
+    #[inline]
+    fn first(&self) -> Option<u32> {
+        self.places.get(self.front).copied()
+    }
+
+    fn reserve(&mut self) {
+        let wanted = 2 * self.slots;
+        if wanted > self.places.capacity() {
+            self.places.reserve_exact(wanted + wanted / 8 + FEW - self.places.len());
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, slot: u32) -> u32 {
+        let place = self.places.len();
+        self.places.push(slot);
+        place as u32
+    }
+
+    /// Leaves the first place. Says whether it was the last.
+    #[inline]
+    fn advance(&mut self) -> bool {
+        self.front += 1;
+        match self.places.get(self.front) {
+            Some(&LEFT) => self.skip_left(),
+            Some(_) => {}
+            None => {
+                self.places.clear();
+                self.front = 0;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Somebody waits behind the places that were left, or they would have gone.
+    #[cold]
+    fn skip_left(&mut self) {
+        let left = self.places[self.front..].iter().take_while(|&&slot| slot == LEFT);
+        self.front += left.count();
+    }
+
+    /// Leaves a place that is not the first. Those at the end that were left go, so that somebody waits in the last one.
+    fn leave(&mut self, place: u32) {
+        self.places[place as usize] = LEFT;
+        while self.places.last() == Some(&LEFT) {
+            self.places.pop();
+        }
+    }
+
+    /// Makes all who are left stand together from the start, and tells `moved` where each is now.
+    fn close_up(&mut self, mut moved: impl FnMut(u32, u32)) {
+        self.places.drain(..self.front);
+        self.front = 0;
+        self.places.retain(|&slot| slot != LEFT);
+        self.places.iter().zip(0..).for_each(|(&slot, place)| moved(slot, place));
+    }
+}
+
+/// The lanes of all priorities; 0 is the most important.
 #[derive(Debug)]
 pub(crate) struct Active {
-    queues: Vec<Queue>,
-    /// Bit p of word p / 64 says that queue p is not empty.
+    lanes: Vec<Lane>,
+    /// For so many slots each lane has room from the start: memory that nobody touches costs nothing.
+    capacity: usize,
+    /// Bit p of word p / 64 says that lane p is not empty.
     occupied: [u64; 4],
     /// The first of them, or `NO_PRIORITY`.
     first: u16,
@@ -22,24 +100,34 @@ pub(crate) struct Active {
 }
 
 impl Active {
-    /// Queues for `priorities` priorities, of which there are at most 256.
-    pub(crate) fn new(priorities: usize) -> Self {
-        Active {
-            queues: vec![Queue::new(); priorities],
-            occupied: [0; 4],
-            first: NO_PRIORITY,
-            len: 0,
-            most: 0,
-        }
+    /// Lanes for `priorities` priorities, of which there are at most 256, with room for `capacity` slots each.
+    pub(crate) fn new(priorities: usize, capacity: usize) -> Self {
+        let mut active =
+            Active { lanes: Vec::new(), capacity, occupied: [0; 4], first: NO_PRIORITY, len: 0, most: 0 };
+        active.set_priorities(priorities);
+        active
     }
 
-    /// Makes queues for another number of priorities; nothing may be in them.
+    /// Makes lanes for another number of priorities; nothing may be in them, and nothing have a priority that is going.
     pub(crate) fn set_priorities(&mut self, priorities: usize) {
-        self.queues = vec![Queue::new(); priorities];
+        let places = 2 * self.capacity;
+        self.lanes.resize_with(priorities, || Lane { places: Vec::with_capacity(places), ..Lane::default() });
     }
 
     pub(crate) fn priorities(&self) -> usize {
-        self.queues.len()
+        self.lanes.len()
+    }
+
+    /// One more slot has this priority: becoming active will take no memory.
+    pub(super) fn make_room(&mut self, priority: u8) {
+        let lane = &mut self.lanes[usize::from(priority)];
+        lane.slots += 1;
+        lane.reserve();
+    }
+
+    /// One slot less has it.
+    pub(super) fn give_back_room(&mut self, priority: u8) {
+        self.lanes[usize::from(priority)].slots -= 1;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,56 +148,108 @@ impl Active {
         u8::try_from(self.first).ok()
     }
 
-    fn find_first(&self) -> u16 {
-        match self.occupied.iter().position(|&word| word != 0) {
-            Some(word) => (word * 64) as u16 + self.occupied[word].trailing_zeros() as u16,
-            None => NO_PRIORITY,
+    /// Puts a slot, which is in no lane, at the end of one, and says at which place. If the lane is full, those there stand together
+    /// first, and `moved` is told the new place of each.
+    fn push(&mut self, slot: u32, priority: u8, moved: impl FnMut(u32, u32)) -> u32 {
+        let lane = &mut self.lanes[usize::from(priority)];
+        if lane.places.len() == lane.places.capacity() {
+            lane.close_up(moved);
         }
+        let place = lane.push(slot);
+        self.count();
+        if place == 0 {
+            self.open(priority);
+        }
+        place
     }
 
-    /// Puts a slot, which is in no queue, at the end of one.
+    /// As [`push`](Self::push) in the usual case: somebody waits there, and there is room. `None` if it is not that.
     #[inline]
-    pub(crate) fn push(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
-        self.queues[usize::from(priority)].push_back(slots, slot);
-        self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
-        self.first = self.first.min(u16::from(priority));
+    fn try_push(&mut self, slot: u32, priority: u8) -> Option<u32> {
+        let lane = &mut self.lanes[usize::from(priority)];
+        if lane.places.is_empty() || lane.places.len() == lane.places.capacity() {
+            return None;
+        }
+        let place = lane.push(slot);
+        self.count();
+        Some(place)
+    }
+
+    #[inline]
+    fn count(&mut self) {
         self.len += 1;
         self.most = self.most.max(self.len);
     }
 
-    /// The first slot of a queue.
+    /// The first slot of a lane.
     #[inline]
-    pub(crate) fn first(&self, priority: u8) -> Option<u32> {
-        self.queues.get(usize::from(priority))?.front()
+    fn first(&self, priority: u8) -> Option<u32> {
+        self.lanes.get(usize::from(priority))?.first()
     }
 
-    /// Takes a slot out of the queue it is in.
+    /// Takes the first slot out of a lane.
     #[inline]
-    pub(crate) fn remove(&mut self, slots: &mut impl Items, slot: u32, priority: u8) {
-        let queue = &mut self.queues[usize::from(priority)];
-        queue.remove(slots, slot);
-        if queue.front().is_none() {
-            self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
-            self.first = self.find_first();
-        }
+    fn remove_first(&mut self, priority: u8) {
+        let lane = &mut self.lanes[usize::from(priority)];
         self.len -= 1;
+        if lane.advance() {
+            self.shut(priority);
+        }
+    }
+
+    /// Takes a slot out of the place it has in a lane.
+    fn remove(&mut self, place: u32, priority: u8) {
+        let lane = &mut self.lanes[usize::from(priority)];
+        if place as usize == lane.front {
+            return self.remove_first(priority);
+        }
+        lane.leave(place);
+        self.len -= 1;
+    }
+
+    #[inline(never)]
+    fn open(&mut self, priority: u8) {
+        self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
+        self.first = self.first.min(u16::from(priority));
+    }
+
+    #[inline(never)]
+    fn shut(&mut self, priority: u8) {
+        self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
+        self.first = match self.occupied.iter().position(|&word| word != 0) {
+            Some(word) => (word * 64) as u16 + self.occupied[word].trailing_zeros() as u16,
+            None => NO_PRIORITY,
+        };
     }
 }
 
 /// Being active.
 impl Reactor {
-    /// Puts a slot into its priority's queue; one that is there already gets `what` too.
+    /// Puts a slot into its priority's lane; one that is there already gets `what` too.
     #[inline]
     pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
-        let slot = self.slot(id)?;
+        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
         slot.what |= what;
         if slot.state.contains(State::ACTIVE) {
             return Ok(());
         }
         slot.state |= State::ACTIVE;
-        let priority = slot.priority;
-        self.active.push(&mut self.slots, id.0.index(), priority);
+        match self.active.try_push(id.index(), slot.priority) {
+            Some(place) => slot.place = place,
+            None => self.enter_lane(id.index()),
+        }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn enter_lane(&mut self, index: u32) {
+        let Some(priority) = self.slots.at_mut(index).map(|slot| slot.priority) else { return };
+        let slots = &mut self.slots;
+        let mut stand = |slot, place| {
+            slots.at_mut(slot).expect("a slot leaves its lane before it is freed").place = place;
+        };
+        let place = self.active.push(index, priority, &mut stand);
+        stand(index, place);
     }
 
     /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
@@ -127,6 +267,12 @@ impl Reactor {
     #[inline]
     pub(crate) fn first_priority(&self) -> Option<u8> {
         self.active.first_priority()
+    }
+
+    /// Whether that is this one.
+    #[inline]
+    pub(crate) fn is_first_priority(&self, priority: u8) -> bool {
+        self.active.first == u16::from(priority)
     }
 
     /// How many slots are active.
@@ -148,9 +294,9 @@ impl Reactor {
             #[cfg(feature = "capi")]
             deliveries: slot.deliveries,
         };
-        if slot.state - State::IDLE == State::ACTIVE {
+        if slot.state - (State::IDLE | State::SOURCE) == State::ACTIVE {
             slot.end_activity();
-            self.active.remove(&mut self.slots, index, priority);
+            self.active.remove_first(priority);
         } else {
             // The slot was found a moment ago, so it is not stale.
             let _ = self.hand_out_waiting(SlotId(id));
@@ -187,10 +333,10 @@ impl Reactor {
     /// Takes a slot back from being handed out; what it waits for, it goes on waiting for.
     pub(crate) fn deactivate(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        let (is_active, priority) = (slot.state.contains(State::ACTIVE), slot.priority);
+        let Slot { state, place, priority, .. } = *slot;
         slot.end_activity();
-        if is_active {
-            self.active.remove(&mut self.slots, id.0.index(), priority);
+        if state.contains(State::ACTIVE) {
+            self.active.remove(place, priority);
         }
         Ok(())
     }
@@ -203,14 +349,11 @@ impl Reactor {
     /// this one is none: then neither is what became active before it. An owner who looks after every turn sees each once.
     pub(crate) fn newly_active(&mut self, mut is_news: impl FnMut(u64, What) -> bool) {
         let Reactor { active, slots, .. } = self;
-        for queue in &active.queues {
-            let mut next = queue.back();
-            while let Some(index) = next
-                && let Some((_, slot)) = slots.tenant_at(index)
-                && is_news(slot.owner, slot.what)
-            {
-                next = queue.before(slots, index);
-            }
+        for lane in &active.lanes {
+            let waiting = lane.places[lane.front..].iter().rev().filter(|&&slot| slot != LEFT);
+            let mut tenants =
+                waiting.map_while(|&index| slots.at_mut(index).map(|slot| (slot.owner, slot.what)));
+            let _ = tenants.find(|&(owner, what)| !is_news(owner, what));
         }
     }
 }
@@ -227,37 +370,77 @@ impl Slot {
 mod tests {
     use std::collections::VecDeque;
 
-    use super::super::queue::Links;
     use super::*;
+
+    /// Lanes, plain queues that say what must be in them, and where each of 64 slots is, if it is in any.
+    struct Model {
+        active: Active,
+        queues: Vec<VecDeque<u32>>,
+        places: [Option<(u8, u32)>; 64],
+    }
+
+    impl Model {
+        fn join(&mut self, slot: u32, priority: u8) {
+            let place = self.active.try_push(slot, priority).unwrap_or_else(|| {
+                let places = &mut self.places;
+                self.active
+                    .push(slot, priority, |slot, place| places[slot as usize] = Some((priority, place)))
+            });
+            self.places[slot as usize] = Some((priority, place));
+            self.queues[usize::from(priority)].push_back(slot);
+        }
+
+        fn leave(&mut self, slot: u32) {
+            let Some((priority, place)) = self.places[slot as usize].take() else { return };
+            self.active.remove(place, priority);
+            self.queues[usize::from(priority)].retain(|&other| other != slot);
+        }
+
+        fn check(&self) {
+            let expected = self.queues.iter().position(|queue| !queue.is_empty());
+            assert_eq!(self.active.first_priority().map(usize::from), expected);
+            if let Some(priority) = expected {
+                assert_eq!(self.active.first(priority as u8), self.queues[priority].front().copied());
+            }
+            assert_eq!(self.active.len(), self.queues.iter().map(VecDeque::len).sum());
+        }
+    }
 
     #[test]
     fn agrees_with_plain_queues_under_random_work() {
-        let mut slots = vec![Links::UNLINKED; 64];
-        let mut active = Active::new(256);
-        let mut model: Vec<VecDeque<u32>> = vec![VecDeque::new(); 256];
-        let mut home = [None; 64];
+        let mut active = Active::new(256, 0);
+        const PRIORITIES: [u8; 8] = [0, 1, 63, 64, 127, 128, 254, 255];
+        for priority in PRIORITIES {
+            // As many slots as may be there at once.
+            (0..64).for_each(|_| active.make_room(priority));
+        }
+        let mut model = Model { active, queues: vec![VecDeque::new(); 256], places: [None; 64] };
         let mut state = 1u64;
         for _ in 0..100_000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let slot = (state >> 40) as u32 % 64;
-            let priority = [0, 1, 63, 64, 127, 128, 254, 255][(state >> 50) as usize % 8];
-            match home[slot as usize].take() {
-                Some(home) => {
-                    active.remove(&mut slots, slot, home);
-                    model[usize::from(home)].retain(|&other| other != slot);
-                }
-                None => {
-                    active.push(&mut slots, slot, priority);
-                    model[usize::from(priority)].push_back(slot);
-                    home[slot as usize] = Some(priority);
-                }
+            match model.places[slot as usize] {
+                Some(_) => model.leave(slot),
+                None => model.join(slot, PRIORITIES[(state >> 50) as usize % 8]),
             }
-            let expected = model.iter().position(|queue| !queue.is_empty());
-            assert_eq!(active.first_priority().map(usize::from), expected);
-            if let Some(priority) = expected {
-                assert_eq!(active.first(priority as u8), model[priority].front().copied());
-            }
-            assert_eq!(active.len(), model.iter().map(VecDeque::len).sum());
+            model.check();
         }
+    }
+
+    #[test]
+    fn a_lane_in_which_somebody_waits_for_ever_does_not_grow() {
+        let mut active = Active::new(1, 0);
+        (0..3).for_each(|_| active.make_room(0));
+        let room = active.lanes[0].places.capacity();
+        let mut model = Model { active, queues: vec![VecDeque::new()], places: [None; 64] };
+        (0..3).for_each(|slot| model.join(slot, 0));
+        for turn in 0..1000 {
+            let slot = 1 + turn % 2;
+            model.leave(slot);
+            model.join(slot, 0);
+            model.check();
+        }
+        assert_eq!(model.active.lanes[0].places.capacity(), room);
+        assert_eq!(model.active.first(0), Some(0));
     }
 }

@@ -1,32 +1,47 @@
 //! Slots with generations: what is removed leaves a stale id behind, never another object's.
 
-use std::num::NonZeroU32;
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64};
 
-/// Names a slot, and which of its successive tenants is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct RawId {
-    index: u32,
-    /// Not 0, so that an optional id is no larger than an id.
-    generation: NonZeroU32,
-}
+/// Names a slot, and which of its successive tenants is meant. One word, so that it travels in one register: the generation, which
+/// is not 0, above the index.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RawId(NonZeroU64);
 
 impl RawId {
+    #[inline]
+    fn new(index: u32, generation: NonZeroU32) -> Self {
+        let word = (u64::from(generation.get()) << 32) | u64::from(index);
+        RawId(NonZeroU64::new(word).expect("a generation is not 0"))
+    }
+
     /// The slot's place; the same for every tenant.
+    #[inline]
     pub(crate) fn index(self) -> u32 {
-        self.index
+        self.0.get() as u32
+    }
+
+    #[inline]
+    fn generation(self) -> u32 {
+        (self.0.get() >> 32) as u32
     }
 
     /// The id as a number that is not 0.
     #[cfg(feature = "capi")]
     pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.generation.get()) << 32 | u64::from(self.index)
+        self.0.get()
     }
 
-    /// The id that gave these bits.
+    /// The id that gave these bits; `None` for bits that no id gives.
     #[cfg(feature = "capi")]
     pub(crate) fn from_bits(bits: u64) -> Option<RawId> {
-        let generation = NonZeroU32::new((bits >> 32) as u32)?;
-        Some(RawId { index: bits as u32, generation })
+        NonZeroU32::new((bits >> 32) as u32).map(|generation| RawId::new(bits as u32, generation))
+    }
+}
+
+impl fmt::Debug for RawId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index(), self.generation())
     }
 }
 
@@ -48,7 +63,9 @@ impl<T> Place<T> {
     /// The object, if it is the one that `id` means.
     fn tenant(&mut self, id: RawId) -> Option<&mut T> {
         match self {
-            Place { generation, content: Content::Occupied(value) } if *generation == id.generation => {
+            Place { generation, content: Content::Occupied(value) }
+                if generation.get() == id.generation() =>
+            {
                 Some(value)
             }
             _ => None,
@@ -84,20 +101,20 @@ impl<T> Arena<T> {
         }
         place.content = Content::Occupied(value);
         self.len += 1;
-        RawId { index, generation: place.generation }
+        RawId::new(index, place.generation)
     }
 
     /// Takes the object out; its id is stale from now on.
     pub(crate) fn remove(&mut self, id: RawId) -> Option<T> {
-        let place = self.places.get_mut(id.index as usize)?;
-        if place.generation != id.generation || matches!(place.content, Content::Vacant { .. }) {
+        let place = self.places.get_mut(id.index() as usize)?;
+        if place.generation.get() != id.generation() || matches!(place.content, Content::Vacant { .. }) {
             return None;
         }
         let vacant = Content::Vacant { next_vacant: self.first_vacant };
         let content = std::mem::replace(&mut place.content, vacant);
         // A place would have to be reused four thousand million times for an id to come back to life.
         place.generation = place.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
-        self.first_vacant = id.index;
+        self.first_vacant = id.index();
         self.len -= 1;
         match content {
             Content::Occupied(value) => Some(value),
@@ -107,8 +124,10 @@ impl<T> Arena<T> {
 
     /// The object, unless its id is stale.
     pub(crate) fn get(&self, id: RawId) -> Option<&T> {
-        match self.places.get(id.index as usize)? {
-            Place { generation, content: Content::Occupied(value) } if *generation == id.generation => {
+        match self.places.get(id.index() as usize)? {
+            Place { generation, content: Content::Occupied(value) }
+                if generation.get() == id.generation() =>
+            {
                 Some(value)
             }
             _ => None,
@@ -118,12 +137,12 @@ impl<T> Arena<T> {
     /// The object, unless its id is stale.
     #[inline]
     pub(crate) fn get_mut(&mut self, id: RawId) -> Option<&mut T> {
-        self.places.get_mut(id.index as usize)?.tenant(id)
+        self.places.get_mut(id.index() as usize)?.tenant(id)
     }
 
     /// Two different objects at once, unless one of them is gone.
     pub(crate) fn get_two_mut(&mut self, one: RawId, other: RawId) -> Option<(&mut T, &mut T)> {
-        let places = [one.index as usize, other.index as usize];
+        let places = [one.index() as usize, other.index() as usize];
         let [first, second] = self.places.get_disjoint_mut(places).ok()?;
         Some((first.tenant(one)?, second.tenant(other)?))
     }
@@ -142,7 +161,7 @@ impl<T> Arena<T> {
     pub(crate) fn tenant_at(&mut self, index: u32) -> Option<(RawId, &mut T)> {
         let Place { generation, content } = self.places.get_mut(index as usize)?;
         match content {
-            Content::Occupied(value) => Some((RawId { index, generation: *generation }, value)),
+            Content::Occupied(value) => Some((RawId::new(index, *generation), value)),
             Content::Vacant { .. } => None,
         }
     }
@@ -150,15 +169,13 @@ impl<T> Arena<T> {
     /// The id of whoever is at `index` now.
     pub(crate) fn id_at(&self, index: u32) -> Option<RawId> {
         let place = self.places.get(index as usize)?;
-        matches!(place.content, Content::Occupied(_)).then_some(RawId { index, generation: place.generation })
+        matches!(place.content, Content::Occupied(_)).then_some(RawId::new(index, place.generation))
     }
 
     /// All objects, in the order of their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (RawId, &T)> {
         self.places.iter().enumerate().filter_map(|(index, place)| match &place.content {
-            Content::Occupied(value) => {
-                Some((RawId { index: index as u32, generation: place.generation }, value))
-            }
+            Content::Occupied(value) => Some((RawId::new(index as u32, place.generation), value)),
             Content::Vacant { .. } => None,
         })
     }

@@ -61,7 +61,7 @@ struct FdEntry {
 const UNKNOWN: FdEntry =
     FdEntry { first: NOBODY, generation: 0, bound: None, known: Known::Nothing, dirty: false };
 
-const _: () = assert!(size_of::<FdEntry>() <= 20, "every descriptor up to the highest one has one");
+const _: () = assert!(size_of::<FdEntry>() <= 24, "every descriptor up to the highest one has one");
 
 #[derive(Debug, Default)]
 pub(super) struct FdMap {

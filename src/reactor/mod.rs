@@ -118,6 +118,14 @@ pub(crate) mod owner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SlotId(RawId);
 
+impl SlotId {
+    /// The slot's place; no other slot has it as long as this one lives.
+    #[inline]
+    pub(crate) fn index(self) -> u32 {
+        self.0.index()
+    }
+}
+
 #[cfg(feature = "capi")]
 impl SlotId {
     /// The id as a number, for owners that have no room for more; never 0.
@@ -162,9 +170,10 @@ bitflags! {
         /// On the ready list.
         const LATER = 8;
         const PERSIST = 16;
-        const SIGNAL = 32;
         /// Does not keep the loop alive by waiting.
-        const IDLE = 64;
+        const IDLE = 32;
+        /// Has a descriptor or a signal to wait for.
+        const SOURCE = 64;
     }
 }
 
@@ -176,27 +185,22 @@ struct Slot {
     /// How often its signal came since it was handed out last.
     deliveries: u32,
     next_peer: u32,
-    links: Links,
+    /// Where it is in its lane of `active`.
+    place: u32,
     interest: Interest,
     /// What it is active with, and what it will be active with next turn.
     what: What,
     later: What,
     state: State,
     priority: u8,
+    is_signal: bool,
 }
 
-const _: () = assert!(size_of::<Slot>() <= 40, "thousands of idle connections have one each");
+const _: () = assert!(size_of::<Slot>() <= 32, "thousands of idle connections have one each");
 
 impl State {
     fn holds_loop(self) -> bool {
         !self.contains(State::IDLE) && self.intersects(State::PENDING | State::TIMED)
-    }
-}
-
-impl Items for Arena<Slot> {
-    #[inline]
-    fn links(&mut self, slot: u32) -> &mut Links {
-        &mut self.at_mut(slot).expect("a slot leaves its queue before it is freed").links
     }
 }
 
@@ -288,7 +292,7 @@ impl Reactor {
             slots: Arena::with_capacity(slots),
             fds: FdMap::with_capacity(slots),
             timers: Timers::with_capacity(slots),
-            active: Active::new(usize::from(priorities.max(1))),
+            active: Active::new(usize::from(priorities.max(1)), slots),
             later: Vec::with_capacity(slots.max(FEW)),
             tally: Tally::default(),
             signals: Signals::default(),
@@ -331,13 +335,15 @@ impl Reactor {
             fd: -1,
             deliveries: 0,
             next_peer: queue::NOBODY,
-            links: Links::UNLINKED,
+            place: 0,
             interest: Interest::empty(),
             what: What::empty(),
             later: What::empty(),
             state: State::empty(),
             priority,
+            is_signal: false,
         };
+        self.active.make_room(priority);
         slot.state.set(State::PERSIST, spec.persist);
         slot.set_source(spec.source);
         Ok(SlotId(self.slots.insert(slot)))
@@ -347,7 +353,9 @@ impl Reactor {
     pub(crate) fn remove(&mut self, id: SlotId) -> Result<()> {
         self.del(id)?;
         self.timers.forget(id.0.index());
-        self.slots.remove(id.0).map(drop).ok_or(Error::Stale)
+        let slot = self.slots.remove(id.0).ok_or(Error::Stale)?;
+        self.active.give_back_room(slot.priority);
+        Ok(())
     }
 
     pub(crate) fn owner(&self, id: SlotId) -> Result<u64> {
@@ -390,7 +398,9 @@ impl Reactor {
         if !in_range {
             return Err(Error::OutOfRange);
         }
-        slot.priority = priority;
+        let before = std::mem::replace(&mut slot.priority, priority);
+        self.active.give_back_room(before);
+        self.active.make_room(priority);
         Ok(())
     }
 
@@ -432,7 +442,7 @@ impl Slot {
     /// Whether it waits for time at most, once, and is not to be handed out: most timeouts are that of such a slot.
     #[inline]
     fn is_only_timed(&self) -> bool {
-        self.fd < 0 && (self.state & !(State::TIMED | State::IDLE)).is_empty()
+        (self.state - (State::TIMED | State::IDLE)).is_empty()
     }
 
     /// Changes its state, and with it what keeps the loop alive.
@@ -441,12 +451,13 @@ impl Slot {
         let before = self.state;
         self.state = (before - clear) | set;
         if self.state != before {
-            tally.change(self.owner, before, self.state);
+            tally.change(self, before);
         }
     }
 
     fn set_source(&mut self, source: Source) {
-        self.state.set(State::SIGNAL, matches!(source, Source::Signal(_)));
+        self.is_signal = matches!(source, Source::Signal(_));
+        self.state.set(State::SOURCE, source != Source::None);
         (self.fd, self.interest) = match source {
             Source::None => (-1, Interest::empty()),
             Source::Fd { fd, interest } => (fd, interest),
@@ -465,17 +476,20 @@ impl Reactor {
         self.set_deadline(id, Some(self.now().saturating_add(timeout_ns)))
     }
 
-    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, and the time is known. Says whether it
-    /// was that, and does nothing if it was not.
+    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores, and the time is
+    /// known. Says whether that was all; if not, the rest is [`add`](Self::add)'s to do.
     #[inline]
     pub(crate) fn add_timer(&mut self, id: SlotId, timeout: Option<Duration>) -> bool {
-        let (Some(slot), Some(timeout)) = (self.slots.get_mut(id.0), timeout) else { return false };
+        let Some(timeout) = timeout else { return false };
+        let Some(slot) = self.slots.get_mut(id.0) else { return false };
         if !slot.is_only_timed() || !self.now_is_fresh {
             return false;
         }
-        slot.mark(&mut self.tally, State::TIMED, State::empty());
-        self.timers.set(id.0.index(), self.now_ns.saturating_add(nanos(timeout)));
-        true
+        let Some(deadline_ns) = after(self.now_ns, timeout) else { return false };
+        if !slot.state.contains(State::TIMED) {
+            slot.mark(&mut self.tally, State::TIMED, State::empty());
+        }
+        self.timers.try_set(id.index(), deadline_ns)
     }
 
     /// As [`add`](Self::add) without a timeout, for an owner who wants to hear at once that the kernel does not watch such a
@@ -484,9 +498,9 @@ impl Reactor {
     #[cfg(feature = "capi")]
     pub(crate) fn add_strictly(&mut self, id: SlotId) -> Result<()> {
         self.start_waiting(id)?;
-        let Slot { fd, state, .. } = *self.slot(id)?;
+        let Slot { fd, state, is_signal, .. } = *self.slot(id)?;
         let Some(backend) = self.backend.as_deref_mut() else { return Ok(()) };
-        if !state.contains(State::PENDING) || state.contains(State::SIGNAL) {
+        if !state.contains(State::PENDING) || is_signal {
             return Ok(());
         }
         let introduced = self.fds.introduce(&mut self.slots, backend, fd);
@@ -518,15 +532,26 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        if !slot.is_only_timed() {
-            self.add_source(id, Some(timeout.as_nanos()))?;
-        }
-        let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        slot.mark(&mut self.tally, State::TIMED, State::empty());
-        let persists = slot.state.contains(State::PERSIST);
-        self.timers.set_common(id.0.index(), timeout, self.now(), persists);
+        self.add_source(id, Some(timeout.as_nanos()))?;
+        self.mark(id, State::TIMED, State::empty())?;
+        let repeats = self.slot(id)?.state.contains(State::PERSIST);
+        self.timers.set_common(id.index(), timeout, self.now(), repeats);
         Ok(())
+    }
+
+    /// To [`add_common`](Self::add_common) what [`add_timer`](Self::add_timer) is to [`add`](Self::add).
+    #[inline]
+    pub(crate) fn add_common_timer(&mut self, id: SlotId, timeout: CommonTimeout) -> bool {
+        let Some(slot) = self.slots.get_mut(id.0) else { return false };
+        if !slot.is_only_timed() || !self.now_is_fresh {
+            return false;
+        }
+        let Some(deadline_ns) = self.now_ns.checked_add(timeout.as_nanos()) else { return false };
+        let is_set = self.timers.try_set_common(id.index(), timeout, deadline_ns);
+        if is_set && !slot.state.contains(State::TIMED) {
+            slot.mark(&mut self.tally, State::TIMED, State::empty());
+        }
+        is_set
     }
 
     /// The common timeout of a duration.
@@ -549,8 +574,10 @@ impl Reactor {
         if !slot.is_only_timed() {
             return self.del_any(id);
         }
-        slot.mark(&mut self.tally, State::empty(), State::TIMED);
-        self.timers.cancel(id.0.index());
+        if slot.state.contains(State::TIMED) {
+            slot.mark(&mut self.tally, State::empty(), State::TIMED);
+            self.timers.cancel(id.0.index());
+        }
         Ok(())
     }
 
@@ -632,11 +659,11 @@ impl Reactor {
     #[inline]
     fn start_waiting(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        let (fd, state) = (slot.fd, slot.state);
-        if state.contains(State::PENDING) {
+        let (fd, is_signal) = (slot.fd, slot.is_signal);
+        if slot.state.contains(State::PENDING) {
             return Ok(());
         }
-        if state.contains(State::SIGNAL) {
+        if is_signal {
             self.signals.attach(self.notifier.as_fd(), fd, id.0)?;
         } else if fd < 0 {
             return Ok(());
@@ -648,17 +675,25 @@ impl Reactor {
 
     fn stop_waiting(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        let (fd, state) = (slot.fd, slot.state);
-        if !state.contains(State::PENDING) {
+        let (fd, is_signal) = (slot.fd, slot.is_signal);
+        if !slot.state.contains(State::PENDING) {
             return Ok(());
         }
-        if state.contains(State::SIGNAL) {
+        if is_signal {
             self.signals.detach(fd, id.0);
         } else {
             self.fds.detach(&mut self.slots, id.0);
         }
         self.mark(id, State::empty(), State::PENDING)
     }
+}
+
+/// A time so far in the future, unless that is too far.
+#[inline]
+fn after(now_ns: u64, timeout: Duration) -> Option<u64> {
+    // So many seconds, which are 136 years, overflow nothing yet.
+    let seconds = u32::try_from(timeout.as_secs()).ok()?;
+    now_ns.checked_add(u64::from(seconds) * 1_000_000_000 + u64::from(timeout.subsec_nanos()))
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -1,5 +1,5 @@
 //! A queue threaded through the items it holds: joining and leaving, from anywhere, cost a few stores and no memory.
-//! Slots that are active wait in these, and so do a server's connections for their deadlines.
+//! The members of a rate-limit group wait in these for their share, and a server's connections for their deadlines.
 
 /// The end of a queue, and the mark of an item that is in none.
 pub(crate) const NOBODY: u32 = u32::MAX;
@@ -36,23 +36,11 @@ impl Queue {
         (self.front != NOBODY).then_some(self.front)
     }
 
-    /// The item at the end.
-    pub(crate) fn back(&self) -> Option<u32> {
-        (self.back != NOBODY).then_some(self.back)
-    }
-
     /// The item behind `index`.
     #[cfg(any(feature = "http", test))]
     pub(crate) fn after(&self, items: &mut impl Items, index: u32) -> Option<u32> {
         let next = items.links(index).next;
         (next != NOBODY).then_some(next)
-    }
-
-    /// The item in front of `index`.
-    #[cfg(feature = "capi")]
-    pub(crate) fn before(&self, items: &mut impl Items, index: u32) -> Option<u32> {
-        let previous = items.links(index).previous;
-        (previous != NOBODY).then_some(previous)
     }
 
     pub(crate) fn push_back(&mut self, items: &mut impl Items, index: u32) {

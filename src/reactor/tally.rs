@@ -1,6 +1,6 @@
 //! How many slots wait, for what, and whether they keep the loop alive: kept as they change, so that asking costs nothing.
 
-use super::{State, owner};
+use super::{Slot, State, owner};
 
 /// A count, and the largest it has been.
 #[derive(Debug, Clone, Copy, Default)]
@@ -11,9 +11,14 @@ pub(crate) struct Gauge {
 
 impl Gauge {
     #[inline]
-    pub(super) fn change(&mut self, before: bool, after: bool) {
-        self.now = self.now + usize::from(after) - usize::from(before);
+    fn rise(&mut self) {
+        self.now += 1;
         self.most = self.most.max(self.now);
+    }
+
+    #[inline]
+    fn fall(&mut self) {
+        self.now -= 1;
     }
 
     pub(super) fn forget_most(&mut self) {
@@ -38,18 +43,18 @@ impl Tally {
         self.events.now + self.engines.now
     }
 
-    /// Notes that the state of a slot of `owner` has changed.
-    #[inline]
-    pub(super) fn change(&mut self, owner: u64, before: State, after: State) {
+    /// Notes that the state of a slot has changed. Part of its callers, who know most of the state: what they know is not asked.
+    #[inline(always)]
+    pub(super) fn change(&mut self, slot: &Slot, before: State) {
+        let after = slot.state;
         if before.holds_loop() != after.holds_loop() {
             let gauge =
-                if owner & owner::MASK == owner::EVENT { &mut self.events } else { &mut self.engines };
-            gauge.change(before.holds_loop(), after.holds_loop());
+                if slot.owner & owner::MASK == owner::EVENT { &mut self.events } else { &mut self.engines };
+            if after.holds_loop() { gauge.rise() } else { gauge.fall() }
         }
         count(&mut self.timers, State::TIMED, before, after);
         if (before ^ after).contains(State::PENDING) {
-            let source =
-                if after.contains(State::SIGNAL) { &mut self.signals } else { &mut self.descriptors };
+            let source = if slot.is_signal { &mut self.signals } else { &mut self.descriptors };
             count(source, State::PENDING, before, after);
         }
     }

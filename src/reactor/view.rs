@@ -19,6 +19,7 @@ pub struct Pending {
 /// How a slot was made, with the priority it has now, and what it waits for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotView {
+    pub(crate) id: SlotId,
     pub(crate) spec: SlotSpec,
     pub(crate) pending: Pending,
     /// Whether it waits for anything, and what it is about to be handed out with.
@@ -67,6 +68,7 @@ impl Reactor {
 
     fn view_of(&self, id: RawId, slot: &Slot) -> SlotView {
         SlotView {
+            id: SlotId(id),
             spec: slot.spec(),
             pending: self.pending_of(id, slot),
             waits: slot.state.intersects(State::PENDING | State::TIMED),
@@ -77,7 +79,7 @@ impl Reactor {
     fn pending_of(&self, id: RawId, slot: &Slot) -> Pending {
         let mut pending = Pending { active: slot.state.contains(State::ACTIVE), ..Pending::default() };
         if slot.state.contains(State::PENDING) {
-            let signal = if slot.state.contains(State::SIGNAL) { What::SIGNAL } else { What::empty() };
+            let signal = if slot.is_signal { What::SIGNAL } else { What::empty() };
             pending.what = What::from_bits_truncate(slot.interest.bits()) | signal;
         }
         if slot.state.contains(State::TIMED) {
@@ -94,7 +96,7 @@ impl Reactor {
 
 impl Slot {
     fn spec(&self) -> SlotSpec {
-        let source = if self.state.contains(State::SIGNAL) {
+        let source = if self.is_signal {
             Source::Signal(self.fd)
         } else if self.fd < 0 {
             Source::None

@@ -107,6 +107,12 @@ impl Client {
         Response { status: head.status, fields: head.fields, body }
     }
 
+    /// `length` bytes of a body, unless the connection ends before.
+    pub fn try_body(&mut self, length: u64) -> Option<Vec<u8>> {
+        let mut body = vec![0; usize::try_from(length).expect("it fits")];
+        self.reader.read_exact(&mut body).ok().map(|()| body)
+    }
+
     /// The body of a response whose head has been read: chunked, or up to the end of the connection.
     pub fn body(&mut self, head: &Head) -> Vec<u8> {
         let mut body = Vec::new();

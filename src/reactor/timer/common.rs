@@ -1,6 +1,9 @@
 //! Timers that share a duration, in one line a duration. Who joins last is due last, so joining, leaving and coming due
 //! are a few stores each, however many wait.
 //!
+//! Nobody is looked for in a line: who leaves it, or joins it again at the end, is passed over when the place comes up front. When a line
+//! is full, those places go, so at most half of them are in vain.
+//!
 //! The heads of the lines are kept in a heap of their own, as lazily as the timers of single slots are: an entry is never
 //! later than the head of its line, and is put right when it comes up front.
 
@@ -9,7 +12,6 @@ use std::time::Duration;
 use super::Wanted;
 use super::heap::{Entry, Heap};
 use crate::reactor::arena::extend_to;
-use crate::reactor::queue::{Items, Links, Queue};
 
 /// A duration that many events of one base share; adding an event with it costs the same however many wait.
 ///
@@ -36,37 +38,64 @@ impl CommonTimeout {
     }
 }
 
+/// A place in a line: whose it is, and the order of the setting that it is for.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    slot: u32,
+    order: u32,
+}
+
+impl Place {
+    /// What the slot waits for, if it still waits here.
+    #[inline]
+    fn wanted(self, wanted: &[Wanted]) -> Option<&Wanted> {
+        wanted.get(self.slot as usize).filter(|it| it.order == self.order && it.in_line && it.is_set)
+    }
+}
+
 #[derive(Debug)]
 struct Line {
     duration_ns: u64,
-    waiting: Queue,
+    /// Due in this order. Empty if nobody has a place that has not been passed over.
+    places: Vec<Place>,
+    /// The first place that has not been passed over.
+    front: usize,
+    /// When the last of them is due, or was before it left.
+    last_ns: u64,
+}
+
+impl Line {
+    /// Who is first, when those before who have left are gone.
+    fn first<'a>(&mut self, wanted: &'a [Wanted]) -> Option<(u32, &'a Wanted)> {
+        while let Some(&place) = self.places.get(self.front) {
+            if let Some(wanted) = place.wanted(wanted) {
+                return Some((place.slot, wanted));
+            }
+            self.front += 1;
+        }
+        self.places.clear();
+        self.front = 0;
+        None
+    }
+
+    /// Makes room in a full line.
+    fn close_up(&mut self, wanted: &[Wanted]) {
+        self.places.drain(..self.front);
+        self.front = 0;
+        self.places.retain(|place| place.wanted(wanted).is_some());
+        if self.places.len() >= self.places.capacity() / 2 {
+            self.places.reserve(self.places.len() + 1);
+        }
+    }
 }
 
 const NO_LINE: u32 = u32::MAX;
 
-/// A slot among the lines.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// The line it waits in, if it waits in any, and the one it goes back to when its timer starts again.
-    line: u32,
-    home: u32,
-    links: Links,
-}
-
-const NOWHERE: Place = Place { line: NO_LINE, home: NO_LINE, links: Links::UNLINKED };
-
-impl Items for Vec<Place> {
-    #[inline]
-    fn links(&mut self, slot: u32) -> &mut Links {
-        &mut self[slot as usize].links
-    }
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     lines: Vec<Line>,
-    /// By slot, up to the highest that ever had a common timeout.
-    places: Vec<Place>,
+    /// The line that a slot goes back to when its timer starts again, by slot, up to the highest that ever had one.
+    homes: Vec<u32>,
     /// The heads, by line.
     heads: Heap,
 }
@@ -76,7 +105,7 @@ impl Lines {
     pub(super) fn of(&mut self, duration_ns: u64) -> CommonTimeout {
         let found = self.lines.iter().position(|line| line.duration_ns == duration_ns);
         let line = found.unwrap_or_else(|| {
-            self.lines.push(Line { duration_ns, waiting: Queue::new() });
+            self.lines.push(Line { duration_ns, places: Vec::new(), front: 0, last_ns: 0 });
             self.lines.len() - 1
         });
         CommonTimeout { line: line as u32, duration_ns }
@@ -96,55 +125,57 @@ impl Lines {
     /// The line a slot goes back to.
     #[inline]
     pub(super) fn home(&self, slot: u32) -> Option<u32> {
-        self.places.get(slot as usize).map(|place| place.home).filter(|&home| home != NO_LINE)
+        self.homes.get(slot as usize).copied().filter(|&home| home != NO_LINE)
     }
 
-    #[inline]
     pub(super) fn set_home(&mut self, slot: u32, home: Option<u32>) {
         if home.is_some() {
-            extend_to(&mut self.places, slot as usize + 1, || NOWHERE);
+            extend_to(&mut self.homes, slot as usize + 1, || NO_LINE);
         }
-        if let Some(place) = self.places.get_mut(slot as usize) {
-            place.home = home.unwrap_or(NO_LINE);
+        if let Some(place) = self.homes.get_mut(slot as usize) {
+            *place = home.unwrap_or(NO_LINE);
         }
     }
 
-    /// Who waits at the end of a line.
+    /// Gives a slot, which is being set to that deadline with that order, the place at the end of the line of a timeout, if that
+    /// line has room and somebody is there who is not due later. Says whether it did.
     #[inline]
-    pub(super) fn last(&self, line: u32) -> Option<u32> {
-        self.lines[line as usize].waiting.back()
-    }
-
-    /// Puts a slot, which is in no line, at the end of one; nobody there may be due later than `entry`, with
-    /// which it leads the line if nobody is there.
-    #[inline]
-    pub(super) fn join(&mut self, slot: u32, line: u32, entry: Entry) {
-        extend_to(&mut self.places, slot as usize + 1, || NOWHERE);
-        let waiting = &mut self.lines[line as usize].waiting;
-        let leads = waiting.front().is_none();
-        waiting.push_back(&mut self.places, slot);
-        self.places[slot as usize].line = line;
-        if leads {
-            self.heads.hasten(entry);
+    pub(super) fn try_join(
+        &mut self,
+        slot: u32,
+        timeout: CommonTimeout,
+        deadline_ns: u64,
+        order: u32,
+    ) -> bool {
+        let Some(line) = self.lines.get_mut(timeout.line as usize) else { return false };
+        let len = line.places.len();
+        let is_usual = line.duration_ns == timeout.duration_ns && deadline_ns >= line.last_ns;
+        if !is_usual || len == 0 || len == line.places.capacity() {
+            return false;
         }
+        line.places.push(Place { slot, order });
+        line.last_ns = deadline_ns;
+        true
     }
 
-    /// Moves a slot, which waits in some line, to the end of this one if it is this one.
-    #[inline]
-    pub(super) fn move_back(&mut self, slot: u32, line: u32) -> bool {
-        let is_there = self.places[slot as usize].line == line;
-        if is_there {
-            let waiting = &mut self.lines[line as usize].waiting;
-            waiting.remove(&mut self.places, slot);
-            waiting.push_back(&mut self.places, slot);
+    /// Whether who is due then can join a line without being before anybody there.
+    pub(super) fn may_join(&self, line: u32, deadline_ns: u64) -> bool {
+        let line = &self.lines[line as usize];
+        deadline_ns >= line.last_ns || line.places.is_empty()
+    }
+
+    /// Gives a slot, which has been set to wait in line, the place at the end of this one; nobody there may be due later.
+    pub(super) fn join(&mut self, slot: u32, line: u32, wanted: &[Wanted]) {
+        let Wanted { deadline_ns, order, .. } = wanted[slot as usize];
+        let there = &mut self.lines[line as usize];
+        if there.places.len() == there.places.capacity() {
+            there.close_up(wanted);
         }
-        is_there
-    }
-
-    /// Takes a slot out of the line it waits in.
-    pub(super) fn leave(&mut self, slot: u32) {
-        let line = self.places[slot as usize].line;
-        self.lines[line as usize].waiting.remove(&mut self.places, slot);
+        there.places.push(Place { slot, order });
+        there.last_ns = deadline_ns;
+        if there.places.len() == 1 {
+            self.heads.hasten(Entry { deadline_ns, order, slot: line });
+        }
     }
 
     /// Who is due first of all lines.
@@ -152,15 +183,11 @@ impl Lines {
         loop {
             let head = *self.heads.first()?;
             let line = head.slot;
-            let Some(slot) = self.lines[line as usize].waiting.front() else {
-                self.heads.remove(line);
-                continue;
-            };
-            let wanted = wanted[slot as usize];
-            if wanted.order == head.order {
-                return Some(wanted.entry(slot));
+            match self.lines[line as usize].first(wanted) {
+                None => self.heads.remove(line),
+                Some((slot, first)) if first.order == head.order => return Some(first.entry(slot)),
+                Some((_, first)) => self.heads.set(first.entry(line)),
             }
-            self.heads.set(wanted.entry(line));
         }
     }
 }

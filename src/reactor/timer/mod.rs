@@ -35,20 +35,33 @@ enum Place {
     Heap,
 }
 
-/// What a slot's timer is set to; a deadline of 0 is none.
+/// What a slot's timer is set to, or was before it was taken back. An entry in the heap is never due later than that.
 #[derive(Debug, Clone, Copy)]
 struct Wanted {
     deadline_ns: u64,
     order: u32,
     place: Place,
+    is_set: bool,
     /// Whether the slot waits in a line, whatever entry it has left elsewhere.
     in_line: bool,
 }
 
 impl Wanted {
+    /// Whether it has an entry in the heap that is not to come due, and nobody has said where else it waits.
+    #[inline]
+    fn is_idle(self) -> bool {
+        self.place == Place::Heap && !self.is_set && !self.in_line
+    }
+
     /// Whether an entry in the inbox or the heap is to come due.
     fn is_single(self) -> bool {
-        self.deadline_ns != 0 && !self.in_line
+        self.is_set && !self.in_line
+    }
+
+    #[inline]
+    fn set(&mut self, deadline_ns: u64, next_order: &mut u32) {
+        (self.deadline_ns, self.order, self.is_set) = (deadline_ns, *next_order, true);
+        *next_order = next_order.wrapping_add(1);
     }
 
     fn entry(self, slot: u32) -> Entry {
@@ -56,7 +69,8 @@ impl Wanted {
     }
 }
 
-const NOTHING: Wanted = Wanted { deadline_ns: 0, order: 0, place: Place::Nowhere, in_line: false };
+const NOTHING: Wanted =
+    Wanted { deadline_ns: 0, order: 0, place: Place::Nowhere, is_set: false, in_line: false };
 
 const _: () = assert!(size_of::<Wanted>() <= 16, "every slot up to the highest with a timer has one");
 
@@ -68,7 +82,7 @@ const MANY: usize = 64;
 
 const NEVER: u64 = u64::MAX;
 
-/// The timers of all slots, by slot index. Deadlines are absolute nanoseconds on the loop's clock, and not 0.
+/// The timers of all slots, by slot index. Deadlines are absolute nanoseconds on the loop's clock.
 #[derive(Debug)]
 pub(crate) struct Timers {
     wanted: Vec<Wanted>,
@@ -106,10 +120,7 @@ impl Timers {
     /// When the slot's timer is due, if it is set.
     #[inline]
     pub(crate) fn deadline(&self, slot: u32) -> Option<u64> {
-        self.wanted
-            .get(slot as usize)
-            .map(|wanted| wanted.deadline_ns)
-            .filter(|&deadline_ns| deadline_ns != 0)
+        self.wanted.get(slot as usize).filter(|wanted| wanted.is_set).map(|wanted| wanted.deadline_ns)
     }
 
     /// What the slot's timer starts again with when it has come due; 0 is nothing.
@@ -129,40 +140,47 @@ impl Timers {
     }
 
     /// Sets the slot's timer, or moves it.
-    #[inline]
     pub(crate) fn set(&mut self, slot: u32, deadline_ns: u64) {
+        if !self.try_set(slot, deadline_ns) {
+            self.set_slowly(slot, deadline_ns);
+        }
+    }
+
+    /// As [`set`](Self::set), if that takes no more than a few stores. Says whether it did, and does nothing if it did not.
+    #[inline]
+    pub(crate) fn try_set(&mut self, slot: u32, deadline_ns: u64) -> bool {
         let Some(wanted) = self.wanted.get_mut(slot as usize).filter(|wanted| !wanted.in_line) else {
-            return self.set_anew(slot, deadline_ns);
+            return false;
         };
-        let before_ns = std::mem::replace(&mut wanted.deadline_ns, deadline_ns.max(1));
-        wanted.order = self.next_order;
-        self.next_order = self.next_order.wrapping_add(1);
         match wanted.place {
-            Place::Heap if before_ns != 0 && before_ns <= deadline_ns => {}
-            Place::Heap => self.hasten(slot, before_ns),
+            Place::Heap if deadline_ns < wanted.deadline_ns => return false,
+            Place::Heap if wanted.is_set => {}
+            Place::Heap => self.idle -= 1,
             Place::Inbox => self.inbox_from_ns = self.inbox_from_ns.min(deadline_ns),
+            Place::Nowhere if self.inbox.len() == self.inbox.capacity() => return false,
             Place::Nowhere => {
                 wanted.place = Place::Inbox;
                 self.inbox_from_ns = self.inbox_from_ns.min(deadline_ns);
                 self.inbox.push(slot);
             }
         }
+        wanted.set(deadline_ns, &mut self.next_order);
+        true
     }
 
-    /// Sets the timer of a slot that has no place in the table yet, or waits in a line.
-    #[cold]
-    fn set_anew(&mut self, slot: u32, deadline_ns: u64) {
-        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
-        // Of a slot in line nothing says that its entry is early enough for it: it starts as one that was taken back.
-        self.cancel(slot);
-        self.set(slot, deadline_ns);
-    }
-
-    /// The entry of a slot may be later than what it wants now.
     #[inline(never)]
-    fn hasten(&mut self, slot: u32, before_ns: u64) {
-        self.idle -= usize::from(before_ns == 0);
-        self.heap.hasten(self.wanted[slot as usize].entry(slot));
+    fn set_slowly(&mut self, slot: u32, deadline_ns: u64) {
+        extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
+        self.inbox.reserve(1);
+        let wanted = &mut self.wanted[slot as usize];
+        self.idle -= usize::from(wanted.is_idle());
+        wanted.in_line = false;
+        if wanted.place == Place::Heap {
+            wanted.set(deadline_ns, &mut self.next_order);
+            self.heap.hasten(wanted.entry(slot));
+        } else {
+            self.try_set(slot, deadline_ns);
+        }
     }
 
     /// Sets the slot's timer for when it starts again.
@@ -177,13 +195,7 @@ impl Timers {
     #[inline]
     pub(crate) fn cancel(&mut self, slot: u32) {
         let Some(wanted) = self.wanted.get_mut(slot as usize) else { return };
-        if wanted.place == Place::Heap && wanted.deadline_ns != 0 {
-            self.idle += 1;
-        }
-        wanted.deadline_ns = 0;
-        if std::mem::take(&mut wanted.in_line) {
-            self.lines.leave(slot);
-        }
+        self.idle += usize::from(std::mem::take(&mut wanted.is_set) && wanted.is_idle());
     }
 
     /// Takes the slot's timer back and its entry out: the slot is going to be somebody else's.
@@ -199,8 +211,8 @@ impl Timers {
     /// Takes a slot's entry out of the heap.
     fn take_out(&mut self, slot: u32) {
         let wanted = &mut self.wanted[slot as usize];
+        self.idle -= usize::from(wanted.is_idle());
         wanted.place = Place::Nowhere;
-        self.idle -= usize::from(wanted.deadline_ns == 0);
         self.heap.remove(slot);
     }
 
@@ -244,18 +256,23 @@ impl Timers {
         }
         let common = self.lines.first(&self.wanted).filter(|entry| entry.deadline_ns <= now_ns);
         let entry = match (self.due.last().copied(), common) {
-            (Some(single), Some(common)) if common.is_before(&single) => common,
+            (Some(single), Some(common)) if common.is_before(&single) => self.leave_line(common),
             (Some(single), _) => {
                 self.due.pop();
                 single
             }
-            (None, common) => common?,
+            (None, common) => self.leave_line(common?),
         };
-        self.cancel(entry.slot);
         Some((entry.slot, entry.deadline_ns))
     }
 
-    /// Moves what is due by `now_ns` from the inbox to `due`, in no order, and the rest of it to the heap.
+    fn leave_line(&mut self, entry: Entry) -> Entry {
+        self.cancel(entry.slot);
+        entry
+    }
+
+    /// Moves what is due by `now_ns` from the inbox to `due`, in no order, and the rest of it to the heap. What has come to `due`
+    /// is not set any more: going through all of them again in order of time would cost a cache miss each.
     fn empty_inbox(&mut self, now_ns: u64) {
         for slot in self.inbox.drain(..) {
             let wanted = &mut self.wanted[slot as usize];
@@ -265,6 +282,7 @@ impl Timers {
             }
             let entry = wanted.entry(slot);
             if entry.deadline_ns <= now_ns {
+                wanted.is_set = false;
                 self.due.push(entry);
             } else {
                 wanted.place = Place::Heap;
@@ -304,6 +322,7 @@ impl Timers {
                 is_sorted = false;
             } else if self.settle(front) {
                 self.take_out(front.slot);
+                self.wanted[front.slot as usize].is_set = false;
                 self.due.push(front);
             }
         }
@@ -327,8 +346,10 @@ impl Timers {
                     return true;
                 }
                 due.push(*entry);
+                wanted.is_set = false;
+            } else {
+                *idle -= usize::from(wanted.is_idle());
             }
-            *idle -= usize::from(wanted.deadline_ns == 0);
             wanted.place = Place::Nowhere;
             false
         });
@@ -342,10 +363,10 @@ impl Timers {
         let wanted = &mut self.wanted;
         self.heap.retain(|entry| {
             let wanted = &mut wanted[entry.slot as usize];
-            if wanted.deadline_ns == 0 {
+            if !wanted.is_set {
                 wanted.place = Place::Nowhere;
             }
-            wanted.deadline_ns != 0
+            wanted.is_set
         });
         self.idle = 0;
     }
@@ -364,7 +385,6 @@ impl Timers {
     }
 
     /// Sets the slot's timer to a common timeout from `now_ns`, with which it also starts again if it `repeats`.
-    #[inline]
     pub(crate) fn set_common(&mut self, slot: u32, timeout: CommonTimeout, now_ns: u64, repeats: bool) {
         // What does not repeat never did.
         if repeats {
@@ -374,33 +394,31 @@ impl Timers {
         self.set_in_line(slot, timeout.line(), now_ns.saturating_add(timeout.as_nanos()));
     }
 
-    /// Lets a slot wait in line. One that would be due before the last there, because its schedule says so, waits in
-    /// the heap this time: looking for its place could take as long as the line is.
-    fn set_in_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
-        let last = self.lines.last(line).map(|last| self.wanted[last as usize].deadline_ns);
-        if last.is_some_and(|last_ns| last_ns > deadline_ns) {
-            return self.set(slot, deadline_ns);
-        }
-        match self.wanted.get_mut(slot as usize) {
-            Some(wanted) if wanted.in_line && self.lines.move_back(slot, line) => {
-                (wanted.deadline_ns, wanted.order) = (deadline_ns.max(1), self.next_order);
-                self.next_order = self.next_order.wrapping_add(1);
+    /// As [`set_common`](Self::set_common) for what does not repeat, if that takes no more than a few stores. Says whether it did,
+    /// and does nothing if it did not.
+    #[inline]
+    pub(crate) fn try_set_common(&mut self, slot: u32, timeout: CommonTimeout, deadline_ns: u64) -> bool {
+        match self.wanted.get_mut(slot as usize).filter(|wanted| wanted.in_line) {
+            Some(wanted) if self.lines.try_join(slot, timeout, deadline_ns, self.next_order) => {
+                wanted.set(deadline_ns, &mut self.next_order);
+                true
             }
-            _ => self.join_line(slot, line, deadline_ns),
+            _ => false,
         }
     }
 
-    /// Lets a slot that waits elsewhere, if anywhere, wait at the end of a line.
-    #[inline(never)]
-    fn join_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
+    /// Lets a slot wait in line. One that would be due before the last there, because its schedule says so, waits in
+    /// the heap this time: looking for its place could take as long as the line is.
+    fn set_in_line(&mut self, slot: u32, line: u32, deadline_ns: u64) {
+        if !self.lines.may_join(line, deadline_ns) {
+            return self.set(slot, deadline_ns);
+        }
         extend_to(&mut self.wanted, slot as usize + 1, || NOTHING);
-        self.cancel(slot);
         let wanted = &mut self.wanted[slot as usize];
-        self.idle -= usize::from(wanted.place == Place::Heap);
-        let place = wanted.place;
-        *wanted = Wanted { deadline_ns: deadline_ns.max(1), order: self.next_order, place, in_line: true };
-        self.next_order = self.next_order.wrapping_add(1);
-        self.lines.join(slot, line, wanted.entry(line));
+        self.idle -= usize::from(wanted.is_idle());
+        wanted.in_line = true;
+        wanted.set(deadline_ns, &mut self.next_order);
+        self.lines.join(slot, line, &self.wanted);
     }
 }
 
@@ -415,8 +433,7 @@ mod tests {
             let at = |place| self.wanted.iter().filter(|wanted| wanted.place == place).count();
             assert_eq!(at(Place::Heap), self.heap.len());
             assert_eq!(at(Place::Inbox), self.inbox.len());
-            let is_idle = |wanted: &&Wanted| wanted.place == Place::Heap && wanted.deadline_ns == 0;
-            assert_eq!(self.wanted.iter().filter(is_idle).count(), self.idle);
+            assert_eq!(self.wanted.iter().filter(|wanted| wanted.is_idle()).count(), self.idle);
         }
     }
 
