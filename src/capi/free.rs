@@ -1,12 +1,13 @@
 //! The end of events and bases: `event_finalize`, `event_base_free`.
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::sync::{PoisonError, RwLock};
 
 use super::base::{Core, current_base, enter, event_base, set_current_base};
 use super::event::{closure, event_at, warn_baseless};
 use super::layout::{EventCallback, ev, event, evlist};
 use super::run::{Finalizer, finalize};
-use super::{bufferevent, debug, listener, log, memory};
+use super::{buffer, bufferevent, debug, listener, log, memory};
 use crate::reactor::owner;
 
 #[unsafe(no_mangle)]
@@ -38,7 +39,9 @@ unsafe fn prepare(event: *mut event, finalizer: Option<Finalizer>, closure: u8) 
         warn_baseless("event_finalize");
         return -1;
     };
-    core.del(event);
+    if !event.is(evlist::FINALIZING) {
+        core.del(event);
+    }
     event.closure = closure;
     // SAFETY: a finalizer is as large as a callback, and is turned back before it is called.
     event.callback = unsafe { std::mem::transmute::<Option<Finalizer>, Option<EventCallback>>(finalizer) };
@@ -46,6 +49,24 @@ unsafe fn prepare(event: *mut event, finalizer: Option<Finalizer>, closure: u8) 
     event.flags |= evlist::FINALIZING;
     core.notify();
     0
+}
+
+/// The addresses of the bases there are. Programs free what belongs to a base after it, which is nothing to do with a base then.
+static ALIVE: RwLock<Vec<usize>> = RwLock::new(Vec::new());
+
+/// A base has been made.
+pub(super) fn note_made(base: *const event_base) {
+    // Nothing that can panic is done under the lock, here and below.
+    ALIVE.write().unwrap_or_else(PoisonError::into_inner).push(base.addr());
+}
+
+fn note_freed(base: *const event_base) {
+    ALIVE.write().unwrap_or_else(PoisonError::into_inner).retain(|&one| one != base.addr());
+}
+
+/// Whether there is a base at that address.
+pub(super) fn is_alive(base: *const event_base) -> bool {
+    ALIVE.read().unwrap_or_else(PoisonError::into_inner).contains(&base.addr())
 }
 
 /// A finalizer that the loop has not come to.
@@ -98,8 +119,11 @@ unsafe fn free(base: *mut event_base, finalizes: bool) {
     if base == current {
         set_current_base(std::ptr::null_mut());
     }
+    note_freed(base);
     // SAFETY: C1; it was boxed when it was made.
     drop(unsafe { Box::from_raw(base) });
+    // What its bufferevents still held may have been lent by C.
+    buffer::settle_accounts();
 }
 
 impl Core {

@@ -43,9 +43,7 @@ pub(super) unsafe extern "C-unwind" fn event_base_loop(base: *mut event_base, fl
     // SAFETY: C1.
     let Some(base) = (unsafe { base.as_ref() }) else { return -1 };
     let Some(running) = Running::begin(base) else {
-        log::warn(format_args!(
-            "event_base_loop: reentrant invocation.  Only one event_base_loop can run on each event_base at once."
-        ));
+        log::warn(format_args!("event_base_loop: the loop of this base is running already"));
         return -1;
     };
     let result = running.turn_until_told(flags);

@@ -17,17 +17,16 @@ pub(super) type Cleanup = Box<dyn FnOnce()>;
 
 /// Leaves a clean-up to be made by [`pay`].
 pub(super) fn add(cleanup: Cleanup) {
-    let kept = OWED.try_with(|owed| match owed.try_borrow_mut() {
-        Ok(mut owed) => {
-            owed.push_back(cleanup);
+    let mut cleanup = Some(cleanup);
+    let _ = OWED.try_with(|owed| {
+        if let Ok(mut owed) = owed.try_borrow_mut() {
+            owed.extend(cleanup.take());
             // Relaxed: a thread looks for what it has added itself.
             COUNT.fetch_add(1, Ordering::Relaxed);
-            None
         }
-        Err(_) => Some(cleanup),
     });
-    // A thread that is ending has no list, and nothing that could be disturbed either.
-    if let Ok(Some(cleanup)) = kept {
+    // A thread that is ending has no list, and the destructors of C's that run there get their clean-ups at once.
+    if let Some(cleanup) = cleanup {
         cleanup();
     }
 }
@@ -35,7 +34,7 @@ pub(super) fn add(cleanup: Cleanup) {
 /// Whether any clean-up of this thread is due.
 #[inline]
 pub(super) fn exist() -> bool {
-    COUNT.load(Ordering::Relaxed) > 0 && OWED.with(|owed| !owed.borrow().is_empty())
+    COUNT.load(Ordering::Relaxed) > 0 && OWED.try_with(|owed| !owed.borrow().is_empty()).unwrap_or(false)
 }
 
 /// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
@@ -49,7 +48,7 @@ pub(super) fn pay() {
 }
 
 fn next() -> Option<Cleanup> {
-    let cleanup = OWED.with(|owed| owed.borrow_mut().pop_front())?;
+    let cleanup = OWED.try_with(|owed| owed.borrow_mut().pop_front()).ok()??;
     COUNT.fetch_sub(1, Ordering::Relaxed);
     Some(cleanup)
 }

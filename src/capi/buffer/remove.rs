@@ -5,7 +5,7 @@ use std::ptr;
 use std::slice;
 
 use super::super::layout::evbuffer_ptr;
-use super::add::{Order, follow_move};
+use super::add::{Order, bytes, follow_move, is_data};
 use super::search::{Eol, eol_of};
 use super::{evbuffer, exchange, handle, handles};
 use crate::buffer::Evbuffer;
@@ -37,6 +37,9 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove(
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let remove = |buffer: &mut Evbuffer| {
+        if target.is_null() && len > 0 && !buffer.is_empty() {
+            return Err(Error::Invalid("there is no place to copy to"));
+        }
         // SAFETY: C2.
         let target = unsafe { target_of(buffer, target, len) };
         buffer.remove(target)
@@ -150,8 +153,11 @@ impl evbuffer {
 unsafe extern "C" fn evbuffer_find(buf: *mut evbuffer, what: *const u8, len: usize) -> *mut u8 {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return ptr::null_mut() };
+    if !is_data(what.cast(), len) {
+        return ptr::null_mut();
+    }
     // SAFETY: C2.
-    let needle = unsafe { super::add::bytes(what.cast(), len) };
+    let needle = unsafe { bytes(what.cast(), len) };
     let _pin = buf.pin();
     let found = buf.access(|buffer| buffer.search(needle, None).ok().flatten());
     let Some(at) = found.flatten().map(|position| position.offset()) else { return ptr::null_mut() };
