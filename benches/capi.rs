@@ -1,16 +1,13 @@
 //! What a round trip costs a C program on bufferevents, on our library and on Debian's libevent: one binary, two libraries, and the
 //! processor time of its process. `-- --table` measures both in interleaved rounds; without it criterion measures row by row.
 
-#[path = "../tests/support/capi.rs"]
-#[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
-mod library;
+#[path = "capi/mod.rs"]
+mod capi;
+#[path = "../tests/support/foreign.rs"]
+mod foreign;
 mod measure;
-#[path = "capi/plan.rs"]
-mod plan;
 mod traffic;
 
-use traffic::process;
-
 fn main() {
-    measure::run(&plan::plan());
+    measure::run(&capi::plan());
 }

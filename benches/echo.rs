@@ -4,25 +4,13 @@
 //! `--features compare` C libevent is among the servers, and `-- --table` measures all of them in interleaved rounds; `-- --calls`
 //! has strace count their system calls. Without either criterion measures row by row.
 
+#[path = "echo/mod.rs"]
+mod echo;
+#[path = "../tests/support/foreign.rs"]
+mod foreign;
 mod measure;
-#[path = "echo/plan.rs"]
-mod plan;
-#[path = "echo/server_floor.rs"]
-mod server_floor;
-#[path = "echo/server_libevent.rs"]
-mod server_libevent;
-#[path = "echo/server_tokio.rs"]
-mod server_tokio;
-#[path = "echo/server_zerovent.rs"]
-mod server_zerovent;
 mod traffic;
 
 fn main() {
-    if let Some(which) = traffic::asked_to_serve() {
-        return plan::serve(&which);
-    }
-    match std::env::args().nth(1).as_deref() {
-        Some("--calls") => plan::print_calls(),
-        _ => measure::run(&plan::plan()),
-    }
+    measure::run(&echo::plan());
 }

@@ -4,26 +4,12 @@
 //! event_loop`). With `--features compare` the C libraries are among them, and two more ways to run make the tables of that
 //! document: `-- --table` measures all of them in interleaved rounds, `-- --instructions` has callgrind count.
 
-#[path = "event_loop/cpu.rs"]
-mod cpu;
-#[path = "event_loop/engine.rs"]
-mod engine;
-#[path = "event_loop/floor.rs"]
-mod floor;
+#[path = "event_loop/mod.rs"]
+mod event_loop;
 #[path = "../tests/support/foreign.rs"]
 mod foreign;
 mod measure;
-#[path = "event_loop/plan.rs"]
-mod plan;
-#[path = "event_loop/rows.rs"]
-mod rows;
-#[path = "event_loop/subject_libev.rs"]
-mod subject_libev;
-#[path = "event_loop/subject_libevent.rs"]
-mod subject_libevent;
-#[path = "event_loop/subject_zerovent.rs"]
-mod subject_zerovent;
 
 fn main() {
-    measure::run(&plan::plan());
+    measure::run(&event_loop::plan());
 }

@@ -3,22 +3,13 @@
 //!
 //! `cargo bench --features compare --bench relay -- --table` makes the table "Relay" of docs/benchmarks.md.
 
-#[path = "relay/by_callbacks.rs"]
-mod by_callbacks;
-#[path = "relay/by_libevent.rs"]
-mod by_libevent;
-#[path = "relay/by_relay.rs"]
-mod by_relay;
-#[path = "relay/floor.rs"]
-mod floor;
+#[path = "../tests/support/foreign.rs"]
+mod foreign;
 mod measure;
-#[path = "relay/plan.rs"]
-mod plan;
+#[path = "relay/mod.rs"]
+mod relay;
 mod traffic;
 
 fn main() {
-    match traffic::asked_to_serve() {
-        Some(which) => plan::serve(&which),
-        None => measure::run(&plan::plan()),
-    }
+    measure::run(&relay::plan());
 }

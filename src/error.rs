@@ -25,6 +25,8 @@ pub enum Error {
     OutOfRange,
     /// A file ended before the bytes that a segment promises.
     ShortFile,
+    /// A file is no longer in the state that a segment promises.
+    FileChanged,
     /// A limit that the caller set would be exceeded.
     Limit,
     /// The arguments contradict each other; the text says how.
@@ -51,6 +53,7 @@ impl fmt::Display for Error {
             Error::OutOfMemory => f.write_str("out of memory"),
             Error::OutOfRange => f.write_str("outside the valid range"),
             Error::ShortFile => f.write_str("the file is shorter than its segment promises"),
+            Error::FileChanged => f.write_str("the file has changed since its segment was made"),
             Error::Limit => f.write_str("a limit set by the caller would be exceeded"),
             Error::Invalid(why) => write!(f, "invalid arguments: {why}"),
             Error::Filter => f.write_str("a filter cannot go on"),
@@ -171,7 +174,7 @@ impl From<Error> for io::Error {
         match error {
             Error::Io(source) => source,
             Error::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
-            Error::Resolve(_) => io::Error::other(error),
+            Error::Resolve(_) | Error::FileChanged => io::Error::other(error),
             Error::ShortFile => io::Error::new(io::ErrorKind::UnexpectedEof, error),
             other => io::Error::new(io::ErrorKind::InvalidInput, other),
         }

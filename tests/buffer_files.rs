@@ -385,6 +385,47 @@ fn a_small_file_that_shrank_is_found_before_its_head_is_sent() {
     assert_eq!(&sent, b"goodhead");
 }
 
+#[test]
+fn a_file_that_was_written_to_is_an_error_for_good_if_that_was_promised_not_to_happen() {
+    for (len, sendfile) in [(1000, true), (200_000, true), (200_000, false)] {
+        let file = file_with(&pattern(len));
+        let metadata = file.metadata().expect("metadata");
+        let options = FileSegment::options().unchanged_since(&metadata).sendfile(sendfile);
+        let segment = options.open(file.try_clone().expect("a duplicate"), 0, None).expect("a segment");
+        let buffer = || {
+            let mut buf = Evbuffer::new();
+            buf.add_file_segment(&segment, 0, None).expect("added");
+            buf.add(b"tail").expect("added");
+            buf
+        };
+        let (to, mut from) = UnixStream::pair().expect("a pair");
+        let receiver = thread::spawn(move || {
+            let mut all = Vec::new();
+            from.read_to_end(&mut all).map(|_| all)
+        });
+        let (mut good, mut sent_late, mut read_late) = (buffer(), buffer(), buffer());
+        while !good.is_empty() {
+            good.write_to(&to).expect("it is unchanged");
+        }
+        file.write_all_at(b"x", 0).expect("written");
+        let strategy = WriteStrategy::new().read_files_up_to(0);
+        let error = loop {
+            match sent_late.write_with(&to, usize::MAX, strategy) {
+                Ok(count) => assert!(count < len, "what stands behind does not leave"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::FileChanged), "{error}");
+        assert!(matches!(sent_late.write_to(&to), Err(Error::FileChanged)), "and stays one");
+        assert!(sent_late.len() > 4);
+        assert!(matches!(read_late.pullup(1), Err(Error::FileChanged)));
+        drop(to);
+        let arrived = receiver.join().expect("it ends").expect("no reset");
+        // Of what sendfile has sent nobody can say when it is read; what stands behind it is there once.
+        assert!(&arrived[len..len + 4] == b"tail" && !arrived[len + 4..].ends_with(b"tail"));
+    }
+}
+
 /// Replacing a file means renaming another over it: the one that was opened goes on being sent.
 #[test]
 fn a_file_that_is_replaced_goes_on_being_the_file_it_was() {

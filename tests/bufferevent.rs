@@ -78,6 +78,39 @@ fn what_arrives_is_echoed_in_order() {
     }
 }
 
+/// Otherwise what hundreds of connections have sent would be in memory at once.
+#[test]
+fn what_comes_of_much_is_sent_before_all_is_read() {
+    const CONNECTIONS: usize = 40;
+    let mut base = EventBase::with_context((0, 0)).unwrap();
+    let mut peers = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (id, mut peer) = bufferevent(&mut base, &Options::new());
+        peer.write_all(&[b'x'; 16 * 1024]).unwrap();
+        base.bufferevent(id).unwrap().enable(Interest::READ);
+        peers.push((id, peer));
+    }
+    let first = peers[0].1.try_clone().unwrap();
+    first.set_nonblocking(true).unwrap();
+    let first = std::rc::Rc::new(first);
+    for (id, _) in &peers {
+        let first = std::rc::Rc::clone(&first);
+        base.set_read_callback(*id, move |base, id| {
+            let (input, output) = base.bufferevent(id).unwrap().buffers();
+            output.add_buffer(input).unwrap();
+            let (called, called_unanswered) = base.context_mut();
+            *called += 1;
+            if first.peek(&mut [0]).is_err() {
+                *called_unanswered += 1;
+            }
+        })
+        .unwrap();
+    }
+    run_while(&mut base, |base| base.context().0 < CONNECTIONS);
+    let (_, called_unanswered) = *base.context();
+    assert!(called_unanswered < CONNECTIONS - 8, "{called_unanswered} calls before the first answer");
+}
+
 #[test]
 fn the_low_mark_holds_the_read_callback_back() {
     let mut base = base();

@@ -12,12 +12,17 @@ use support::http::Running;
 use support::net::{open_descriptors, pattern};
 use zerovent::buffer::CopyStats;
 
+/// The largest file that is kept in memory.
+const SMALL: usize = 128 << 10;
+
 #[test]
 fn small_files_are_sent_from_memory_and_large_ones_from_their_descriptors() {
     let root = tempfile::tempdir().unwrap();
-    for (name, size) in [("small", 32 << 10), ("large", (32 << 10) + 1)] {
+    for (name, size) in [("small", SMALL), ("large", SMALL + 1)] {
         fs::write(root.path().join(name), pattern(size, 1)).unwrap();
     }
+    // What was changed just now is copied.
+    thread::sleep(Duration::from_millis(2100));
     // One server after the other, so that descriptors are not those of the other.
     for (bytes_max, from_memory) in [(16 << 20, true), (0, false)] {
         let server = Running::start_files(root.path(), move |files| files.cache_bytes_max(bytes_max));
@@ -25,17 +30,17 @@ fn small_files_are_sent_from_memory_and_large_ones_from_their_descriptors() {
         client.get("/small");
         let before = server.ask(|_| CopyStats::now());
         for _ in 0..10 {
-            assert!(client.get("/small").body == pattern(32 << 10, 1));
+            assert!(client.get("/small").body == pattern(SMALL, 1));
         }
         let moved = server.ask(move |_| CopyStats::now() - before);
-        let (referenced, body) = (moved.referenced as usize, 10 * (32 << 10));
+        let (referenced, body) = (moved.referenced as usize, 10 * SMALL);
         assert_eq!(referenced >= body, from_memory, "{moved:?}");
         let copied = moved.copied as usize;
         assert!(!from_memory || copied < 10 * 2048, "heads alone are written: {moved:?}");
         let before = server.ask(|_| CopyStats::now());
-        assert!(client.get("/large").body == pattern((32 << 10) + 1, 1));
+        assert!(client.get("/large").body == pattern(SMALL + 1, 1));
         let moved = server.ask(move |_| CopyStats::now() - before);
-        assert_eq!(moved.sendfile as usize, (32 << 10) + 1, "{moved:?}");
+        assert_eq!(moved.sendfile as usize, SMALL, "{moved:?}");
         server.stop();
     }
 }
@@ -44,14 +49,14 @@ fn small_files_are_sent_from_memory_and_large_ones_from_their_descriptors() {
 fn memory_is_bounded_by_bytes() {
     let root = tempfile::tempdir().unwrap();
     for number in 0..50u64 {
-        fs::write(root.path().join(format!("{number}")), pattern(10_000, number)).unwrap();
+        fs::write(root.path().join(format!("{number}")), pattern(5_000, number)).unwrap();
     }
-    let server = Running::start_files(root.path(), |files| files.cache_bytes_max(30_000).cache_max(1000));
+    let server = Running::start_files(root.path(), |files| files.cache_bytes_max(15_000).cache_max(1000));
     let mut client = server.connect();
     let before = open_descriptors();
     for _ in 0..3 {
         for number in 0..50u64 {
-            assert!(client.get(&format!("/{number}")).body == pattern(10_000, number));
+            assert!(client.get(&format!("/{number}")).body == pattern(5_000, number));
         }
     }
     // The other tests of this file run beside this one and open a few of their own.

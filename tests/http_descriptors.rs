@@ -137,7 +137,7 @@ fn files_that_nobody_asks_for_any_more_are_closed_with_the_server() {
     let root = tempfile::tempdir().unwrap();
     for number in 0..400 {
         // Larger than what is kept in memory.
-        fs::write(root.path().join(format!("{number}")), [0; 33 << 10]).unwrap();
+        fs::write(root.path().join(format!("{number}")), [0; 129 << 10]).unwrap();
     }
     let before = open_descriptors();
     let server = Running::start(root.path(), ServerOptions::new());

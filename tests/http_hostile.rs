@@ -4,13 +4,17 @@
 
 mod support;
 
+use std::fs;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::http::{Client, Running};
-use zerovent::http::{Response, Routes, ServerOptions, Status, exercise_connection};
+use support::net::pattern;
+use zerovent::http::{Response, Routes, ServerOptions, StaticFiles, Status, exercise_connection};
 
 /// What a stream deserves.
 #[derive(Debug, Clone, Copy)]
@@ -21,21 +25,31 @@ enum Deserves {
     AfterGood(u16),
     /// The end, without a word.
     Silence,
+    /// This status, and then answers to further good requests: it is odd, but not dangerous.
+    GoesOn(u16),
 }
 
-use Deserves::{AfterGood, Only, Silence};
+use Deserves::{AfterGood, GoesOn, Only, Silence};
 
 const OPTIONS_TIMEOUT: Duration = Duration::from_millis(300);
 
-fn server() -> Running {
+/// What the file `/file.bin` holds: more than is kept in memory.
+fn file() -> Vec<u8> {
+    pattern(200_000, 9)
+}
+
+fn server(root: &Path) -> Running {
+    fs::write(root.join("file.bin"), file()).unwrap();
+    let root = root.to_owned();
     let options = ServerOptions::new()
         .head_max(4096)
         .body_max(10_000)
         .header_timeout(OPTIONS_TIMEOUT)
         .body_timeout(OPTIONS_TIMEOUT)
         .idle_timeout(Duration::from_secs(20));
-    Running::serve(options, || {
+    Running::serve(options, move || {
         Routes::new()
+            .files(StaticFiles::new(root).unwrap())
             .route("POST", "/", |_, mut request, responder| {
                 let mut response = Response::new(Status::Ok);
                 response.body().add_buffer(request.body()).unwrap();
@@ -117,6 +131,54 @@ fn bad_chunks() -> Vec<(Vec<u8>, Deserves)> {
     bad.chain(long).collect()
 }
 
+/// What asks for more than there is, or for it in odd ways.
+fn absurd() -> Vec<(Vec<u8>, Deserves)> {
+    let range = |value: &str| raw(&format!("GET /file.bin HTTP/1.1\r\nHost: x\r\nRange: {value}\r\n\r\n"));
+    let many: Vec<String> = (0..300).map(|number| format!("{number}-{number}")).collect();
+    let get = |fields: &str| raw(&format!("GET /good HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+    let line = |line: &str| raw(&format!("{line}\r\nHost: x\r\n\r\n"));
+    vec![
+        (range("bytes=200000-"), GoesOn(416)),
+        (range("bytes=-0"), GoesOn(416)),
+        (range("bytes=99999999999999999999-"), GoesOn(416)),
+        (range("bytes=0-99999999999999999999999999"), GoesOn(206)),
+        (range("bytes=-99999999999999999999999999"), GoesOn(206)),
+        (range("bytes=5-2"), GoesOn(200)),
+        (range("bytes=--1"), GoesOn(200)),
+        (range("bytes=0-0x10"), GoesOn(200)),
+        (range("bytes="), GoesOn(200)),
+        (range("bytes=,,,,,"), GoesOn(200)),
+        (range("lines=1-2"), GoesOn(200)),
+        (range(&format!("bytes={}", many.join(","))), GoesOn(200)),
+        (range(&format!("bytes={}", ["0-"; 16].join(","))), GoesOn(206)),
+        (get(&"If-None-Match: \"a\"\r\n".repeat(90)), GoesOn(200)),
+        (get(&format!("Accept-Encoding: {}\r\n", "gzip;q=0.1,".repeat(300))), GoesOn(200)),
+        (get("If-Modified-Since: Sat, 99 Foo 99999 99:99:99 GMT\r\n"), GoesOn(200)),
+        (get("Content-Length: 0\r\n"), GoesOn(200)),
+        (get("Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"), GoesOn(200)),
+        (line("TRACE /file.bin HTTP/1.1"), GoesOn(405)),
+        (line("get /file.bin HTTP/1.1"), GoesOn(405)),
+        (line("CONNECT x:443 HTTP/1.1"), GoesOn(405)),
+        (line(&format!("{} /file.bin HTTP/1.1", "A".repeat(3000))), GoesOn(405)),
+        (line("GET /../../etc/passwd HTTP/1.1"), GoesOn(403)),
+        (line("GET /file.bin%00 HTTP/1.1"), GoesOn(400)),
+        (line(&format!("GET /{} HTTP/1.1", "%41".repeat(1000))), GoesOn(404)),
+        (line(&format!("GET /{} HTTP/1.1", "a/".repeat(1900))), GoesOn(404)),
+        (line("GE\tT /good HTTP/1.1"), Only(400)),
+        (line("GET\t/good\tHTTP/1.1"), Only(400)),
+        (line("GET /good"), Only(400)),
+        (line("GET /good HTTP/0.9"), Only(505)),
+        (post("Content-Length: 18446744073709551617\r\n", "x"), Only(413)),
+        (post("Content-Length: -5\r\n", "hello"), Only(400)),
+        (post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "0\r\n\r\n"), Only(400)),
+        (post("Transfer-Encoding: chunked;q=1\r\n", "0\r\n\r\n"), Only(400)),
+        (raw(&"\r\n".repeat(3000)), Only(431)),
+        (raw(&format!("GET /good HTTP/1.1\r\nHost: x\r\n{}", "A:\r\n".repeat(2000))), Only(431)),
+        (raw(&format!("GET /good HTTP/1.1\r\nHost: x\r\nX: {}", "y".repeat(6000))), Only(431)),
+        (raw(&format!("GET /good HTTP/1.1\r\nHost: {}\r\n\r\n", "h@".repeat(100))), Only(400)),
+    ]
+}
+
 /// Heads that are none, too long, or never whole.
 fn bad_heads() -> Vec<(Vec<u8>, Deserves)> {
     let binary: Vec<u8> = (0..2000u32).map(|number| (number * 7 % 256) as u8).collect();
@@ -141,7 +203,7 @@ fn bad_heads() -> Vec<(Vec<u8>, Deserves)> {
 }
 
 fn hostile() -> Vec<(Vec<u8>, Deserves)> {
-    [smuggling(), bad_chunks(), bad_heads()].concat()
+    [smuggling(), bad_chunks(), bad_heads(), absurd()].concat()
 }
 
 /// Sends a stream in pieces, as far as the server takes it.
@@ -155,6 +217,10 @@ fn judge(client: &mut Client, deserves: Deserves, what: &str) {
     let status = match deserves {
         Silence => return assert!(client.is_closed(), "{what}"),
         Only(status) => status,
+        GoesOn(status) => {
+            assert_eq!(client.response().status, status, "{what}");
+            return assert_eq!(client.get("/good").text(), "good", "{what}");
+        }
         AfterGood(status) => {
             assert_eq!(client.response().text(), "good", "{what}");
             status
@@ -165,56 +231,109 @@ fn judge(client: &mut Client, deserves: Deserves, what: &str) {
     assert!(client.is_closed(), "{what}: something follows");
 }
 
-/// Good clients that go on asking until they are told to stop.
-fn good_clients(
-    server: &Running,
-    stop: &'static AtomicBool,
-    asked: &'static AtomicUsize,
-) -> Vec<thread::JoinHandle<()>> {
-    let ask_on = |mut client: Client| {
-        move || {
-            while !stop.load(Ordering::Relaxed) {
-                assert_eq!(client.get("/good").text(), "good");
-                client.send(post("Content-Length: 5\r\n", "hello"));
-                assert_eq!(client.response().text(), "hello");
-                asked.fetch_add(1, Ordering::Relaxed);
-                thread::sleep(Duration::from_millis(20));
-            }
-        }
+/// How many good connections there are, and how many threads take turns on them.
+const GOOD_CONNECTIONS: usize = 200;
+const GOOD_THREADS: usize = 8;
+
+/// Goes round a share of the good connections until told to stop, and gives how many times and the longest wait for an
+/// answer.
+fn ask_on(server: &Running, stop: &AtomicBool) -> (usize, Duration) {
+    let expected = file();
+    // A connection on which nothing comes is closed soon, so each asks at once.
+    let connect = |_| {
+        let mut client = server.connect();
+        assert_eq!(client.get("/good").text(), "good");
+        client
     };
-    (0..20).map(|_| thread::spawn(ask_on(server.connect()))).collect()
+    let mut clients: Vec<Client> = (0..GOOD_CONNECTIONS / GOOD_THREADS).map(connect).collect();
+    let (mut rounds, mut longest) = (0, Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) || rounds == 0 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            let began = Instant::now();
+            match (number + rounds) % 4 {
+                0 => assert!(client.get("/file.bin").body == expected),
+                1 => {
+                    let part = client.get_with("/file.bin", "Range: bytes=1000-150000\r\n");
+                    assert!(part.status == 206 && part.body == expected[1000..=150_000]);
+                }
+                2 => assert_eq!(client.get("/good").text(), "good"),
+                _ => {
+                    client.send(post("Content-Length: 5\r\n", "hello"));
+                    assert_eq!(client.response().text(), "hello");
+                }
+            }
+            longest = longest.max(began.elapsed());
+        }
+        rounds += 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    (rounds, longest)
+}
+
+/// Those who come and go while the streams are judged: some ask a lot and read nothing, some leave in the middle.
+fn pester(server: &Running, stop: &AtomicBool) {
+    let mut silent = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let client = server.connect();
+        // What is not taken any more is not sent: the server stops reading, which is what it should do.
+        client.stream().set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        let flood = "GET /file.bin HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
+        let _ = client.stream().write_all(flood.as_bytes());
+        silent.push(client);
+        let leaving = server.connect();
+        let _ = leaving.stream().write_all(&post("Content-Length: 9000\r\n", "and away"));
+        let reset = socket2::SockRef::from(leaving.stream()).set_linger(Some(Duration::ZERO));
+        assert!(reset.is_ok());
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
 fn hostile_streams_get_what_they_deserve_and_good_connections_notice_nothing() {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let server = server();
-    let good = good_clients(&server, &STOP, &ASKED);
+    let root = tempfile::tempdir().unwrap();
+    let server = server(root.path());
     let streams = hostile();
-    assert!(streams.len() >= 50, "{} streams", streams.len());
-    // All of them at once, then each a byte at a time.
+    assert!(streams.len() >= 90, "{} streams", streams.len());
+    let stop = AtomicBool::new(false);
+    let (rounds, longest) = thread::scope(|scope| {
+        let good: Vec<_> = (0..GOOD_THREADS).map(|_| scope.spawn(|| ask_on(&server, &stop))).collect();
+        scope.spawn(|| pester(&server, &stop));
+        // Stopped whatever happens, so that what has failed is told.
+        let judged = catch_unwind(AssertUnwindSafe(|| judge_all(&server, &streams)));
+        stop.store(true, Ordering::Relaxed);
+        let ends: Vec<_> = good.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        judged.unwrap_or_else(|panic| resume_unwind(panic));
+        let ends = ends.into_iter().map(|end| end.expect("good clients have nothing to complain of"));
+        ends.fold((usize::MAX, Duration::ZERO), |(least, most), (rounds, longest)| {
+            (least.min(rounds), most.max(longest))
+        })
+    });
+    println!(
+        "{} streams; {rounds} rounds of {GOOD_CONNECTIONS} good connections, {longest:?} at most",
+        streams.len()
+    );
+    assert!(rounds >= 2 && longest < Duration::from_secs(8), "{rounds} rounds, {longest:?}");
+    assert_eq!(server.connect().get("/good").text(), "good");
+}
+
+/// All of them at once, then each a byte at a time.
+fn judge_all(server: &Running, streams: &[(Vec<u8>, Deserves)]) {
     let mut clients: Vec<Client> =
-        streams.iter().map(|(bytes, _)| send(&server, bytes, bytes.len())).collect();
+        streams.iter().map(|(bytes, _)| send(server, bytes, bytes.len())).collect();
     for ((bytes, deserves), client) in streams.iter().zip(&mut clients) {
         judge(client, *deserves, &String::from_utf8_lossy(bytes));
     }
     for (bytes, deserves) in streams.iter().filter(|(bytes, _)| bytes.len() < 300) {
-        let mut client = send(&server, bytes, 1);
+        let mut client = send(server, bytes, 1);
         judge(&mut client, *deserves, &String::from_utf8_lossy(bytes));
     }
-    STOP.store(true, Ordering::Relaxed);
-    good.into_iter().for_each(|client| client.join().unwrap());
-    assert!(ASKED.load(Ordering::Relaxed) >= 20);
-    assert_eq!(server.connect().get("/good").text(), "good");
 }
 
 #[test]
 fn the_corpus_of_requests_is_replayed() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/request");
-    let files = std::fs::read_dir(corpus).expect("the corpus is part of the tree");
-    let count =
-        files.map(|entry| exercise_connection(&std::fs::read(entry.unwrap().path()).unwrap())).count();
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/request");
+    let files = fs::read_dir(corpus).expect("the corpus is part of the tree");
+    let count = files.map(|entry| exercise_connection(&fs::read(entry.unwrap().path()).unwrap())).count();
     assert!(count >= 8, "the corpus of request holds {count} files");
 }
 

@@ -58,17 +58,20 @@ fn a_body_is_never_copied() {
     const LEN: u64 = 1 << 20;
     const ROUNDS: u64 = 20;
     let root = root_with(LEN as usize);
+    // A file that was changed just now may be changed again, and is copied.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
     let server = Running::start(root.path(), ServerOptions::new());
     let mut client = server.connect();
     fetch(&mut client, 1, LEN);
     let before = server.ask(|_| CopyStats::now());
     fetch(&mut client, ROUNDS as usize, LEN);
     let spent = server.ask(move |_| CopyStats::now() - before);
-    assert_eq!(spent.sendfile, ROUNDS * LEN);
+    // The last page waits in memory until the file turns out to be unchanged.
+    assert_eq!(spent.sendfile, ROUNDS * (LEN - 4096));
     assert_eq!((spent.read, spent.mapped), (0, 0));
     // The heads are copied into the output, and that is all.
-    assert_eq!(spent.copied, spent.sent);
-    assert!(spent.sent / ROUNDS < 300, "{spent:?}");
+    assert_eq!(spent.copied, spent.sent - ROUNDS * 4096);
+    assert!(spent.copied / ROUNDS < 300, "{spent:?}");
 }
 
 /// The budget of one idle connection, everything together.

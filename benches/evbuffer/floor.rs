@@ -5,8 +5,8 @@ use std::hint::black_box;
 
 use memchr::{memchr, memmem};
 
-use crate::rows::{self, APPENDED, APPENDED_MANY, CLEAR_EVERY, LARGE, LARGE_MANY, LINES, MIB, Row};
-use crate::rows::{SMALL, Work, batched, each, each_cleared, each_cleared_after};
+use super::rows::{self, APPENDED, APPENDED_MANY, CLEAR_EVERY, LARGE, LARGE_MANY, LINES, MIB, Row};
+use super::rows::{SMALL, Work, batched, each, each_cleared, each_cleared_after};
 
 /// A fixed block of bytes that are added at one end and taken from the other.
 struct Arena {

@@ -7,8 +7,8 @@ use std::hint::black_box;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use memchr::{memchr, memmem};
 
-use crate::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
-use crate::rows::{batched, each, each_cleared, each_cleared_after};
+use super::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
+use super::rows::{batched, each, each_cleared, each_cleared_after};
 
 pub(crate) fn work(row: Row) -> Option<Work> {
     Some(match row {

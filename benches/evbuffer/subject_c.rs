@@ -5,9 +5,9 @@ use std::hint::black_box;
 
 use zerovent::buffer::Eol;
 
-use crate::libevent::CBuffer;
-use crate::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
-use crate::rows::{batched, each, each_cleared, each_cleared_after};
+use super::libevent::CBuffer;
+use super::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
+use super::rows::{batched, each, each_cleared, each_cleared_after};
 
 const ADDED: &str = "memory";
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use zerovent::Evbuffer;
 use zerovent::buffer::Eol;
 
-use crate::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
-use crate::rows::{batched, each, each_cleared, each_cleared_after};
+use super::rows::{self, APPENDED, APPENDED_MANY, LARGE, LARGE_MANY, LINES, MIB, Row, SMALL, Work};
+use super::rows::{batched, each, each_cleared, each_cleared_after};
 
 const ADDED: &str = "memory";
 

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use libc::{c_int, epoll_event};
 
-use crate::engine::{Engine, Job, State};
+use super::engine::{Engine, Job, State};
 
 const NOBODY: u32 = u32::MAX;
 /// A slot of the wheel is 2^20 ns, about a millisecond, wide; the wheel turns in four seconds.

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use crate::cpu;
-use crate::engine::{Engine, State};
+use super::cpu;
+use super::engine::{Engine, State};
 use crate::measure::Work;
 
 /// A row of the table.

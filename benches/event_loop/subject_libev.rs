@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
 
-use crate::engine::{Engine, Job, State};
+use super::engine::{Engine, Job, State};
 use crate::foreign::library;
 
 type Callback = unsafe extern "C" fn(*mut c_void, *mut Watcher, c_int);

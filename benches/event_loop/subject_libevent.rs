@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 
 use libc::{size_t, timeval};
 
-use crate::engine::{Engine, Job, State};
+use super::engine::{Engine, Job, State};
 use crate::foreign::library;
 
 type Callback = unsafe extern "C" fn(c_int, c_short, *mut c_void);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use zerovent::EventBase;
 use zerovent::event_base::{CommonTimeout, Event, EventId, Interest, Run, What};
 
-use crate::engine::{Engine, Job, State};
+use super::engine::{Engine, Job, State};
 
 const ALIVE: &str = "the event has not been freed";
 

@@ -1,40 +1,57 @@
-//! Instructions an operation, as callgrind counts them: what else the machine does is not in the figure.
+//! What can be counted, so that it does not depend on what else the machine does: instructions an operation by callgrind, and
+//! system calls an operation by strace.
 
 use std::process::Command;
 
-use super::{Plan, number, table_head};
+use super::table::{Line, Table, Verdict, hundredths, whole};
+use super::{Plan, number};
 
-/// Prints, for each row that says so, the instructions of 2N operations without those of N.
-pub(crate) fn print_instructions(plan: &Plan) {
-    const COUNT: u64 = 20_000;
-    let subjects = plan.subjects();
-    table_head("operation", &subjects, "");
-    for (index, row) in plan.chosen_rows().filter(|(_, row)| row.counted) {
-        let cells = subjects.iter().map(|subject| {
-            let counts = [COUNT, 2 * COUNT].map(|count| instructions(index, subject, count));
-            match counts {
-                [Some(once), Some(twice)] => format!("{}", twice.saturating_sub(once) / COUNT),
-                _ => "-".to_owned(),
-            }
-        });
-        println!("| {} | {} |", row.text, cells.collect::<Vec<_>>().join(" | "));
-    }
+/// For each row that says so, the instructions of 2N operations without those of N.
+pub(crate) fn instructions(plan: &Plan, only: Option<&str>) -> Table {
+    let names = plan.subjects();
+    let counted = plan.chosen_rows(only).filter(|(_, row)| row.counted);
+    let lines = counted.map(|(index, row)| {
+        let figures = names.iter().map(|subject| instructions_each(plan, index, subject)).collect();
+        Line { text: row.text, figures, verdicts: Vec::new() }
+    });
+    Table { first: "operation", lines: lines.collect(), names, show: whole }
 }
 
-fn instructions(row: usize, subject: &str, count: u64) -> Option<u64> {
+fn instructions_each(plan: &Plan, row: usize, subject: &str) -> Option<f64> {
+    const COUNT: u64 = 20_000;
+    let once = instructions_of(plan, row, subject, COUNT)?;
+    let twice = instructions_of(plan, row, subject, 2 * COUNT)?;
+    Some(twice.saturating_sub(once) as f64 / COUNT as f64)
+}
+
+fn instructions_of(plan: &Plan, row: usize, subject: &str, count: u64) -> Option<u64> {
     let program = std::env::current_exe().expect("this program has a path");
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program);
-    command.args(["--count", &row.to_string(), subject, &count.to_string()]);
+    command.args(["--count", plan.name, &row.to_string(), subject, &count.to_string()]);
     let output = command.output().expect("valgrind is installed");
     let log = String::from_utf8_lossy(&output.stderr);
     let total = log.lines().find_map(|line| line.split_once("Collected :"))?.1.trim().parse().ok();
     total.filter(|_| output.status.success())
 }
 
-/// `--count ROW SUBJECT N`: does the work once, for somebody who counts.
-pub(crate) fn run_once(plan: &Plan, arguments: &[String]) {
-    let [row, subject, count] = arguments else { panic!("--count ROW SUBJECT N") };
+/// `--count PLAN ROW SUBJECT N`: does the work once, for somebody who counts.
+pub(crate) fn run_once(plan: &Plan, words: &[String]) {
+    let [row, subject, count, ..] = words else { panic!("--count PLAN ROW SUBJECT N") };
     let work = (plan.work)(number(row) as usize, subject);
     println!("{:?}", work.expect("work of that row")(number(count)));
+}
+
+/// System calls an operation, where the subjects are servers.
+pub(crate) fn calls(plan: &Plan, only: Option<&str>) -> Table {
+    let names = plan.subjects();
+    let calls =
+        plan.servers.as_ref().and_then(|servers| servers.calls).expect("a bench whose servers are counted");
+    let lines = plan.chosen_rows(only).map(|(index, row)| {
+        let figures: Vec<Option<f64>> = names.iter().map(|subject| Some(calls(index, subject))).collect();
+        let goal = row.calls_max.zip(figures[0]);
+        let verdicts = goal.map(|(most, count)| Verdict::of_count(count, most)).into_iter().collect();
+        Line { text: row.text, figures, verdicts }
+    });
+    Table { first: "operation", lines: lines.collect(), names, show: hundredths }
 }

@@ -4,19 +4,24 @@
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use super::{Column, Goal, Plan, Work, number, table_head};
+use super::table::{Line, Table, nanoseconds};
+use super::{Column, Plan, Work, is_smoke, number};
 
-/// How long one measurement should take. One operation may take longer.
-const TARGET_NS: f64 = 4e6;
-/// Rounds of a row with the same processes, each of which gives one pair for each ratio; fewer where a measurement takes
-/// longer than this.
-const ROUNDS: usize = 7;
-const ROUNDS_MIN: usize = 2;
+/// How much is done for a row.
+struct Effort {
+    /// How long one measurement should take. One operation may take longer.
+    target_ns: f64,
+    /// Rounds of a row with the same processes, each of which gives one pair for each ratio; fewer where a measurement takes
+    /// longer than [`LONG_NS`].
+    rounds: usize,
+    rounds_min: usize,
+    /// How often the processes of a row are started anew: some operations take twice as long at unlucky addresses.
+    starts: usize,
+}
+
+const FULL: Effort = Effort { target_ns: 4e6, rounds: 7, rounds_min: 2, starts: 5 };
+const SMOKE: Effort = Effort { target_ns: 1.0, rounds: 1, rounds_min: 1, starts: 1 };
 const LONG_NS: f64 = 40e6;
-/// How often the processes of a row are started anew: some operations take twice as long at unlucky addresses.
-const STARTS: usize = 5;
-/// What the goals allow for small operations.
-const ALLOWANCE: f64 = 1.05;
 
 /// A process that measures on request.
 struct Worker {
@@ -26,11 +31,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(name: &'static str) -> Worker {
+    fn start(plan: &Plan, name: &'static str) -> Worker {
         let program = std::env::current_exe().expect("this program has a path");
         let mut command = Command::new(program);
-        command.args(["--serve", name]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("this program can be started");
+        command.args(["--measure", plan.name, name]).args(is_smoke().then_some("--test"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
         let answers = BufReader::new(child.stdout.take().expect("it is piped"));
         Worker { name, child, answers }
     }
@@ -54,7 +60,7 @@ impl Drop for Worker {
 }
 
 /// The worker's side.
-pub(crate) fn serve(plan: &Plan, process: &str) {
+pub(crate) fn measure_on_request(plan: &Plan, process: &str) {
     (plan.settle)(process);
     let mut made: Vec<(String, Work)> = Vec::new();
     for request in stdin().lines() {
@@ -73,29 +79,28 @@ pub(crate) fn serve(plan: &Plan, process: &str) {
     }
 }
 
-/// The table of times and ratios, in Markdown.
-pub(crate) fn print_table(plan: &Plan) {
+/// The table of times and ratios. Rows are named as they are done.
+pub(crate) fn table(plan: &Plan, only: Option<&str>) -> Table {
+    let effort = if is_smoke() { SMOKE } else { FULL };
     let columns = plan.columns();
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
-    table_head("operation", &names, " | zerovent against");
-    for (index, row) in plan.chosen_rows() {
+    let lines = plan.chosen_rows(only).map(|(index, row)| {
         let mut rounds = vec![Vec::new(); columns.len()];
-        for _ in 0..STARTS {
-            measure_row(&columns, index, &mut rounds);
+        for _ in 0..effort.starts {
+            measure_row(plan, &effort, &columns, index, &mut rounds);
         }
-        let cells: Vec<String> = (0..columns.len()).map(|column| cell(&rounds, column)).collect();
-        let ratios: Vec<String> =
-            row.goals.iter().filter_map(|goal| ratio(&columns, &rounds, goal)).collect();
-        println!("| {} | {} | {} |", row.text, cells.join(" | "), ratios.join("; "));
-    }
+        eprintln!("{}: {} has been measured", plan.name, row.text);
+        Line::of_rounds(row, &names, &rounds)
+    });
+    Table { first: "operation", lines: lines.collect(), names: names.clone(), show: nanoseconds }
 }
 
 /// Adds to each column the nanoseconds an operation took in every round.
-fn measure_row(columns: &[Column], row: usize, times: &mut [Vec<f64>]) {
+fn measure_row(plan: &Plan, effort: &Effort, columns: &[Column], row: usize, times: &mut [Vec<f64>]) {
     let mut workers: Vec<Worker> = Vec::new();
     for column in columns {
         if workers.iter().all(|worker| worker.name != column.process) {
-            workers.push(Worker::start(column.process));
+            workers.push(Worker::start(plan, column.process));
         }
     }
     let mut ask = |column: &Column, count| {
@@ -103,9 +108,9 @@ fn measure_row(columns: &[Column], row: usize, times: &mut [Vec<f64>]) {
         worker.expect("each column's process was started").ask(row, column.subject, count)
     };
     let counts: Vec<Option<Measured>> =
-        columns.iter().map(|column| calibrate(|count| ask(column, count))).collect();
+        columns.iter().map(|column| calibrate(effort, |count| ask(column, count))).collect();
     let is_long = counts.iter().flatten().any(|measured| measured.took_ns > LONG_NS);
-    for _ in 0..if is_long { ROUNDS_MIN } else { ROUNDS } {
+    for _ in 0..if is_long { effort.rounds_min } else { effort.rounds } {
         for (index, column) in columns.iter().enumerate() {
             let Some(Measured { count, .. }) = counts[index] else { continue };
             times[index].extend(ask(column, count).map(|took| took / count as f64));
@@ -120,42 +125,15 @@ struct Measured {
 }
 
 /// Finds out how many operations make a measurement.
-fn calibrate(mut ask: impl FnMut(u64) -> Option<f64>) -> Option<Measured> {
+fn calibrate(effort: &Effort, mut ask: impl FnMut(u64) -> Option<f64>) -> Option<Measured> {
     let mut count = 16;
     loop {
         let took_ns = ask(count)?;
-        if took_ns > TARGET_NS / 10.0 {
+        if took_ns > effort.target_ns / 10.0 {
             let each_ns = took_ns / count as f64;
-            let count = (TARGET_NS / each_ns).ceil();
+            let count = (effort.target_ns / each_ns).ceil();
             return Some(Measured { count: count as u64, took_ns: each_ns * count });
         }
         count *= 4;
     }
-}
-
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn cell(rounds: &[Vec<f64>], column: usize) -> String {
-    let times = sorted(rounds[column].clone());
-    match times.get(times.len() / 2) {
-        None => "-".to_owned(),
-        Some(ns) if *ns >= 100_000.0 => format!("{:.0} us", ns / 1000.0),
-        Some(ns) if *ns >= 100.0 => format!("{ns:.0}"),
-        Some(ns) => format!("{ns:.1}"),
-    }
-}
-
-/// The median of the rounds' ratios with the half of them around it, and what it should be.
-fn ratio(columns: &[Column], rounds: &[Vec<f64>], goal: &Goal) -> Option<String> {
-    let of = columns.iter().position(|column| column.name == goal.of)?;
-    let pairs = rounds[0].iter().zip(&rounds[of]).map(|(ours, theirs)| ours / theirs);
-    let ratios = sorted(pairs.collect());
-    let at = |quarter: usize| ratios.get(quarter * (ratios.len().checked_sub(1)?) / 4).copied();
-    let (low, median, high) = (at(1)?, at(2)?, at(3)?);
-    let (name, most) = (goal.of, goal.most);
-    let verdict = if median <= most * ALLOWANCE { "" } else { ", **missed**" };
-    Some(format!("{name} {median:.2} ({low:.2} to {high:.2}), goal {most:.2}{verdict}"))
 }

@@ -8,7 +8,7 @@ use zerovent::event_base::Interest;
 use zerovent::{Evbuffer, Result};
 
 /// As much waits in an output as in C libevent's.
-const PENDING_MAX: usize = crate::by_libevent::PENDING_MAX;
+const PENDING_MAX: usize = super::by_libevent::PENDING_MAX;
 
 pub(crate) fn relay() -> Box<dyn FnMut(OwnedFd, OwnedFd)> {
     let mut base = EventBase::new().expect("a loop");

@@ -2,14 +2,11 @@
 #![allow(dead_code, reason = "each bench uses its own part")]
 #![allow(unsafe_code, reason = "calling a C library is unsafe; each block says what the callee is owed")]
 
-#[path = "../../tests/support/foreign.rs"]
-mod foreign;
-
 use std::ffi::{CStr, c_char, c_int, c_short, c_uint, c_void};
 use std::net::TcpListener;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use foreign::library;
+use crate::foreign::library;
 use libc::size_t;
 
 /// Addresses of C's structures.

@@ -9,7 +9,8 @@
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -51,9 +52,28 @@ struct Inner {
     len: u64,
     sendfile: bool,
     mmap: bool,
+    /// What the file has to be like for its bytes to be used; anything when there is none.
+    promised: Option<FileState>,
+    /// It was found to be otherwise: for good, since what has left cannot be made true again.
+    broken: AtomicBool,
     /// Filled at the first inspection; `None` inside when the file may not be mapped safely.
     mapping: OnceLock<Option<Bytes>>,
     cleanup: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+/// What a file's content has to do with what the file system says of it: whoever writes or truncates moves the time
+/// on, or the length. The time of the inode is left out, since it moves when a file is renamed over, linked or
+/// unlinked as well, none of which touches a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileState {
+    len: u64,
+    modified: (i64, i64),
+}
+
+impl FileState {
+    fn of(metadata: &Metadata) -> FileState {
+        FileState { len: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) }
+    }
 }
 
 /// How a [`FileSegment`] may reach its bytes.
@@ -62,6 +82,7 @@ struct Inner {
 pub struct FileSegmentOptions {
     no_sendfile: bool,
     no_mmap: bool,
+    promised: Option<FileState>,
     cleanup: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -126,16 +147,40 @@ impl FileSegment {
         self.0.sendfile
     }
 
+    /// Whether what has been read or sent of the file so far is of the state that was promised: asked behind the bytes, and
+    /// before the last of them are let go.
+    ///
+    /// # Errors
+    /// [`Error::FileChanged`] when the file has been written to or truncated, [`Error::Io`] when it cannot be examined.
+    pub(crate) fn keeps_promise(&self) -> Result<()> {
+        let Some(promised) = &self.0.promised else { return Ok(()) };
+        // Relaxed: the flag stands for itself.
+        if !self.0.broken.load(Ordering::Relaxed) {
+            if FileState::of(&self.metadata()?) == *promised {
+                return Ok(());
+            }
+            self.0.broken.store(true, Ordering::Relaxed);
+        }
+        Err(Error::FileChanged)
+    }
+
+    /// Whether [`keeps_promise`](Self::keeps_promise) has ever said no.
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.broken.load(Ordering::Relaxed)
+    }
+
     /// Fills `target` from `offset` inside the segment.
     ///
     /// # Errors
-    /// [`Error::ShortFile`] when the file ends first, [`Error::Io`] when reading fails.
+    /// [`Error::ShortFile`] when the file ends first, [`Error::FileChanged`] when it is not as promised, [`Error::Io`] when
+    /// reading fails.
     pub(super) fn read_exact(&self, target: &mut [u8], offset: u64) -> Result<()> {
         let read = self.0.file.read_exact_at(target, self.0.offset + offset);
         read.map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => Error::ShortFile,
             _ => Error::Io(error),
-        })
+        })?;
+        self.keeps_promise()
     }
 
     /// The whole segment as memory, when the kernel guarantees that it can neither shrink nor change.
@@ -192,6 +237,34 @@ impl FileSegmentOptions {
         self
     }
 
+    /// Lets the bytes be used only while the file is as `metadata` of it says: of that length, and modified at that time.
+    /// Otherwise reading and sending end in [`Error::FileChanged`], for good. What `sendfile` sends is asked about when it has
+    /// been sent, so bytes of another state may have left, but nothing that stands behind them in the buffer follows.
+    ///
+    /// A change shows only if the clock of the file system has moved on since `metadata` was asked for: at once on Linux 6.13 and
+    /// the usual file systems, else within some milliseconds. A write through a shared mapping shows when the kernel
+    /// notices it.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::Write;
+    /// use zerovent::{Error, Evbuffer, buffer::FileSegment};
+    ///
+    /// let mut file = tempfile::tempfile()?;
+    /// file.write_all(b"some words")?;
+    /// let segment = FileSegment::options().unchanged_since(&file.metadata()?).open(file.try_clone()?, 0, None)?;
+    /// let mut buf = Evbuffer::new();
+    /// buf.add_file_segment(&segment, 0, None)?;
+    /// file.write_all(b" more")?;
+    /// assert!(matches!(buf.pullup(4), Err(Error::FileChanged)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn unchanged_since(mut self, metadata: &Metadata) -> Self {
+        self.promised = Some(FileState::of(metadata));
+        self
+    }
+
     /// Runs `cleanup` when the last reference to the segment is gone, just before the file is closed.
     #[doc(alias = "evbuffer_file_segment_add_cleanup_cb")]
     #[doc(alias = "evbuffer_file_segment_cleanup_cb")]
@@ -209,8 +282,10 @@ impl FileSegmentOptions {
         let file = File::from(file.into());
         let len = FileSegment::range_len(&file, offset, len)?;
         let (sendfile, mmap) = (!self.no_sendfile, !self.no_mmap);
-        let mapping = OnceLock::new();
-        Ok(FileSegment(Arc::new(Inner { file, offset, len, sendfile, mmap, mapping, cleanup: self.cleanup })))
+        let (promised, cleanup) = (self.promised, self.cleanup);
+        let (broken, mapping) = (AtomicBool::new(false), OnceLock::new());
+        let inner = Inner { file, offset, len, sendfile, mmap, promised, broken, mapping, cleanup };
+        Ok(FileSegment(Arc::new(inner)))
     }
 }
 

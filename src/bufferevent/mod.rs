@@ -85,8 +85,9 @@ pub use trigger::Trigger;
 /// How much one bufferevent reads in a turn before the others have had theirs, unless it says otherwise.
 pub const MAX_SINGLE_READ: usize = 64 * 1024;
 
-/// How much one bufferevent writes in a turn before the others have had theirs, unless it says otherwise.
-pub const MAX_SINGLE_WRITE: usize = 1024 * 1024;
+/// How much one bufferevent writes in a turn before the others have had theirs, unless it says otherwise: 1 MiB, and a little more, so
+/// that a head does not push the end of its body into another turn.
+pub const MAX_SINGLE_WRITE: usize = (1024 + 16) * 1024;
 
 /// Names a bufferevent of one [`EventBase`](crate::EventBase). Small, `Copy`, and never another connection's:
 /// once the bufferevent is freed every use of its id is [`Error::Stale`].
@@ -573,6 +574,8 @@ pub(crate) struct Engine {
     /// The places of those to settle before the next wait. One that was freed meanwhile, and one whose place
     /// is listed twice because of that, is known by its `State::TOUCHED`.
     touched: Vec<u32>,
+    /// Bytes that have been read since they were settled.
+    unsettled: usize,
     groups: Groups,
     relays: Arena<Relay>,
     space: ReadSpace,
@@ -583,6 +586,7 @@ impl Engine {
         Engine {
             arena: Arena::with_capacity(capacity),
             touched: Vec::new(),
+            unsettled: 0,
             groups: Groups::new(),
             relays: Arena::with_capacity(0),
             space: ReadSpace::new(),
@@ -639,6 +643,12 @@ impl Engine {
         }
         self.touch(id);
         self.alive(id)
+    }
+
+    /// Whether its user has freed it, and it is still on its way.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_closing(&self, id: BuffereventId) -> bool {
+        self.arena.get(id.0).is_some_and(|bufferevent| bufferevent.state.contains(State::CLOSING))
     }
 
     /// Says which callbacks exist; what nobody listens to costs nothing.

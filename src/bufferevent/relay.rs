@@ -177,6 +177,11 @@ impl Course {
                 Err(error) => return Err(error),
             }
         }
+        if self.splicing == Splicing::Never && self.in_bulk {
+            let filled = into.fill_bulk_from(from, room)?;
+            self.in_bulk = filled.bytes >= BULK_MIN;
+            return Ok(filled);
+        }
         let filled = into.fill_from(from, room, space)?;
         self.in_bulk = !filled.drained && filled.bytes >= BULK_MIN;
         Ok(filled)

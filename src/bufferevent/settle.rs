@@ -11,6 +11,10 @@ use crate::reactor::{Interest, RawId, Reactor, What};
 /// How many visits of bufferevents that others have touched one settling makes beyond those that the user touched.
 const LINK_VISITS_MAX: usize = 8192;
 
+/// How much is read before what callbacks have made of it is sent. As long as it is little, the chunks are those of the pool and the bytes
+/// are still in the nearest cache when they leave.
+const UNSETTLED_MAX: usize = 256 * 1024;
+
 impl Engine {
     /// Settles every bufferevent that was touched since the last time.
     #[inline]
@@ -20,8 +24,15 @@ impl Engine {
         }
     }
 
+    /// Whether so much has been read that what came of it should be sent before there is more.
+    #[inline]
+    pub(crate) fn has_read_much(&self) -> bool {
+        self.unsettled >= UNSETTLED_MAX
+    }
+
     #[inline(never)]
     fn settle_all(&mut self, reactor: &mut Reactor) {
+        self.unsettled = 0;
         // Callbacks may have run for a while: deadlines count from now, not from when the loop woke up.
         let now_ns = reactor.refresh_now();
         self.settle_touched(reactor, now_ns);

@@ -56,7 +56,9 @@ impl Engine {
         {
             return self.pump(id, tie, allowed, now_ns);
         }
-        bufferevent.read_once(&mut self.space, allowed)
+        let bytes = bufferevent.read_once(&mut self.space, allowed);
+        self.unsettled += bytes;
+        bytes
     }
 
     /// Immediate callbacks are made at once; deferred ones go to the back of the queue, once.

@@ -227,6 +227,21 @@ impl<C> EventBase<C> {
         self.bufferevent_callbacks[id.0.index() as usize] = Callbacks::default();
         Ok(())
     }
+
+    /// Whether it was freed after its flush and is still on its way.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_closing(&self, id: BuffereventId) -> bool {
+        self.bufferevents.is_closing(id)
+    }
+
+    /// Closes what [`is_closing`](Self::is_closing) at once.
+    #[cfg(feature = "http")]
+    pub(crate) fn end_closing(&mut self, id: BuffereventId) {
+        if self.bufferevents.is_closing(id) {
+            // It was there a moment ago.
+            let _ = self.bufferevents.remove(&mut self.reactor, id);
+        }
+    }
 }
 
 /// The callbacks.
@@ -322,6 +337,9 @@ impl<C> EventBase<C> {
                 self.bufferevents.resume_later(&mut self.reactor, id);
                 return;
             }
+        }
+        if self.bufferevents.has_read_much() {
+            self.settle();
         }
     }
 

@@ -4,8 +4,8 @@
 use std::io;
 
 use super::Status;
-use super::body::{Body, Piece};
-use super::request::{FIELDS_CEILING, Framing};
+use super::body::{Body, Piece, move_content};
+use super::request::{FIELDS_CEILING, Framing, worth_parsing};
 use crate::{Error, Evbuffer, Result};
 
 /// The longest head that is taken, interim answers counted one by one.
@@ -52,6 +52,8 @@ impl Fetched {
 pub(crate) struct Answer {
     body_max: usize,
     interim: u8,
+    /// How many bytes at the front of the input are known to hold no complete head.
+    seen: usize,
     /// The head, once it is there, and what ends the body.
     begun: Option<(Fetched, End)>,
 }
@@ -64,7 +66,7 @@ enum End {
 
 impl Answer {
     pub(crate) fn new(body_max: usize) -> Answer {
-        Answer { body_max, interim: 0, begun: None }
+        Answer { body_max, interim: 0, seen: 0, begun: None }
     }
 
     /// Takes in what has arrived; gives the answer when it is whole.
@@ -108,12 +110,18 @@ impl Answer {
         let len = input.len().min(HEAD_MAX);
         let mut table = [httparse::EMPTY_HEADER; FIELDS_CEILING];
         let mut head = httparse::Response::new(&mut table);
-        let head_len = match head.parse(input.pullup(len)?) {
+        let bytes = input.pullup(len)?;
+        let seen = std::mem::replace(&mut self.seen, len);
+        if len < HEAD_MAX && (len == 0 || !worth_parsing(bytes, seen.min(len))) {
+            return Ok(false);
+        }
+        let head_len = match head.parse(bytes) {
             Ok(httparse::Status::Complete(head_len)) => head_len,
             Ok(httparse::Status::Partial) if len < HEAD_MAX => return Ok(false),
             Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(Error::Limit),
             Err(_) => return Err(invalid()),
         };
+        self.seen = 0;
         let status = head.code.ok_or_else(invalid)?;
         if (100..200).contains(&status) && status != 101 {
             self.interim += 1;
@@ -133,7 +141,7 @@ fn take_framed(body: &mut Body, input: &mut Evbuffer, content: &mut Evbuffer) ->
     while !body.is_done() && !input.is_empty() {
         let contiguous = input.contiguous_len();
         match body.next(input.pullup(contiguous)?).map_err(refused)? {
-            Piece::Content(len) => drop(input.remove_buffer(content, len)?),
+            Piece::Content(len) => move_content(input, content, len)?,
             Piece::Framing(len) => input.drain(len)?,
         }
     }

@@ -4,9 +4,23 @@
 
 use super::Status;
 use super::request::Framing;
+use crate::{Evbuffer, Result};
 
 /// The longest chunk-size line or trailer section that is put up with.
 const LINES_MAX: u16 = 4096;
+
+/// Pieces of content that are shorter are copied together: a node for each byte, which is what a client gets who sends
+/// chunks of one, would take up forty times the memory.
+const PIECE_MIN: usize = 256;
+
+/// Moves `len` bytes of content from the front of `input` to the end of `content`.
+pub(crate) fn move_content(input: &mut Evbuffer, content: &mut Evbuffer, len: usize) -> Result<()> {
+    if len >= PIECE_MIN {
+        return input.remove_buffer(content, len).map(drop);
+    }
+    content.add(input.pullup(len)?)?;
+    input.drain(len)
+}
 
 /// Bytes at the front of what was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

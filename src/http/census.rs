@@ -35,8 +35,19 @@ impl Census {
         }
     }
 
+    /// The connection has ended, but still counts: for whom?
+    pub(crate) fn depart(&mut self, index: u32) -> Option<IpAddr> {
+        self.owner.remove(&index)
+    }
+
     pub(crate) fn leave(&mut self, index: u32) {
-        let Some(address) = self.owner.remove(&index) else { return };
+        let address = self.depart(index);
+        self.forget(address);
+    }
+
+    /// A connection of this address, which has departed, counts no longer.
+    pub(crate) fn forget(&mut self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
         if let Some(count) = self.count.get_mut(&address) {
             *count -= 1;
             if *count == 0 {

@@ -15,6 +15,8 @@ pub(crate) type DateText = [u8; DATE_LEN];
 /// The last second that httpdate can write: the end of the year 9999.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
+const NS_PER_SECOND: u64 = 1_000_000_000;
+
 /// Writes a count of seconds since 1970 as HTTP does.
 pub(crate) fn format(unix_seconds: u64) -> DateText {
     let time = UNIX_EPOCH + Duration::from_secs(unix_seconds.min(SECONDS_MAX));
@@ -36,16 +38,28 @@ pub(crate) fn parse(value: &[u8]) -> Option<u64> {
 pub(crate) struct Clock {
     second: u64,
     text: DateText,
+    /// When the next second begins, in the loop's time. A wall clock that is set meanwhile shows then.
+    next_ns: u64,
 }
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        Clock { second: 0, text: format(0) }
+        Clock { second: 0, text: format(0), next_ns: 0 }
     }
 
-    /// Reads the clock, without a system call where the vDSO has it.
-    pub(crate) fn refresh(&mut self) {
+    /// Brings it to `now_ns` of the loop's time. The wall clock is read once a second: to read it for every request
+    /// is dearer than anything else that a request takes outside of the kernel.
+    #[inline]
+    pub(crate) fn refresh(&mut self, now_ns: u64) {
+        if now_ns >= self.next_ns {
+            self.read(now_ns);
+        }
+    }
+
+    #[cold]
+    fn read(&mut self, now_ns: u64) {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.next_ns = now_ns.saturating_add(NS_PER_SECOND - u64::from(since_epoch.subsec_nanos()));
         if since_epoch.as_secs() != self.second {
             self.second = since_epoch.as_secs();
             self.text = format(self.second);
@@ -91,8 +105,21 @@ mod tests {
     #[test]
     fn the_clock_agrees_with_its_text() {
         let mut clock = Clock::new();
-        clock.refresh();
+        clock.refresh(5);
         assert!(clock.second() > 1_700_000_000);
         assert_eq!(parse(clock.text()), Some(clock.second()));
+    }
+
+    #[test]
+    fn the_wall_is_looked_at_when_its_second_is_over() {
+        let mut clock = Clock::new();
+        clock.refresh(5);
+        assert!((6..=5 + NS_PER_SECOND).contains(&clock.next_ns));
+        let next_ns = clock.next_ns;
+        clock.second = 0;
+        clock.refresh(next_ns - 1);
+        assert_eq!(clock.second(), 0, "not before");
+        clock.refresh(next_ns);
+        assert!(clock.second() > 1_700_000_000 && clock.next_ns > next_ns);
     }
 }

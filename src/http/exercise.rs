@@ -1,9 +1,12 @@
 //! One connection without a socket, driven by bytes: what the fuzz target `request` and the test that replays its
 //! corpus run. Public for them, and hidden: it is no part of what the crate promises.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::connection::{Connection, Progress};
+use super::files::{Moment, StaticFiles};
 use super::lanes::{Job, Ticketed};
 use super::options::ServerOptions;
 use super::responder::{Letter, Ticket};
@@ -11,6 +14,14 @@ use super::routes::{Map, Routes};
 use super::site::Site;
 use super::{Response, Status};
 use crate::{Evbuffer, Result};
+
+/// What the file `/file` holds.
+const CONTENT: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+thread_local! {
+    /// What one exercise leaves for the next.
+    static FILES: RefCell<Option<StaticFiles>> = const { RefCell::new(None) };
+}
 
 const HEAD_MAX: usize = 1 << 10;
 const PIPELINE_MAX: usize = 8 << 10;
@@ -73,6 +84,7 @@ impl Exercise {
         exercise.delay = 0;
         let progress = exercise.go_on().expect("the buffers work");
         assert!(matches!(progress, Progress::Idle | Progress::Partial | Progress::Closing), "{progress:?}");
+        FILES.set(exercise.site.files.take());
         without_dates(&exercise.sent)
     }
 
@@ -83,7 +95,7 @@ impl Exercise {
         let options = ServerOptions::new().head_max(HEAD_MAX).body_max(4 << 10).pipeline_max(PIPELINE_MAX);
         Exercise {
             connection: Connection::new(),
-            site: Site::new(None, map, options),
+            site: Site::new(FILES.take().or_else(files), map, options),
             input: Evbuffer::new(),
             output: Evbuffer::new(),
             sent: Vec::new(),
@@ -154,13 +166,35 @@ impl Exercise {
             Progress::Idle | Progress::Owing | Progress::Closing => assert!(self.input.is_empty()),
             Progress::Partial => assert!(self.input.len() < HEAD_MAX, "a head is kept that is too long"),
             Progress::Held => assert!(!self.input.is_empty()),
-            Progress::Full | Progress::Starved => {}
+            Progress::Full | Progress::Starved | Progress::Restless => {}
         }
     }
 }
 
-/// The same bytes whatever the time is.
+/// A directory with one small file, of which the cache is sure: time stands still here, so nobody looks again. The directory
+/// itself is gone by then, and with it everything else that could be found in it.
+fn files() -> Option<StaticFiles> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: the numbers only have to differ.
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let root = std::env::temp_dir().join(format!("zerovent-exercise-{}-{number}", std::process::id()));
+    std::fs::create_dir(&root).ok()?;
+    let written = std::fs::write(root.join("file"), CONTENT);
+    let files = written.ok().and_then(|()| StaticFiles::new(&root).ok()).map(StaticFiles::impatient);
+    let files = files.map(|mut files| {
+        let now = Moment { loop_ns: 0, unix_seconds: u64::MAX };
+        assert!(files.find(b"file", &[], now).is_ok(), "it was just written");
+        files
+    });
+    std::fs::remove_dir_all(&root).ok()?;
+    files
+}
+
+/// The same bytes whatever the time is, and whatever the file's.
 fn without_dates(sent: &[u8]) -> Vec<u8> {
+    let varies = |line: &[u8]| {
+        [&b"Date: "[..], b"ETag: ", b"Last-Modified: "].iter().any(|name| line.starts_with(name))
+    };
     let lines = sent.split_inclusive(|&byte| byte == b'\n');
-    lines.filter(|line| !line.starts_with(b"Date: ")).flatten().copied().collect()
+    lines.filter(|line| !varies(line)).flatten().copied().collect()
 }

@@ -12,12 +12,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use bytes::Bytes;
+
 use super::Status;
 use super::cache::Cache;
 use super::encoding::{self, Coding, Codings};
-use super::listing::{self, Item, Kind};
-use super::open_file::{IN_MEMORY_MAX, Identity, OpenFile, Role};
+use super::listing::{self, Item, Kind, Sorting};
+use super::open_file::{IN_MEMORY_MAX, Identity, Keeping, OpenFile, Role};
+use super::pages::Pages;
+use super::patience::Patience;
 use super::policy::Policy;
+use super::stats::ServerStats;
 use crate::{Result, sys};
 
 /// A directory to serve.
@@ -47,6 +52,8 @@ pub struct StaticFiles {
     walks: bool,
     cache: Cache,
     policy: Policy,
+    patience: Patience,
+    pages: Pages,
     /// A descriptor that holds a place in the process's table, given up for a file when there is no other.
     spare: Option<OwnedFd>,
     /// A NUL-terminated path on its way to the kernel; kept for its memory.
@@ -69,6 +76,8 @@ pub(crate) enum Miss {
     Refused(Status),
     /// The process has no descriptor left; it may have one later.
     NoDescriptor,
+    /// The file is being written to; it will be quiet in a moment.
+    Restless,
 }
 
 /// When a request is answered.
@@ -93,9 +102,20 @@ impl StaticFiles {
     /// [`Error::Io`](crate::Error::Io) when there is no such directory or it may not be entered.
     pub fn new(root: impl AsRef<Path>) -> Result<StaticFiles> {
         let root = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root)?;
+        // Such a descriptor can be had of a directory that one may not enter.
+        sys::fs::stat_entry(root.as_fd(), c".")?;
         let spare = root.try_clone().ok().map(OwnedFd::from);
         let cache = Cache::new(CACHE_MAX, CACHE_BYTES_MAX);
-        Ok(StaticFiles { root, walks: false, cache, policy: Policy::default(), spare, name: Vec::new() })
+        Ok(StaticFiles {
+            root,
+            walks: false,
+            cache,
+            policy: Policy::default(),
+            patience: Patience::default(),
+            pages: Pages::default(),
+            spare,
+            name: Vec::new(),
+        })
     }
 
     /// Keeps at most `count` files between requests (256, and at least 1).
@@ -105,7 +125,7 @@ impl StaticFiles {
         self
     }
 
-    /// Keeps at most `bytes` of small files (up to 32 KiB) in memory between requests (16 MiB). Such a file's
+    /// Keeps at most `bytes` of small files (up to 128 KiB) in memory between requests (16 MiB). Such a file's
     /// answer leaves in one system call; with 0 every file is kept as a descriptor.
     #[must_use]
     pub fn cache_bytes_max(mut self, bytes: usize) -> Self {
@@ -133,6 +153,17 @@ impl StaticFiles {
     #[must_use]
     pub fn precompressed(mut self, on: bool) -> Self {
         self.policy.precompressed = on;
+        self
+    }
+
+    /// Whether files that are not in memory may leave by `sendfile` (yes), without being copied, once they have been left
+    /// alone for two seconds. Whatever is done to a file, its answers are of one state of it or are cut short; with one
+    /// exception: bytes that `sendfile` has sent are pages of the file until the client has received them, and change
+    /// there if a file that was at rest is overwritten in place, or cut, at that moment. Where that is how files are
+    /// published, say no here; better, rename a new file over the old one.
+    #[must_use]
+    pub fn sendfile(mut self, on: bool) -> Self {
+        self.policy.sendfile = on;
         self
     }
 
@@ -188,14 +219,34 @@ impl StaticFiles {
     /// The page for `status`, if there is one and its file is there.
     pub(crate) fn find_error_page(&mut self, status: Status, now: Moment) -> Option<&OpenFile> {
         let path = self.policy.error_page(status)?.to_vec();
-        match self.find(&path, &[], now) {
-            Ok(Found::File(file)) => Some(file),
+        // The answer is wanted now, and a page says little that depends on its state.
+        self.patience.suspended = true;
+        let loaded = self.look_up(&path, now);
+        self.patience.suspended = false;
+        match loaded {
+            Ok(Loaded::File(index)) => Some(self.cache.file(index, now.loop_ns)),
             _ => None,
         }
     }
 
-    /// What the directory `fd`, which was found at `path`, holds for the public to see.
-    pub(crate) fn list(&mut self, path: &[u8], fd: &OwnedFd) -> io::Result<listing::Items> {
+    /// The page that lists the directory `fd`, which was found at `path`.
+    pub(crate) fn listing_page(
+        &mut self,
+        path: &[u8],
+        fd: &OwnedFd,
+        sorting: Sorting,
+        now: Moment,
+    ) -> io::Result<Bytes> {
+        if let Some(page) = self.pages.find(path, sorting, now.loop_ns) {
+            return Ok(page);
+        }
+        let page = Bytes::from(listing::page(path, self.list(path, fd)?, sorting));
+        self.pages.keep(path, sorting, page.clone(), now.loop_ns);
+        Ok(page)
+    }
+
+    /// What a directory holds for the public to see.
+    fn list(&mut self, path: &[u8], fd: &OwnedFd) -> io::Result<listing::Items> {
         let mut items = listing::Items::default();
         let mut names = Vec::new();
         let listing_max = self.policy.listing_max;
@@ -214,19 +265,42 @@ impl StaticFiles {
         Ok(items)
     }
 
-    /// How many files are held for later requests.
-    pub(crate) fn cached(&self) -> usize {
-        self.cache.len()
+    /// Walks every path as where the kernel has no `openat2`, for tests of that.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_openat2(mut self) -> Self {
+        self.walks = true;
+        self
+    }
+
+    /// Takes files as they are, for tests that make them just before.
+    pub(crate) fn impatient(mut self) -> Self {
+        self.patience.suspended = true;
+        self
+    }
+
+    /// Whether nothing is held for later requests.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.cache.len() == 0 && self.pages.is_empty()
+    }
+
+    /// Adds what is known of the files to `stats`.
+    pub(crate) fn count(&self, stats: &mut ServerStats) {
+        let tally = self.cache.tally();
+        (stats.cache_hits, stats.cache_misses) = (tally.hits, tally.misses);
+        (stats.cached_files, stats.cached_bytes) = (self.cache.len(), self.cache.bytes());
     }
 
     /// Drops files that have not been asked for since `since_ns`.
     pub(crate) fn release_unused(&mut self, since_ns: u64) {
         self.cache.release_unused(since_ns);
+        self.pages.clear();
     }
 
     /// Closes every file that is not being sent.
     pub(crate) fn release_all(&mut self) {
         self.cache.clear();
+        self.pages.clear();
     }
 
     /// Holds a place for a file again, after [`find`](Self::find) had to give it up.
@@ -285,7 +359,7 @@ impl StaticFiles {
         let opened = self.open_parts(&[&name]).map_err(refuse);
         match opened.and_then(|(fd, metadata)| Opened::regular(fd, &metadata)) {
             Ok(opened) => self.keep(&key, path, opened, Some(coding), now),
-            Err(Miss::NoDescriptor) => Err(Miss::NoDescriptor),
+            Err(miss @ (Miss::NoDescriptor | Miss::Restless)) => Err(miss),
             Err(_) => match self.look_up(path, now)? {
                 Loaded::File(index) => Ok(index),
                 _ => Err(Miss::Refused(Status::NotFound)),
@@ -319,10 +393,16 @@ impl StaticFiles {
         if held && let Some(index) = self.cache.confirm(key, now.loop_ns) {
             return Ok(index);
         }
+        if self.patience.waits_for(key, opened.identity.modified(), now.loop_ns) {
+            // What is held of before the change, if anything is, is served until the change is over.
+            let held = self.cache.stale(key).is_some_and(OpenFile::is_whole);
+            return self.cache.place(key).filter(|_| held).ok_or(Miss::Restless);
+        }
         let name = file_name(path);
         let role = Role { name: &name, coding, siblings, cache_control: self.policy.cache_control(&name) };
         let memory_max = IN_MEMORY_MAX.min(self.cache.bytes_max() as u64);
-        let file = OpenFile::new(opened.fd, opened.identity, &role, memory_max, now.unix_seconds);
+        let keeping = Keeping { memory_max, sendfile: self.policy.sendfile };
+        let file = OpenFile::new(opened.fd, opened.identity, &role, keeping, now.unix_seconds);
         Ok(self.cache.insert(key, file.map_err(refuse)?, now.loop_ns))
     }
 
@@ -496,7 +576,7 @@ mod tests {
         symlink("a.txt", root.path().join("link")).expect("a link");
         symlink("/etc/passwd", root.path().join("out")).expect("a link");
         symlink("loop", root.path().join("loop")).expect("a link");
-        let files = StaticFiles::new(root.path()).expect("it is a directory");
+        let files = StaticFiles::new(root.path()).expect("it is a directory").impatient();
         (root, files)
     }
 
@@ -577,7 +657,7 @@ mod tests {
         assert_eq!(length(&mut files, "a.txt", SECOND), Ok(7));
         fs::remove_file(root.path().join("a.txt")).expect("removed");
         assert_eq!(length(&mut files, "a.txt", 2 * SECOND), Err(Miss::Refused(Status::NotFound)));
-        assert_eq!(files.cached(), 0);
+        assert!(files.is_idle());
     }
 
     #[test]

@@ -3,18 +3,21 @@
 //! handlers answer when they like, and the client sees the order that it asked in.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::message::{Request, RequestHead, Response};
 use super::request::Method;
 use super::responder::{Continuation, Interest, Letter, Ticket};
 use super::response::Persistence;
-use super::site::{Served, Site};
+use super::site::Site;
 use super::{Status, request};
 use crate::{Evbuffer, Result};
 
 /// How many requests of one connection handlers may work on at a time.
 const LANES_MAX: usize = 64;
+
+/// How many bytes of requests, heads and bodies, handlers may have in their hands for one connection before it is not
+/// read on.
+const REQUESTS_MAX: usize = 128 << 10;
 
 /// What an answer has to know of its request.
 #[derive(Debug, Clone, Copy)]
@@ -64,9 +67,10 @@ pub(crate) struct Lanes {
 
 struct Lane {
     ticket: Ticket,
-    head: Arc<RequestHead>,
     form: Form,
     interest: Interest,
+    /// Bytes of the request, in the form in which handlers have it.
+    request_len: usize,
     /// What is ready to leave.
     staged: Evbuffer,
     state: State,
@@ -79,9 +83,7 @@ enum State {
 }
 
 struct Stream {
-    status: Status,
     is_chunked: bool,
-    bytes: u64,
     /// What is to be called when everything has left.
     then: Option<Continuation>,
 }
@@ -110,7 +112,8 @@ impl Lanes {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.queue.len() >= LANES_MAX
+        let held: usize = self.queue.iter().map(|lane| lane.request_len).sum();
+        self.queue.len() >= LANES_MAX || held >= REQUESTS_MAX
     }
 
     /// Bytes that wait for their turn.
@@ -120,10 +123,10 @@ impl Lanes {
 
     /// Opens a lane for a request whose body is about to arrive.
     pub(crate) fn open(&mut self, handler: usize, head: RequestHead, form: Form, ticket: Ticket) {
-        let head = Arc::new(head);
-        self.arriving = Some((handler, Request::new(Arc::clone(&head))));
+        let request_len = head.memory_len();
+        self.arriving = Some((handler, Request::new(Box::new(head))));
         let (staged, interest) = (Evbuffer::new(), Interest::default());
-        self.queue.push_back(Lane { ticket, head, form, interest, staged, state: State::Owed });
+        self.queue.push_back(Lane { ticket, form, interest, request_len, staged, state: State::Owed });
     }
 
     /// Tells the client that its body is welcome.
@@ -143,7 +146,8 @@ impl Lanes {
 
     /// The body is there: the handler may be called.
     pub(crate) fn arrived(&mut self, jobs: &mut Vec<Ticketed>) {
-        if let (Some((handler, request)), Some(lane)) = (self.arriving.take(), self.queue.back()) {
+        if let (Some((handler, mut request)), Some(lane)) = (self.arriving.take(), self.queue.back_mut()) {
+            lane.request_len += request.body().len();
             let interest = lane.interest.clone();
             jobs.push(Ticketed { ticket: lane.ticket, interest, job: Job::Call { handler, request } });
         }
@@ -180,10 +184,13 @@ impl Lanes {
     }
 
     /// Moves what may leave to `output`.
-    pub(crate) fn release(&mut self, output: &mut Evbuffer) -> Result<()> {
+    pub(crate) fn release(&mut self, output: &mut Evbuffer, site: &mut Site) -> Result<()> {
         while let Some(lane) = self.queue.front_mut() {
+            let from = output.len();
             output.add_buffer(&mut lane.staged)?;
-            if !matches!(lane.state, State::Done) {
+            let is_done = matches!(lane.state, State::Done);
+            site.released(lane.ticket, from..output.len(), is_done);
+            if !is_done {
                 break;
             }
             self.queue.pop_front();
@@ -217,11 +224,11 @@ impl Lane {
                 if stream.is_chunked {
                     self.staged.add(b"0\r\n\r\n")?;
                 }
-                Ok(self.end(site))
+                Ok(self.done())
             }
             (Letter::Abandon, State::Streaming(_)) => {
                 self.form.keep_alive = false;
-                Ok(self.end(site))
+                Ok(self.done())
             }
             _ => Ok(Future::GoesOn),
         }
@@ -231,7 +238,8 @@ impl Lane {
         self.form.keep_alive &= keep_alive;
         let status = response.status;
         let bytes = site.respond(self.form, response, &mut self.staged)?;
-        Ok(self.done(status, bytes, site))
+        site.staged(self.ticket, status, self.staged.len() - bytes as usize);
+        Ok(self.done())
     }
 
     fn begin(&mut self, mut response: Response, keep_alive: bool, site: &mut Site) -> Result<Future> {
@@ -239,30 +247,20 @@ impl Lane {
         self.form.keep_alive &= keep_alive && is_chunked;
         let status = response.status;
         site.begin(self.form, &response, is_chunked, &mut self.staged)?;
+        site.staged(self.ticket, status, self.staged.len());
         if self.form.method == Method::Head || !status.has_body() {
-            return Ok(self.done(status, 0, site));
+            return Ok(self.done());
         }
-        let mut stream = Stream { status, is_chunked, bytes: 0, then: None };
+        let mut stream = Stream { is_chunked, then: None };
         stream.add(std::mem::take(&mut response.body), &mut self.staged)?;
         self.state = State::Streaming(stream);
         // Whether something may follow is known now; the end of the connection comes with the end of the body.
         Ok(if self.form.keep_alive { Future::GoesOn } else { Future::EndsHere })
     }
 
-    fn end(&mut self, site: &mut Site) -> Future {
-        match &self.state {
-            State::Streaming(stream) => {
-                let (status, bytes) = (stream.status, stream.bytes);
-                self.done(status, bytes, site)
-            }
-            _ => Future::GoesOn,
-        }
-    }
-
-    fn done(&mut self, status: Status, bytes: u64, site: &mut Site) -> Future {
+    fn done(&mut self) -> Future {
         self.state = State::Done;
         self.interest.end();
-        site.observe(Served { method: self.head.method(), target: self.head.target(), status, bytes });
         if self.form.keep_alive { Future::GoesOn } else { Future::EndsHere }
     }
 }
@@ -273,7 +271,6 @@ impl Stream {
         if piece.is_empty() {
             return Ok(());
         }
-        self.bytes += piece.len() as u64;
         if self.is_chunked {
             staged.add(format!("{:x}\r\n", piece.len()).as_bytes())?;
         }

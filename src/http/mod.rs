@@ -21,13 +21,14 @@
 //!   (the path in a target), `range`, `conditions` and `encoding` (which answer a file gets), `date`,
 //!   `content_type`.
 //! - *Finding*: `routes` (which handler, or the files), `files` (beneath the root and nowhere else), `policy`
-//!   (what their owner wants), `open_file` (one state of a file and what is said of it), `cache` (what is kept).
-//! - *Answering*: `reply` (from what was found to a head and a body), `listing` (a directory as a page),
+//!   (what their owner wants), `patience` (which are being written to), `open_file` (one state of a file and what is said of it), `cache` (what is kept).
+//! - *Answering*: `reply` (from what was found to a head and a body), `listing` (a directory as a page), `pages` (those that are kept),
 //!   `response` (heads, without allocating), `site` (what all connections share), `message` and `responder` (what
 //!   handlers see), `lanes` (their answers, put in order), `connection` (one connection as a state machine over
 //!   two buffers, which knows no socket).
 //! - *Serving*: `server` (listener, bufferevents, one timer), `dispatch` (calling handlers), `table` (who waits for
-//!   what, and how long), `census` (who has how many connections).
+//!   what, and how long), `census` (who has how many connections), `parting` (those that leave), `journal` (what became
+//!   of answers, for a log), `stats` (counts).
 //! - *Asking*: `client` (one request, one answer), `url`, `answer`.
 //!
 //! A request for a handler is moved out of the input, body and all, and gets a lane of its own. Handlers are called
@@ -48,7 +49,8 @@
 //! What is said of a file is true of the bytes that follow. Length, date and entity tag come from the open file
 //! itself; small files are read when they are opened, and read again if they changed meanwhile. A tag is weak
 //! until the file has been left alone for longer than its clock's tick, since until then two states may share
-//! it; and until then nothing that is kept of the file is believed for more than its second.
+//! it. A file that changes while it is sent by `sendfile` ends the connection before its body is complete, and one that
+//! is being written to is waited for, for a moment.
 //!
 //! # Examples
 //!
@@ -92,11 +94,15 @@ mod dispatch;
 mod encoding;
 mod exercise;
 mod files;
+mod journal;
 mod lanes;
 mod listing;
 mod message;
 mod open_file;
 mod options;
+mod pages;
+mod parting;
+mod patience;
 mod policy;
 mod range;
 mod reply;
@@ -106,6 +112,7 @@ mod response;
 mod routes;
 mod server;
 mod site;
+mod stats;
 mod status;
 mod table;
 mod target;
@@ -116,10 +123,12 @@ pub use client::{Get, get};
 #[doc(hidden)]
 pub use exercise::exercise_connection;
 pub use files::StaticFiles;
+pub use journal::Served;
 pub use message::{Request, Response};
 pub use options::ServerOptions;
 pub use responder::{BodyWriter, Responder};
 pub use routes::Routes;
 pub use server::Server;
-pub use site::Served;
+pub use stats::ServerStats;
+
 pub use status::Status;

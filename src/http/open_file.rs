@@ -2,7 +2,17 @@
 //! validators come from one descriptor, so they cannot belong to two different files.
 //!
 //! A small file is read at once and its descriptor closed: its answers leave in one call with their heads, and
-//! cannot change under them. A larger one stays a descriptor from here to `sendfile`.
+//! cannot change under them. A larger one stays a descriptor from here to `sendfile`, and may be written to on the way.
+//! So the last bytes of each of its answers wait in memory, behind the question whether the file is still what the
+//! head says of it; if it is not, they never leave, and the connection ends in the middle of the body:
+//!
+//! ```text
+//!   [ head ][ File: all but the last page ] (still the same?) [ the last page ]
+//! ```
+//!
+//! What `sendfile` sends stays a page of the file until the client has it, and whoever overwrites the file in place
+//! changes it there, where nobody can see that. Hence files that were changed lately, which are those that will be
+//! changed again, are copied on their way.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -17,8 +27,11 @@ use super::{content_type, date};
 use crate::buffer::FileSegment;
 use crate::{Error, Evbuffer, Result};
 
-/// Files of up to this many bytes are kept as bytes: what the engine would send from memory anyway.
-pub(crate) const IN_MEMORY_MAX: u64 = 32 << 10;
+/// Files of up to this many bytes are kept as bytes: one copy more, two or three calls less, and they cannot change.
+pub(crate) const IN_MEMORY_MAX: u64 = 128 << 10;
+
+/// The last page of an answer, which waits for the others to turn out well.
+const LAST_MAX: u64 = 4096;
 
 /// How often a file that changes while it is read is read again.
 const READS_MAX: usize = 3;
@@ -42,6 +55,11 @@ impl Identity {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// When its content was last changed, in seconds and nanoseconds since 1970.
+    pub(crate) fn modified(&self) -> (i64, i64) {
+        self.modified
     }
 
     /// Whether this file was changed before `other` was.
@@ -94,15 +112,15 @@ enum Content {
 }
 
 impl OpenFile {
-    /// `fd`, which was found to be a file of this `identity`. Up to `memory_max` bytes are read.
+    /// `fd`, which was found to be a file of this `identity`.
     pub(crate) fn new(
         fd: OwnedFd,
         identity: Identity,
         role: &Role<'_>,
-        memory_max: u64,
+        keeping: Keeping,
         unix_seconds: u64,
     ) -> io::Result<OpenFile> {
-        let (content, identity) = Content::of(File::from(fd), identity, memory_max)?;
+        let (content, identity) = Content::of(File::from(fd), identity, keeping, unix_seconds)?;
         // A date in the future would be no use to the client, and RFC 9110 forbids it.
         let modified = u64::try_from(identity.modified.0).unwrap_or(0).min(unix_seconds);
         let at_rest = identity.is_at_rest(unix_seconds);
@@ -113,6 +131,19 @@ impl OpenFile {
     /// Whether this is still the file of that `identity`, with those siblings, beyond doubt.
     pub(crate) fn is_still(&self, identity: &Identity, siblings: Codings) -> bool {
         self.at_rest && self.identity == *identity && self.siblings == siblings
+    }
+
+    /// Whether the bytes are still those that the fields are about, so that an answer can be begun with them.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.content {
+            Content::Memory(_) => true,
+            Content::File(segment) => segment.keeps_promise().is_ok(),
+        }
+    }
+
+    /// Whether the file was left alone for so long that it may be believed for a while.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.at_rest
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -139,8 +170,24 @@ impl OpenFile {
         &self.fields
     }
 
-    /// Adds `length` bytes from `first` to `output`, without copying one.
+    /// Adds `length` bytes from `first` to `output`, as the end of an answer: the last of them will only leave if all
+    /// were of one state of the file.
     pub(crate) fn append_to(&self, output: &mut Evbuffer, first: u64, length: u64) -> Result<()> {
+        let Content::File(segment) = &self.content else { return self.append_part(output, first, length) };
+        // The file part ends with a page, which is what sendfile likes best.
+        let end = first + length;
+        let last = if length <= LAST_MAX { length } else { (end - 1) % LAST_MAX + 1 };
+        let bytes = read(segment.file(), end - last, last)?;
+        match length - last {
+            0 => segment.keeps_promise()?,
+            before => output.add_file_segment(segment, first, Some(before))?,
+        }
+        output.add_reference(bytes)
+    }
+
+    /// Adds `length` bytes from `first` to `output`, without copying one. Something has to follow that the answer is not
+    /// whole without.
+    pub(crate) fn append_part(&self, output: &mut Evbuffer, first: u64, length: u64) -> Result<()> {
         match &self.content {
             // What is in memory has offsets that memory can have.
             Content::Memory(bytes) => {
@@ -151,29 +198,62 @@ impl OpenFile {
     }
 }
 
+/// How files are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keeping {
+    /// Files of up to so many bytes are read, larger ones stay descriptors.
+    pub(crate) memory_max: u64,
+    /// Whether those that are at rest may leave by `sendfile`; all others are copied.
+    pub(crate) sendfile: bool,
+}
+
 impl Content {
     /// The content of `file`, and the state of the file that it is of. A file that keeps changing while it is
-    /// read stays a file: what is sent of it is then what it holds by then.
-    fn of(file: File, identity: Identity, memory_max: u64) -> io::Result<(Content, Identity)> {
+    /// read stays a file: its answers are then likely to be cut short.
+    fn of(
+        file: File,
+        identity: Identity,
+        keeping: Keeping,
+        unix_seconds: u64,
+    ) -> io::Result<(Content, Identity)> {
         let mut identity = identity;
         for _ in 0..READS_MAX {
-            if identity.length > memory_max {
+            if identity.length > keeping.memory_max {
                 break;
             }
-            let mut bytes = vec![0; identity.length as usize];
-            let read = file.read_exact_at(&mut bytes, 0);
+            let bytes = read_at_once(&file, identity.length, identity.is_at_rest(unix_seconds));
             let after = Identity::of(&file.metadata()?);
-            if read.is_ok() && after == identity {
-                return Ok((Content::Memory(bytes.into()), identity));
+            if after == identity
+                && let Some(bytes) = bytes
+            {
+                return Ok((Content::Memory(bytes), identity));
             }
             identity = after;
         }
-        let segment = FileSegment::new(file, 0, Some(identity.length)).map_err(|error| match error {
-            Error::Io(source) => source,
-            other => io::Error::other(other),
-        })?;
-        Ok((Content::File(segment), identity))
+        let metadata = file.metadata()?;
+        let identity = Identity::of(&metadata);
+        let segment = FileSegment::options()
+            .unchanged_since(&metadata)
+            .sendfile(keeping.sendfile && identity.is_at_rest(unix_seconds))
+            .open(file, 0, Some(identity.length));
+        Ok((Content::File(segment.map_err(io::Error::from)?), identity))
     }
+}
+
+/// All `length` bytes of `file`, if they were there together at some moment. Of a file that is at rest any two looks show
+/// the same; of another one that says nothing as long as a write is under way, so there it is really looked twice.
+fn read_at_once(file: &File, length: u64, at_rest: bool) -> Option<Bytes> {
+    let bytes = read(file, 0, length).ok()?;
+    (at_rest || read(file, 0, length).is_ok_and(|again| again == bytes)).then_some(bytes)
+}
+
+fn read(file: &File, first: u64, length: u64) -> Result<Bytes> {
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, first).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::ShortFile,
+        _ => Error::Io(error),
+    })?;
+    Ok(bytes.into())
 }
 
 /// The fields of a file's answers, ready to send. What each kind of answer says is a prefix of them.
@@ -261,10 +341,13 @@ pub(crate) mod tests {
     const PLAIN: Role<'_> =
         Role { name: b"name.txt", coding: None, siblings: Codings::NONE, cache_control: None };
 
+    const KEEPING: Keeping = Keeping { memory_max: 100, sendfile: true };
+
     /// `file`, served as `name.txt` and found at rest.
     pub(crate) fn opened(file: File, memory_max: u64) -> OpenFile {
         let identity = Identity::of(&file.metadata().expect("metadata"));
-        OpenFile::new(file.into(), identity, &PLAIN, memory_max, u64::MAX).expect("a regular file")
+        let keeping = Keeping { memory_max, ..KEEPING };
+        OpenFile::new(file.into(), identity, &PLAIN, keeping, u64::MAX).expect("a regular file")
     }
 
     fn file_with(bytes: &[u8]) -> File {
@@ -291,7 +374,7 @@ pub(crate) mod tests {
         let file = file_with(b"0123456789");
         let before = Identity::of(&file.metadata().expect("metadata"));
         file.set_len(4).expect("its length");
-        let changed = OpenFile::new(file.into(), before, &PLAIN, 100, u64::MAX).expect("a regular file");
+        let changed = OpenFile::new(file.into(), before, &PLAIN, KEEPING, u64::MAX).expect("a regular file");
         assert_eq!((changed.length(), changed.memory_len()), (4, 4), "length and bytes are of one state");
     }
 
@@ -303,7 +386,7 @@ pub(crate) mod tests {
         let role = Role { coding: Some(Coding::Gzip), cache_control: Some("no-cache"), ..PLAIN };
         for (now, prefix) in [(last, "W/\""), (last + 1, "W/\""), (last + 2, "\"")] {
             let file = file.try_clone().expect("a descriptor");
-            let open = OpenFile::new(file.into(), identity, &role, 100, now).expect("a regular file");
+            let open = OpenFile::new(file.into(), identity, &role, KEEPING, now).expect("a regular file");
             let text = String::from_utf8(open.fields().all().to_vec()).expect("ASCII");
             assert!(text.contains(&format!("\r\nETag: {prefix}")), "{text}");
             assert_eq!(open.validators().are_strong, now == last + 2);

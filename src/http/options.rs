@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::request::FIELDS_CEILING;
+use crate::bufferevent::TokenBucket;
 
 /// How much of a request is put up with.
 #[derive(Debug, Clone)]
@@ -38,9 +39,11 @@ pub struct ServerOptions {
     pub(crate) connections_each_max: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) write_timeout: Duration,
+    pub(crate) write_rate_min: u32,
     pub(crate) linger: Duration,
     pub(crate) pipeline_max: usize,
     pub(crate) reuse_port: bool,
+    pub(crate) rate_limit: Option<TokenBucket>,
 }
 
 impl Default for ServerOptions {
@@ -53,9 +56,11 @@ impl Default for ServerOptions {
             connections_each_max: usize::MAX,
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
+            write_rate_min: 256,
             linger: Duration::from_secs(2),
             pipeline_max: 64 << 10,
             reuse_port: false,
+            rate_limit: None,
         }
     }
 }
@@ -65,6 +70,11 @@ impl ServerOptions {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether it matters how many connections there are.
+    pub(crate) fn limits_connections(&self) -> bool {
+        self.connections_max != usize::MAX || self.connections_each_max != usize::MAX
     }
 
     /// The most bytes of a request head (16 KiB, and never more than 1 MiB); more is answered 431.
@@ -135,6 +145,15 @@ impl ServerOptions {
         self
     }
 
+    /// How many bytes of answers a client has to take each second (256), on the average since it last had taken all; who
+    /// takes fewer is closed once the write timeout has passed as well. Without this a client that takes a byte now and
+    /// then could hold its answers for ever. 0 lets it.
+    #[must_use]
+    pub fn write_rate_min(mut self, bytes: u32) -> Self {
+        self.write_rate_min = bytes;
+        self
+    }
+
     /// How long to wait for the client to close (2 s) after the last answer, so that what it still sends does
     /// not reset the connection under an answer it has not read.
     #[must_use]
@@ -147,6 +166,14 @@ impl ServerOptions {
     #[must_use]
     pub fn pipeline_max(mut self, bytes: usize) -> Self {
         self.pipeline_max = bytes.max(1);
+        self
+    }
+
+    /// How fast each connection may read and write (no limit). What a file holds counts as what memory does; while a
+    /// limit holds a connection back, its write timeout does not run.
+    #[must_use]
+    pub fn rate_limit(mut self, bucket: TokenBucket) -> Self {
+        self.rate_limit = Some(bucket);
         self
     }
 

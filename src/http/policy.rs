@@ -10,6 +10,7 @@ pub(crate) struct Policy {
     pub(crate) listing: bool,
     pub(crate) listing_max: usize,
     pub(crate) precompressed: bool,
+    pub(crate) sendfile: bool,
     cache_rules: Vec<CacheRule>,
     error_pages: Vec<(Status, Vec<u8>)>,
 }
@@ -26,6 +27,7 @@ impl Default for Policy {
             listing: false,
             listing_max: 5000,
             precompressed: false,
+            sendfile: true,
             cache_rules: Vec::new(),
             error_pages: Vec::new(),
         }

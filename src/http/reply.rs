@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::conditions::{Decision, decide};
 use super::date::Clock;
 use super::files::{Found, Miss, Moment, StaticFiles};
-use super::listing::{self, Sorting};
+use super::listing::Sorting;
 use super::open_file::OpenFile;
 use super::range::Part;
 use super::request::{Conditions, Method, Request};
@@ -23,6 +23,15 @@ pub(crate) struct Queued {
     pub(crate) status: Status,
     /// Bytes of the body.
     pub(crate) bytes: u64,
+}
+
+/// Why there is an answer, but not now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// The process has no descriptor left to give it with.
+    WithDescriptor,
+    /// The file is just being written to.
+    WithQuiet,
 }
 
 /// One reply on its way into the output.
@@ -46,22 +55,23 @@ const LISTING_FIELDS: &[u8] = b"Cache-Control: no-cache\r\n\
     Content-Type: text/html; charset=utf-8\r\n";
 
 impl Reply<'_> {
-    /// Answers `request` out of `files`, if there are any, with an error if need be; or not at all, when there is no descriptor
-    /// to do it with. `path` is memory to decode the target into.
+    /// Answers `request` out of `files`, if there are any, with an error if need be; or not at all, when that has to
+    /// wait. `path` is memory to decode the target into.
     pub(crate) fn request(
         &mut self,
         request: &Request<'_>,
         mut files: Option<&mut StaticFiles>,
         path: &mut Vec<u8>,
-    ) -> Result<Option<Queued>> {
+    ) -> Result<Result<Queued, Later>> {
         let attempt = match files.as_deref_mut() {
             Some(files) => self.try_request(request, files, path)?,
             None => Err(Miss::Refused(Status::NotFound)),
         };
         match attempt {
-            Ok(queued) => Ok(Some(queued)),
-            Err(Miss::Refused(status)) => self.error(status, files).map(Some),
-            Err(Miss::NoDescriptor) => Ok(None),
+            Ok(queued) => Ok(Ok(queued)),
+            Err(Miss::Refused(status)) => self.error(status, files).map(Ok),
+            Err(Miss::NoDescriptor) => Ok(Err(Later::WithDescriptor)),
+            Err(Miss::Restless) => Ok(Err(Later::WithQuiet)),
         }
     }
 
@@ -159,7 +169,7 @@ impl Reply<'_> {
         self.output.add(self.head.finish(self.persistence))?;
         for (head, part) in heads.into_iter().zip(parts) {
             self.output.add(&head)?;
-            file.append_to(self.output, part.first, part.length)?;
+            file.append_part(self.output, part.first, part.length)?;
         }
         self.output.add(tail.as_bytes())?;
         Ok(Queued { status: Status::PartialContent, bytes: length })
@@ -178,11 +188,10 @@ impl Reply<'_> {
     }
 
     fn listing(&mut self, files: &mut StaticFiles, path: &[u8], fd: &OwnedFd, text: &[u8]) -> Attempt {
-        let Ok(items) = files.list(path, fd) else {
+        let query = target::split(text).map_or(&b""[..], |(_, query)| query);
+        let Ok(page) = files.listing_page(path, fd, Sorting::of_query(query), self.now()) else {
             return Ok(Err(Miss::Refused(Status::InternalServerError)));
         };
-        let query = target::split(text).map_or(&b""[..], |(_, query)| query);
-        let page = listing::page(path, items, Sorting::of_query(query));
         let length = page.len() as u64;
         self.head.begin(Status::Ok, self.clock.text());
         self.head.raw(LISTING_FIELDS);

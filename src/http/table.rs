@@ -1,7 +1,10 @@
 //! The connections of a server, and what each of them is waiting for. A place is small and holds nothing on
 //! the heap, since a server may have many thousand of them and most are idle.
 
+use std::num::NonZeroU32;
+
 use super::connection::{Connection, Progress};
+use super::options::ServerOptions;
 use crate::bufferevent::BuffereventId;
 use crate::reactor::{Items, Links, Queue, extend_to};
 
@@ -17,12 +20,40 @@ pub(crate) struct Place {
     /// To be closed as soon as its output has drained.
     pub(crate) leaving: bool,
     waiting: Waiting,
+    /// Until when all that is queued has to have been taken.
+    pub(crate) pace: Pace,
     links: Links,
     deadline_ns: u64,
 }
 
 const _: () =
     assert!(size_of::<Option<Place>>() <= 64, "the budget of an idle connection is 512 bytes for everything");
+
+/// The time by which a client has to have taken what is queued for it, in tenths of a second of the loop's time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pace(u32);
+
+impl Pace {
+    /// `queued` bytes come behind the `before` that still wait. A client that has taken everything starts anew.
+    pub(crate) fn queue(&mut self, before: usize, queued: usize, options: &ServerOptions, now_ns: u64) {
+        let Some(rate) = NonZeroU32::new(options.write_rate_min) else { return };
+        if before == 0 {
+            let timeout_ns = u64::try_from(options.write_timeout.as_nanos()).unwrap_or(u64::MAX);
+            self.0 = tenths(now_ns.saturating_add(timeout_ns)).saturating_add(1);
+        }
+        let needed = (queued as u64).saturating_mul(10) / u64::from(rate.get());
+        self.0 = self.0.saturating_add(u32::try_from(needed).unwrap_or(u32::MAX));
+    }
+
+    /// Whether a client that has not taken everything yet is too slow.
+    pub(crate) fn is_missed(self, options: &ServerOptions, now_ns: u64) -> bool {
+        options.write_rate_min > 0 && tenths(now_ns) > self.0
+    }
+}
+
+fn tenths(time_ns: u64) -> u32 {
+    u32::try_from(time_ns / 100_000_000).unwrap_or(u32::MAX)
+}
 
 /// What a connection waits for; each has a queue of its own, in the order of the deadlines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +66,12 @@ pub(crate) enum Waiting {
     Idle,
     /// For a descriptor.
     Descriptor,
+    /// For a file that is just being written to.
+    Quiet,
 }
 
 /// How many kinds of waiting there are.
-const QUEUES: usize = 4;
+const QUEUES: usize = 5;
 
 /// All connections of a server. A connection has the index of its bufferevent, so that its callbacks need not
 /// carry one; bufferevents that are not the server's leave gaps.
@@ -86,6 +119,7 @@ impl Table {
             waiting: Waiting::Request,
             links: Links::UNLINKED,
             deadline_ns,
+            pace: Pace::default(),
         });
         self.len += 1;
         self.queues[Waiting::Request as usize].push_back(&mut self.places, index);

@@ -107,6 +107,12 @@ impl Client {
         Response { status: head.status, fields: head.fields, body }
     }
 
+    /// `length` bytes of a body, unless the connection ends before.
+    pub fn try_body(&mut self, length: u64) -> Option<Vec<u8>> {
+        let mut body = vec![0; usize::try_from(length).expect("it fits")];
+        self.reader.read_exact(&mut body).ok().map(|()| body)
+    }
+
     /// The body of a response whose head has been read: chunked, or up to the end of the connection.
     pub fn body(&mut self, head: &Head) -> Vec<u8> {
         let mut body = Vec::new();
@@ -192,6 +198,15 @@ impl Client {
             pause();
         }
         Some(hasher.finalize().into())
+    }
+
+    /// Whether the next bytes are these, all of them.
+    pub fn receives(&mut self, expected: &[u8]) -> bool {
+        let mut piece = vec![0; 64 << 10];
+        expected.chunks(piece.len()).all(|expected| {
+            let piece = &mut piece[..expected.len()];
+            self.reader.read_exact(piece).is_ok() && piece == expected
+        })
     }
 
     /// Whether the server closes without sending anything more. A reset counts: it is a close.

@@ -95,7 +95,8 @@ impl Evbuffer {
     ///
     /// # Errors
     /// [`Error::Frozen`] when the front is frozen, [`Error::Io`] with `WouldBlock` when a non-blocking descriptor takes nothing,
-    /// [`Error::Io`] for any other refusal, [`Error::ShortFile`] when a file turns out shorter than its segment. When
+    /// [`Error::Io`] for any other refusal, [`Error::ShortFile`] when a file turns out shorter than its segment,
+    /// [`Error::FileChanged`] when it is not as its segment promises. When
     /// bytes were written before the error, they are returned, and the error comes with the next call.
     ///
     /// # Differences from libevent
@@ -135,7 +136,7 @@ impl Evbuffer {
     /// Sends up to `limit` bytes in one pass, whatever is frozen.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::ShortFile`] or [`Error::OutOfMemory`]; what was sent before has left the buffer.
+    /// [`Error::Io`], [`Error::ShortFile`], [`Error::FileChanged`] or [`Error::OutOfMemory`]; what was sent before has left the buffer.
     fn flush_pass(&mut self, fd: BorrowedFd<'_>, limit: usize, strategy: WriteStrategy) -> Result<Flushed> {
         let mut sink = Sink::new(fd, strategy);
         let mut bytes = 0;

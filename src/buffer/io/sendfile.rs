@@ -16,12 +16,20 @@ impl Evbuffer {
             self.materialise_node(0)?;
             return Ok(Step::Retry);
         }
+        if range.segment.is_broken() {
+            return Err(Error::FileChanged);
+        }
         let wanted = range.len.min(limit).min(sink.strategy.piece());
         let place = range.segment.offset() + range.offset;
         match sys::io::sendfile(sink.fd, range.segment.as_fd(), place, wanted) {
             Ok(0) => Err(Error::ShortFile),
             Ok(count) => {
                 stats::count(|totals| &totals.sendfile, count);
+                if let Err(error) = range.segment.keeps_promise() {
+                    // The node stays, if only with its last byte: what stands behind it must not leave.
+                    self.discard(count.min(range.len - 1));
+                    return Err(error);
+                }
                 self.discard(count);
                 // A short count can mean a full descriptor or a short file. Only the next call tells, and an
                 // edge-triggered loop would never hear of the second, so it is made.
