@@ -3,6 +3,7 @@
 
 use std::ptr;
 
+use super::chunk::{CHUNK_MAX, Run};
 use super::extents::Detached;
 use super::node::Node;
 use super::{Evbuffer, Extents, Runs};
@@ -39,21 +40,34 @@ impl Evbuffer {
         Ok(place)
     }
 
+    /// [`lend_space`](Self::lend_space) where several pieces would hold no more: there is as much already, or nothing that would be lost.
+    pub(crate) fn lend_only_space(&mut self, count: usize) -> Option<(*mut u8, usize)> {
+        let is_only = match self.chain.back() {
+            Some(Node::Chunk(run)) => run.tailroom() == 0 || run.len() == 0 || run.tailroom() >= count,
+            _ => true,
+        };
+        if is_only && (1..=CHUNK_MAX).contains(&count) { self.lend_space(count).ok() } else { None }
+    }
+
     /// Where the space is that can be [committed](Self::commit_lent), and how long.
     pub(crate) fn lent_space(&mut self) -> (*mut u8, usize) {
         let room = self.room();
-        let space = self.tail_mut(0);
+        let space = self.chain.back_run().map_or(&mut [][..], Run::shown_mut);
         (space.as_mut_ptr(), space.len().min(room))
     }
 
     /// Adds the first `count` bytes of what [`lent_space`](Self::lent_space) describes to the content.
     pub(crate) fn commit_lent(&mut self, count: usize) -> Result<()> {
+        // What was lent is within the limit.
         if count > self.lent_space().1 {
             return Err(Error::OutOfRange);
         }
-        self.admit(self.frozen_back, count)?;
-        if count > 0 {
-            self.reserve(count)?.commit(count)?;
+        if self.frozen_back {
+            return Err(Error::Frozen);
+        }
+        if let Some(run) = self.chain.back_run().filter(|_| count > 0) {
+            run.commit(count);
+            self.note_added(count);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::slice;
 
 use libc::iovec;
 
+use super::owed::Cleanup;
 use super::{Growth, evbuffer, exchange, handle, handles, measured, owed, status};
 use crate::buffer::Evbuffer;
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
@@ -206,7 +207,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
 type ReferenceCleanup = unsafe extern "C-unwind" fn(*const c_void, usize, *mut c_void);
 
 /// Memory of C's that a buffer refers to.
-struct Reference {
+pub(super) struct Reference {
     data: *const c_void,
     len: usize,
     cleanup: Option<ReferenceCleanup>,
@@ -228,12 +229,18 @@ impl AsRef<[u8]> for Reference {
 impl Reference {
     /// Leaves the clean-up to whoever lets go of the buffer.
     fn return_later(self) {
-        let Some(cleanup) = self.cleanup else { return };
-        owed::add(Box::new(move || {
-            let Reference { data, len, arg, .. } = self;
-            // SAFETY: C3; nothing refers to the memory any more, and nothing of ours is borrowed.
+        if self.cleanup.is_some() {
+            owed::add(Cleanup::Reference(self));
+        }
+    }
+
+    /// Calls the clean-up. Nothing refers to the memory any more, and nothing of ours is borrowed.
+    pub(super) fn give_back(self) {
+        let Reference { data, len, cleanup, arg } = self;
+        if let Some(cleanup) = cleanup {
+            // SAFETY: C3.
             unsafe { cleanup(data, len, arg) }
-        }));
+        }
     }
 }
 

@@ -204,7 +204,7 @@ struct End(usize);
 
 impl End {
     fn reached(self) {
-        owed::add(Box::new(move || {
+        owed::add(owed::Cleanup::Other(Box::new(move || {
             let segment = ptr::with_exposed_provenance_mut::<evbuffer_file_segment>(self.0);
             // SAFETY: `new_segment` made it with a box, and this happens once: when C's share and all buffers' are gone.
             let segment = unsafe { Box::from_raw(segment) };
@@ -213,7 +213,7 @@ impl End {
                 // SAFETY: C3.
                 unsafe { cleanup(&raw const *segment, segment.flags as c_int, arg) };
             }
-        }));
+        })));
     }
 }
 

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::add::Reference;
+
 /// How many clean-ups are due on all threads. Most operations make nothing due, and this is all they look at.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -13,7 +15,20 @@ thread_local! {
 }
 
 /// A call of a clean-up.
-pub(super) type Cleanup = Box<dyn FnOnce()>;
+pub(super) enum Cleanup {
+    /// Of memory that is referred to. It stands in the list itself: there may be one for each operation.
+    Reference(Reference),
+    Other(Box<dyn FnOnce()>),
+}
+
+impl Cleanup {
+    fn make(self) {
+        match self {
+            Cleanup::Reference(reference) => reference.give_back(),
+            Cleanup::Other(cleanup) => cleanup(),
+        }
+    }
+}
 
 /// Leaves a clean-up to be made by [`pay`].
 pub(super) fn add(cleanup: Cleanup) {
@@ -28,24 +43,37 @@ pub(super) fn add(cleanup: Cleanup) {
     });
     // A thread that is ending has no list, and nothing that could be disturbed either.
     if let Ok(Some(cleanup)) = kept {
-        cleanup();
+        cleanup.make();
     }
 }
 
 /// Whether any clean-up of this thread is due.
 #[inline]
 pub(super) fn exist() -> bool {
-    COUNT.load(Ordering::Relaxed) > 0 && OWED.with(|owed| !owed.borrow().is_empty())
+    is_any_due() && OWED.with(|owed| !owed.borrow().is_empty())
 }
 
 /// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
+#[inline]
 pub(super) fn pay() {
-    if !exist() {
-        return;
+    if is_any_due() {
+        pay_all();
     }
-    while let Some(cleanup) = next() {
-        cleanup();
+}
+
+#[inline(never)]
+fn pay_all() {
+    while is_any_due()
+        && let Some(cleanup) = next()
+    {
+        cleanup.make();
     }
+}
+
+/// Whether any thread has a clean-up that is due.
+#[inline]
+fn is_any_due() -> bool {
+    COUNT.load(Ordering::Relaxed) > 0
 }
 
 fn next() -> Option<Cleanup> {
