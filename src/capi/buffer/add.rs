@@ -207,6 +207,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
 type ReferenceCleanup = unsafe extern "C-unwind" fn(*const c_void, usize, *mut c_void);
 
 /// Memory of C's that a buffer refers to.
+#[derive(Clone, Copy)]
 pub(super) struct Reference {
     data: *const c_void,
     len: usize,
@@ -257,6 +258,11 @@ unsafe extern "C-unwind" fn evbuffer_add_reference(
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     if isize::try_from(len).is_err() || (data.is_null() && len > 0) {
         return -1;
+    }
+    if cleanup.is_none() {
+        // SAFETY: C2; nobody is told when nothing refers to the memory any more, so C keeps it for as long as anything could.
+        let data: &'static [u8] = unsafe { bytes(data, len) };
+        return buf.change_status(|buffer| buffer.add_reference(data));
     }
     let reference = Reference { data, len, cleanup, arg };
     buf.change_status(|buffer| buffer.add_reference_with_cleanup(reference, Reference::return_later))

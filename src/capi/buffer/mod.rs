@@ -267,7 +267,8 @@ impl evbuffer {
     /// [`change`](Self::change) that says whether it went well, as C wants to hear it.
     #[inline]
     pub(super) fn change_status<T, E>(&self, work: impl FnOnce(&mut Evbuffer) -> Result<T, E>) -> c_int {
-        self.change(work).map_or(-1, |result| status(&result))
+        let went_well = self.change(|buffer| work(buffer).is_ok()).unwrap_or(false);
+        if went_well { 0 } else { -1 }
     }
 
     /// What has to happen once a change is over and nothing is borrowed: clean-ups and callbacks, with the lock still held.
@@ -451,7 +452,9 @@ impl evbuffer {
     #[inline]
     fn is_sole(&self) -> bool {
         // Relaxed: C4, a buffer without a lock is used by one thread at a time.
-        self.plain().is_some() && self.users.load(Ordering::Relaxed) == 1 && self.with_calls(|calls| calls.is_idle())
+        self.plain().is_some()
+            && self.users.load(Ordering::Relaxed) == 1
+            && self.with_calls(|calls| calls.is_idle())
     }
 
     /// Drops content and callbacks of a buffer of its own; the handle goes when nobody uses it any more.

@@ -1,7 +1,7 @@
 //! Clean-ups that are due: functions of C's, which an operation of a buffer, or of the loop on one, has made due while nobody else's
 //! code may run. Whoever lets go of the buffer makes them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +11,9 @@ use super::add::Reference;
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
+    /// The oldest of the clean-ups, if it is of memory that is referred to: mostly it is the only one.
+    static FIRST: Cell<Option<Reference>> = const { Cell::new(None) };
+    /// The others.
     static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -31,7 +34,19 @@ impl Cleanup {
 }
 
 /// Leaves a clean-up to be made by [`pay`].
+#[inline]
 pub(super) fn add(cleanup: Cleanup) {
+    if let Cleanup::Reference(reference) = cleanup
+        && !is_any_due()
+    {
+        FIRST.set(Some(reference));
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    } else {
+        add_behind(cleanup);
+    }
+}
+
+fn add_behind(cleanup: Cleanup) {
     let kept = OWED.try_with(|owed| match owed.try_borrow_mut() {
         Ok(mut owed) => {
             owed.push_back(cleanup);
@@ -50,7 +65,7 @@ pub(super) fn add(cleanup: Cleanup) {
 /// Whether any clean-up of this thread is due.
 #[inline]
 pub(super) fn exist() -> bool {
-    is_any_due() && OWED.with(|owed| !owed.borrow().is_empty())
+    is_any_due() && (FIRST.get().is_some() || OWED.with(|owed| !owed.borrow().is_empty()))
 }
 
 /// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
@@ -77,7 +92,10 @@ fn is_any_due() -> bool {
 }
 
 fn next() -> Option<Cleanup> {
-    let cleanup = OWED.with(|owed| owed.borrow_mut().pop_front())?;
+    let cleanup = match FIRST.take() {
+        Some(reference) => Cleanup::Reference(reference),
+        None => OWED.with(|owed| owed.borrow_mut().pop_front())?,
+    };
     COUNT.fetch_sub(1, Ordering::Relaxed);
     Some(cleanup)
 }

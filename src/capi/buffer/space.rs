@@ -140,6 +140,14 @@ impl evbuffer {
         unsafe { &mut *self.reserved.get() }
     }
 
+    #[inline]
+    fn forget_reserved(&self, buffer: &Evbuffer) {
+        let reserved = self.reserved(buffer);
+        if reserved.is_some() {
+            *reserved = None;
+        }
+    }
+
     /// Says how many of the vectors it has filled.
     fn reserve(&self, buffer: &mut Evbuffer, len: usize, vectors: &mut [iovec]) -> Option<usize> {
         if self.reserved(buffer).is_none()
@@ -186,9 +194,9 @@ unsafe extern "C-unwind" fn evbuffer_commit_space(
         }
         match vectors {
             [] => Some(()),
-            [only] if is_at(only, buffer.lent_space()) => {
-                buf.reserved(buffer).take();
-                buffer.commit_lent(only.iov_len).ok()
+            [only] if buffer.commit_lent(only.iov_base.cast(), only.iov_len) => {
+                buf.forget_reserved(buffer);
+                Some(())
             }
             vectors => buf.commit(buffer, vectors),
         }
