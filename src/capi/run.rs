@@ -50,7 +50,7 @@ pub(super) unsafe extern "C-unwind" fn event_base_loop(base: *mut event_base, fl
     };
     let result = running.turn_until_told(flags);
     // What the last callbacks wrote leaves although the loop does not wait again.
-    running.settle();
+    running.settle(running.enter());
     result
 }
 
@@ -79,34 +79,30 @@ impl<'a> Running<'a> {
         unsafe { self.base.enter() }
     }
 
+    /// The core is let go of for the wait and for the calls only: between them nobody takes or gives back a lock.
     fn turn_until_told(&self, flags: c_int) -> c_int {
-        self.settle();
+        let mut core = self.settle(self.enter());
         loop {
-            let core = self.enter();
             if core.control.exit || core.control.breaking {
                 return 0;
             }
             if flags & NO_EXIT_ON_EMPTY == 0 && !core.has_work() {
                 return 1;
             }
-            let called = match self.look(core, flags) {
-                Ok(core) => self.call_active(core),
+            core = match self.look(core, flags) {
+                Ok(core) => core,
                 Err(error) => {
                     log::warn(format_args!("the loop cannot wait: {error}"));
                     return -1;
                 }
             };
-            let called = called.max(self.call_settled());
-            if self.is_done(flags, called) {
+            let (called, settled);
+            (core, called) = self.call_active(core);
+            (core, settled) = self.call_settled(core);
+            if is_done(&core, flags, called.max(settled)) {
                 return 0;
             }
         }
-    }
-
-    /// Whether what the flags asked for has been done, now that so many calls have been made.
-    fn is_done(&self, flags: c_int, called: usize) -> bool {
-        let left = self.enter().reactor.active_len();
-        left == 0 && ((flags & ONCE != 0 && called > 0) || (flags & NONBLOCK != 0 && called == 0))
     }
 
     /// Waits for what is ready or due.
@@ -124,30 +120,31 @@ impl<'a> Running<'a> {
         waited.map(|()| core)
     }
 
-    /// Settles, and tells C what that has changed.
-    fn settle(&self) {
-        let mut core = self.enter();
+    /// Settles, and tells C what that has changed, with the lock given back if there is anything to be told.
+    fn settle(&self, mut core: Entered<'a>) -> Entered<'a> {
         core.settle();
+        if !buffer::have_accounts() {
+            return core;
+        }
         drop(core);
         buffer::settle_accounts();
+        self.enter()
     }
 
     /// Settles, and calls what that has made due, so that it waits for no system call.
-    fn call_settled(&self) -> usize {
-        let before = self.enter().reactor.active_len();
-        self.settle();
-        let core = self.enter();
+    fn call_settled(&self, core: Entered<'a>) -> (Entered<'a>, usize) {
+        let before = core.reactor.active_len();
+        let core = self.settle(core);
         if before > 0 || core.reactor.active_len() == 0 || core.control.breaking || core.control.exit {
-            return 0;
+            return (core, 0);
         }
-        let called = self.call_active(core);
-        self.settle();
-        called
+        let (core, called) = self.call_active(core);
+        (self.settle(core), called)
     }
 
     /// Calls what is active of the most important priority, and says how many calls that were.
-    fn call_active(&self, mut core: Entered<'a>) -> usize {
-        let Some(priority) = core.reactor.first_priority() else { return 0 };
+    fn call_active(&self, mut core: Entered<'a>) -> (Entered<'a>, usize) {
+        let Some(priority) = core.reactor.first_priority() else { return (core, 0) };
         let (calls_most, interval_ns) = core.control.limit.of(priority);
         let most = calls_most.min(core.reactor.active_len() + EXTRA_CALLS);
         let until_ns = interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
@@ -161,7 +158,7 @@ impl<'a> Running<'a> {
                 break;
             }
         }
-        called
+        (core, called)
     }
 
     fn call(&self, mut core: Entered<'a>, invocation: Invocation) -> Entered<'a> {
@@ -225,6 +222,12 @@ impl Drop for Running<'_> {
         // Nobody may wait for a callback that has left by unwinding.
         self.end_call(&mut core);
     }
+}
+
+/// Whether what the flags asked for has been done, now that so many calls have been made.
+fn is_done(core: &Core, flags: c_int, called: usize) -> bool {
+    let left = core.reactor.active_len();
+    left == 0 && ((flags & ONCE != 0 && called > 0) || (flags & NONBLOCK != 0 && called == 0))
 }
 
 /// A callback with all that it is told, copied: once it is called, its event may be gone.

@@ -211,6 +211,12 @@ thread_local! {
     static CHANGED: RefCell<Vec<*const evbuffer>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether [`settle_accounts`] would do anything.
+#[inline]
+pub(in crate::capi) fn have_accounts() -> bool {
+    owed::exist() || ANY_CHANGED.with(Cell::get)
+}
+
 /// Makes the clean-ups and callbacks that the engine's last step has made due on this thread. Nothing is borrowed or entered.
 pub(in crate::capi) fn settle_accounts() {
     owed::pay();

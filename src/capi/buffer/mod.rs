@@ -39,7 +39,7 @@ use crate::bufferevent::{Bufferevent, BuffereventId};
 use callbacks::Calls;
 
 pub(super) use add::{bytes, evbuffer_add, evbuffer_add_buffer};
-pub(super) use callbacks::{evbuffer_add_cb, settle_accounts};
+pub(super) use callbacks::{evbuffer_add_cb, have_accounts, settle_accounts};
 pub(super) use remove::{evbuffer_remove, evbuffer_remove_buffer};
 
 /// A buffer, as C holds it: a pointer to this.
