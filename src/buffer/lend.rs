@@ -134,7 +134,11 @@ mod tests {
         let (place, len) = buf.lend_only_space(1).expect("there is room behind the text");
         assert!(buf.lend_only_space(len + CHUNK_MAX / 2).is_none(), "what is free would be lost");
         assert!(buf.commit_lent(place, len));
-        assert!(buf.lend_only_space(1000).is_some_and(|place| place.1 >= 1000));
+        buf.add_reference(&b"behind"[..]).expect("added");
+        assert!(
+            buf.lend_only_space(1000).is_some_and(|place| place.1 >= 1000),
+            "nothing is free behind a reference"
+        );
     }
 
     #[test]
