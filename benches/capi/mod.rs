@@ -6,6 +6,7 @@ mod library;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::measure::{Column, Goal, Plan, Row, Work};
 use crate::traffic::echo::{Load, TRIPS_MIN};
@@ -18,16 +19,38 @@ const DEBIANS: &str = "libevent";
 const COLUMNS: [Column; 2] = [Column::alone(OURS), Column::alone(DEBIANS)];
 
 /// Connections, bytes of a message, how that reads, and what it may cost of what it costs on Debian's library.
-const ROWS: [(usize, usize, &str, f64); 2] =
+const ECHOES: [(usize, usize, &str, f64); 2] =
     [(50, 64, "50 x 64 B", 0.80), (50, 16 * 1024, "50 x 16 KiB", 0.25)];
 
+/// Operations of a buffer of the program's own, as `strokes.c` names them, and how they read. None may cost more than on Debian's library.
+const STROKES: [(&str, &str); 14] = [
+    ("add_drain", "add 64, drain"),
+    ("add_ten", "add 100 ten times, drain"),
+    ("add_remove", "add 1 KiB, remove"),
+    ("reserve_one", "reserve 1 KiB in one vector, commit, drain"),
+    ("reserve_two", "reserve 4 KiB in two vectors, commit, drain"),
+    ("add_reference", "add a reference with a clean-up, drain"),
+    ("add_constant", "add a reference without, drain"),
+    ("new_free", "new, free"),
+    ("new_add_free", "new, add 100, free"),
+    ("pullup", "add 100, length, pullup, drain"),
+    ("peek", "add 100, peek, drain"),
+    ("read_line", "add a line, readln"),
+    ("print", "add_printf, drain"),
+    ("move", "add 1 KiB, add_buffer, drain"),
+];
+
 pub(crate) fn plan() -> Plan {
-    let planned = |(connections, len, text, most)| {
-        Row::new(format!("{connections}x{len}"), text, vec![Goal { of: DEBIANS, most }])
-    };
+    let goal = |most| vec![Goal { of: DEBIANS, most }];
+    let echoes = ECHOES
+        .into_iter()
+        .map(|(connections, len, text, most)| Row::new(format!("{connections}x{len}"), text, goal(most)));
+    let strokes = STROKES
+        .into_iter()
+        .map(|(name, text)| Row { counted: true, ..Row::new(name.to_owned(), text, goal(1.0)) });
     Plan {
         name: "capi",
-        rows: ROWS.into_iter().map(planned).collect(),
+        rows: echoes.chain(strokes).collect(),
         columns: &COLUMNS,
         work,
         missing,
@@ -36,14 +59,19 @@ pub(crate) fn plan() -> Plan {
     }
 }
 
-/// The C program, compiled once.
-fn program() -> Option<&'static PathBuf> {
+/// The C programs, each compiled once.
+fn server() -> Option<&'static PathBuf> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     PROGRAM.get_or_init(|| compile("echo")).as_ref()
 }
 
+fn operator() -> Option<&'static PathBuf> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PROGRAM.get_or_init(|| compile("strokes")).as_ref()
+}
+
 fn missing(subject: &str) -> Option<String> {
-    let Some(program) = program() else { return Some("the C program cannot be compiled".to_owned()) };
+    let Some(program) = server() else { return Some("the C program cannot be compiled".to_owned()) };
     let is_there = library(subject).command(program).is_some();
     (!is_there).then(|| "the library is not built".to_owned())
 }
@@ -53,13 +81,32 @@ fn library(subject: &str) -> Library {
 }
 
 fn work(row: usize, subject: &str) -> Option<Work> {
-    let mut command = library(subject).command(program()?)?;
+    match row.checked_sub(ECHOES.len()) {
+        None => echo(row, subject),
+        Some(stroke) => strokes(STROKES[stroke].0, library(subject)),
+    }
+}
+
+fn echo(row: usize, subject: &str) -> Option<Work> {
+    let mut command = library(subject).command(server()?)?;
     let server = Server::run(command.arg(traffic::SERVER_CORE.to_string()));
-    let (connections, len, ..) = ROWS[row];
+    let (connections, len, ..) = ECHOES[row];
     let mut load = Load::new(&server, connections, len);
     load.rounds(10);
     Some(Box::new(move |count| {
         let trips = count.max(TRIPS_MIN);
         traffic::server_time(&server, count, || load.rounds(trips.div_ceil(load.connections())))
+    }))
+}
+
+/// Each measure is a process of its own, which says itself how long it took: starting it is not part of that.
+fn strokes(name: &'static str, library: Library) -> Option<Work> {
+    let program = operator()?;
+    library.command(program)?;
+    Some(Box::new(move |count| {
+        let mut command = library.command(program).expect("it was there a moment ago");
+        let output = command.args([name, &count.to_string()]).output().expect("it runs");
+        let said = String::from_utf8(output.stdout).expect("a number is text");
+        Duration::from_nanos(said.trim().parse().expect("it says how long it took"))
     }))
 }

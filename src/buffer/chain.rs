@@ -186,6 +186,8 @@ impl<'a> Nodes<'a> {
     #[inline(always)]
     fn next_slot(&mut self) -> Option<&'a Slot> {
         match self.slots.next() {
+            // A single node stands in front.
+            None if self.chain.back.is_none() => None,
             None => self.first_of_next_part(),
             slot => slot,
         }
@@ -367,11 +369,11 @@ impl Chain {
         }
     }
 
-    /// Drops every node, except that a small chunk which is the only one, and which nobody else sees, stays as space at hand.
+    /// Drops every node, except that a small chunk which is the last one, and which nobody else sees, stays as space at hand.
     #[inline]
     pub(super) fn clear(&mut self) {
         if self.back.is_some() {
-            return self.drop_many(usize::MAX);
+            return self.clear_many();
         }
         let kept = self.ring.is_none() && self.front_run().is_some_and(Run::reset_small);
         if !kept && self.front.is_some() {
@@ -396,6 +398,15 @@ impl Chain {
             _ => return false,
         }
         true
+    }
+
+    #[inline(never)]
+    fn clear_many(&mut self) {
+        if self.back_run().is_some_and(Run::reset_small) {
+            KeepBack { chain: self }.run();
+        } else {
+            DropFront { chain: self, bytes: usize::MAX }.run();
+        }
     }
 
     #[inline(never)]
@@ -444,6 +455,28 @@ impl DropFront<'_> {
 }
 
 impl Drop for DropFront<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.run();
+    }
+}
+
+/// Dropping all but the last node. Unwinding out of a clean-up of the user's, it goes on with the rest.
+struct KeepBack<'a> {
+    chain: &'a mut Chain,
+}
+
+impl KeepBack<'_> {
+    #[inline]
+    fn run(&mut self) {
+        while self.chain.back.is_some() {
+            self.chain.drop_front();
+        }
+        self.chain.give_up_ring();
+    }
+}
+
+impl Drop for KeepBack<'_> {
     #[inline]
     fn drop(&mut self) {
         self.run();

@@ -3,6 +3,7 @@
 
 use std::ptr;
 
+use super::chunk::CHUNK_MAX;
 use super::extents::Detached;
 use super::node::Node;
 use super::{Evbuffer, Extents, Runs};
@@ -31,6 +32,7 @@ impl Evbuffer {
     }
 
     /// Makes space for `count` bytes in one piece and says where it is, and how long.
+    #[inline]
     pub(crate) fn lend_space(&mut self, count: usize) -> Result<(*mut u8, usize)> {
         let mut space = self.reserve(count)?;
         let place = (space.as_mut_ptr(), space.len());
@@ -39,23 +41,30 @@ impl Evbuffer {
         Ok(place)
     }
 
-    /// Where the space is that can be [committed](Self::commit_lent), and how long.
-    pub(crate) fn lent_space(&mut self) -> (*mut u8, usize) {
-        let room = self.room();
-        let space = self.tail_mut(0);
-        (space.as_mut_ptr(), space.len().min(room))
+    /// [`lend_space`](Self::lend_space) where several pieces would hold no more: there is as much already, or nothing that would be lost.
+    pub(crate) fn lend_only_space(&mut self, count: usize) -> Option<(*mut u8, usize)> {
+        let is_only = match self.chain.back() {
+            Some(Node::Chunk(run)) => run.tailroom() == 0 || run.len() == 0 || run.tailroom() >= count,
+            _ => true,
+        };
+        if is_only && (1..=CHUNK_MAX).contains(&count) { self.lend_space(count).ok() } else { None }
     }
 
-    /// Adds the first `count` bytes of what [`lent_space`](Self::lent_space) describes to the content.
-    pub(crate) fn commit_lent(&mut self, count: usize) -> Result<()> {
-        if count > self.lent_space().1 {
-            return Err(Error::OutOfRange);
+    /// Adds the first `count` bytes of the space that was lent at `place` to the content. False when there is no such space, or the end is
+    /// frozen; nothing has changed then.
+    #[inline]
+    pub(crate) fn commit_lent(&mut self, place: *mut u8, count: usize) -> bool {
+        let room = self.room();
+        let Some(run) = self.chain.back_run() else { return false };
+        let space = run.shown_mut();
+        if self.frozen_back || space.as_mut_ptr() != place || count > space.len().min(room) {
+            return false;
         }
-        self.admit(self.frozen_back, count)?;
         if count > 0 {
-            self.reserve(count)?.commit(count)?;
+            run.commit(count);
+            self.note_added(count);
         }
-        Ok(())
+        true
     }
 
     /// Whether nothing may be taken from the front.
@@ -105,14 +114,31 @@ mod tests {
         buf.add(b"text").expect("added");
         let (place, len) = buf.lend_space(1000).expect("space");
         assert!(len >= 1000);
-        assert_eq!(buf.lent_space(), (place, len));
-        buf.commit_lent(9).expect("as much was lent");
+        assert_eq!(buf.lend_space(1000).expect("space"), (place, len), "it is still there");
+        assert!(!buf.commit_lent(place.wrapping_add(1), 9), "nothing was lent there");
+        assert!(buf.commit_lent(place, 9));
         assert_eq!((buf.len(), place_of(&mut buf, 4)), (13, place));
-        let (_, left) = buf.lent_space();
-        assert!(buf.commit_lent(left + 1).is_err());
+        let (place, left) = buf.lend_space(1).expect("space");
+        assert!(!buf.commit_lent(place, left + 1), "less was lent");
         buf.freeze(End::Back);
-        assert!(buf.commit_lent(1).is_err() && buf.is_back_frozen() && !buf.is_front_frozen());
+        assert!(!buf.commit_lent(place, 1) && buf.is_back_frozen() && !buf.is_front_frozen());
         assert_eq!(buf.len(), 13);
+    }
+
+    #[test]
+    fn space_is_lent_in_one_piece_where_several_would_hold_no_more() {
+        let mut buf = Evbuffer::new();
+        assert!(buf.lend_only_space(0).is_none() && buf.lend_only_space(CHUNK_MAX + 1).is_none());
+        assert!(buf.lend_only_space(CHUNK_MAX).is_some_and(|place| place.1 >= CHUNK_MAX));
+        buf.add(b"text").expect("added");
+        let (place, len) = buf.lend_only_space(1).expect("there is room behind the text");
+        assert!(buf.lend_only_space(len + CHUNK_MAX / 2).is_none(), "what is free would be lost");
+        assert!(buf.commit_lent(place, len));
+        buf.add_reference(&b"behind"[..]).expect("added");
+        assert!(
+            buf.lend_only_space(1000).is_some_and(|place| place.1 >= 1000),
+            "nothing is free behind a reference"
+        );
     }
 
     #[test]

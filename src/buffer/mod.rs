@@ -32,7 +32,7 @@
 //! - **A file is read when somebody looks.** Inspecting (peek, pullup, search, a line) turns as much of a file node into memory
 //!   as is looked at, for good. Copying out reads straight into the caller's memory. Sending does neither. A pipe
 //!   gives its bytes only once, so they become memory for good, whoever looks.
-//! - **An empty buffer holds next to nothing**: no heap block, and no chunk but one of up to 1 KiB that was its only one and that nobody
+//! - **An empty buffer holds next to nothing**: no heap block, and no chunk but one of up to 1 KiB that was its last one and that nobody
 //!   else sees; what is added next goes there. The pool makes the next byte cheap for all others.
 //! - **Every copy is counted** in [`CopyStats`].
 //! - **Callbacks are told last.** When one is called the operation is over, and the buffer is whole and its to change.

@@ -327,6 +327,12 @@ impl Evbuffer {
     #[inline]
     pub(super) fn copy_range(&self, from: usize, target: &mut [u8]) -> Result<usize> {
         let count = target.len().min(self.len - from);
+        // Mostly it is part of the first node.
+        if let Some(part) = self.chain.front_memory().get(from..from + count) {
+            target[..count].copy_from_slice(part);
+            stats::copied(count);
+            return Ok(count);
+        }
         let (mut skip, mut done) = (from, 0);
         for node in self.chain.iter() {
             if done == count {

@@ -28,8 +28,13 @@ impl Evbuffer {
     pub fn expand(&mut self, count: usize) -> Result<()> {
         self.admit(false, count)?;
         if count > self.tailroom() {
-            let run = Run::with_capacity(self.next_chunk(count))?;
-            self.attach(Node::Chunk(run))?;
+            let wanted = self.next_chunk(count);
+            if self.chain.is_empty() {
+                self.chain.push_first_with(|| Run::with_capacity(wanted).map(Node::Chunk))?;
+            } else {
+                let run = Run::with_capacity(wanted)?;
+                self.attach(Node::Chunk(run))?;
+            }
         }
         self.check_invariants();
         Ok(())

@@ -99,7 +99,14 @@ fn check_not_added(event: *const event, function: &str) {
 /// What a function is given must have been assigned.
 #[inline]
 pub(super) fn check_setup(event: *const event, function: &str) {
-    if is_on() && !is_setup(event) {
+    if is_on() {
+        check_is_setup(event, function);
+    }
+}
+
+#[cold]
+fn check_is_setup(event: *const event, function: &str) {
+    if !is_setup(event) {
         log::broken(format_args!("{function}: nobody has assigned the event {event:p}"));
     }
 }
@@ -144,10 +151,16 @@ pub(super) fn note_deleted(event: &event) {
     note(event, false);
 }
 
+#[inline]
 fn note(event: *const event, is_added: bool) {
-    if is_on()
-        && let Some(known) = known().as_mut()
-    {
+    if is_on() {
+        remember(event, is_added);
+    }
+}
+
+#[cold]
+fn remember(event: *const event, is_added: bool) {
+    if let Some(known) = known().as_mut() {
         known.insert(place(event), is_added);
     }
 }

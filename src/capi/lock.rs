@@ -113,7 +113,7 @@ impl Lock {
 
     /// Most objects have no lock, and then so much is part of the caller.
     #[inline(always)]
-    fn is_nothing(&self) -> bool {
+    pub(super) fn is_nothing(&self) -> bool {
         matches!(self.kind, Kind::None) && self.check.is_none()
     }
 

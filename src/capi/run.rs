@@ -83,6 +83,7 @@ impl<'a> Running<'a> {
         unsafe { self.base.enter() }
     }
 
+    /// The core is let go of for the wait and for the calls only: between them nobody takes or gives back a lock.
     fn turn_until_told(&self, flags: c_int) -> c_int {
         let mut core = self.settle(self.enter());
         loop {

@@ -214,6 +214,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
 type ReferenceCleanup = unsafe extern "C-unwind" fn(*const c_void, usize, *mut c_void);
 
 /// Memory of C's that a buffer refers to.
+#[derive(Clone, Copy)]
 pub(super) struct Reference {
     data: *const c_void,
     len: usize,
@@ -241,10 +242,11 @@ impl Reference {
         }
     }
 
+    /// Calls the clean-up. Nothing refers to the memory any more, and nothing of ours is borrowed.
     pub(super) fn clean_up(self) {
         let Reference { data, len, cleanup, arg } = self;
         if let Some(cleanup) = cleanup {
-            // SAFETY: C3; nothing refers to the memory any more, and nothing of ours is borrowed.
+            // SAFETY: C3.
             unsafe { cleanup(data, len, arg) }
         }
     }
@@ -263,6 +265,11 @@ unsafe extern "C-unwind" fn evbuffer_add_reference(
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     if !is_data(data, len) {
         return -1;
+    }
+    if cleanup.is_none() {
+        // SAFETY: C2; nobody is told when nothing refers to the memory any more, so C keeps it for as long as anything could.
+        let data: &'static [u8] = unsafe { bytes(data, len) };
+        return buf.change_status(|buffer| buffer.add_reference(data));
     }
     let reference = Reference { data, len, cleanup, arg };
     buf.change_status(|buffer| buffer.add_reference_with_cleanup(reference, Reference::return_later))

@@ -76,6 +76,12 @@ impl Calls {
         }
     }
 
+    /// Whether nobody listens, nor has anything to be told later.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.is_empty() && self.deferral.is_none() && !self.listed
+    }
+
     /// Whether something has happened that nobody was told.
     pub(super) fn has_untold(&self) -> bool {
         self.untold != Untold::default()
@@ -206,6 +212,7 @@ thread_local! {
 }
 
 /// Whether [`settle_accounts`] has nothing to do.
+#[inline]
 pub(in crate::capi) fn accounts_are_settled() -> bool {
     !owed::exist() && !ANY_CHANGED.with(Cell::get)
 }

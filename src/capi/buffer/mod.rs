@@ -115,6 +115,7 @@ pub(super) unsafe fn handles<'a>(
 
 /// Making and freeing.
 impl evbuffer {
+    #[inline(always)]
     fn with_home(home: Home, gone: unsafe fn(*const evbuffer)) -> evbuffer {
         evbuffer {
             lock: UnsafeCell::new(Lock::none()),
@@ -199,10 +200,28 @@ impl evbuffer {
         (self.is_own() && self.lock().exists()).then(|| self.lock().hold())
     }
 
+    /// The bytes, if the buffer is one of its own without a lock, as most are: what is done to it is then part of the exported function.
+    #[inline(always)]
+    fn plain(&self) -> Option<&UnsafeCell<Evbuffer>> {
+        let Home::Own(buffer) = &self.home else { return None };
+        self.lock().is_nothing().then_some(buffer)
+    }
+
     /// Lends the buffer to `work`, which calls no code of C's. None if its bufferevent is gone.
     ///
     /// Looking may let go of memory, too: pulling up copies it together, and a file may be read to its end. Clean-ups are made then.
+    #[inline]
     pub(super) fn access<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+        let Some(buffer) = self.plain() else { return self.access_guarded(work) };
+        // SAFETY: K1 and C4: this is the only reference while `work` runs.
+        let result = work(unsafe { &mut *buffer.get() });
+        // Nothing of the handle is used after this.
+        owed::pay();
+        Some(result)
+    }
+
+    #[inline(never)]
+    fn access_guarded<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         let held = self.hold();
         let result = self.reach(Purpose::Look, work);
         if owed::exist() {
@@ -227,7 +246,18 @@ impl evbuffer {
     }
 
     /// [`access`](Self::access) for work that may add or remove bytes, followed by what follows from that.
+    #[inline]
     pub(super) fn change<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+        let Some(buffer) = self.plain().filter(|_| self.is_quiet()) else { return self.change_watched(work) };
+        // SAFETY: K1 and C4: this is the only reference while `work` runs.
+        let result = work(unsafe { &mut *buffer.get() });
+        // Nothing of the handle is used after this, and nobody is to be told.
+        owed::pay();
+        Some(result)
+    }
+
+    #[inline(never)]
+    fn change_watched<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         let held = self.hold();
         let (result, change) = self.reach(Purpose::Change, |buffer| measured(buffer, work))?;
         self.follow(change, held);
@@ -235,8 +265,10 @@ impl evbuffer {
     }
 
     /// [`change`](Self::change) that says whether it went well, as C wants to hear it.
+    #[inline]
     pub(super) fn change_status<T, E>(&self, work: impl FnOnce(&mut Evbuffer) -> Result<T, E>) -> c_int {
-        self.change(work).map_or(-1, |result| status(&result))
+        let went_well = self.change(|buffer| work(buffer).is_ok()).unwrap_or(false);
+        if went_well { 0 } else { -1 }
     }
 
     /// What has to happen once a change is over and nothing is borrowed: clean-ups and callbacks, with the lock still held.
@@ -315,6 +347,7 @@ fn status<T, E>(result: &Result<T, E>) -> c_int {
 /// Their locks are taken in the order of their addresses, so that two threads that move bytes in opposite directions do not wait for
 /// each other. Each combination of homes has its way to two references: two cells, a cell and an engine, one bufferevent's two buffers,
 /// two bufferevents of an engine, two engines.
+#[inline]
 fn exchange<T>(
     one: &evbuffer,
     other: &evbuffer,
@@ -323,6 +356,22 @@ fn exchange<T>(
     if ptr::eq(one, other) {
         return None;
     }
+    if let (Some(one), Some(other)) = (one.plain(), other.plain()) {
+        // SAFETY: K1 and C4: this is the only reference to this buffer.
+        let one = unsafe { &mut *one.get() };
+        // SAFETY: as above; the handles are two, so the buffers are.
+        let other = unsafe { &mut *other.get() };
+        return Some(work(one, other));
+    }
+    exchange_guarded(one, other, work)
+}
+
+#[inline(never)]
+fn exchange_guarded<T>(
+    one: &evbuffer,
+    other: &evbuffer,
+    work: impl FnOnce(&mut Evbuffer, &mut Evbuffer) -> T,
+) -> Option<T> {
     let _held = hold_both(one, other);
     match (&one.home, &other.home) {
         (Home::Own(one), Home::Own(other)) => {
@@ -388,6 +437,11 @@ pub(in crate::capi) unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
 pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_free(buf: *mut evbuffer) {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }).filter(|buf| buf.is_own()) else { return };
+    if buf.is_sole() {
+        // SAFETY: C1: `evbuffer_new` made it, and this is its last use; what its content makes due only goes into `owed`.
+        unsafe { free_own(buf) };
+        return owed::pay();
+    }
     buf.notice_base();
     if !buf.postpone_free() {
         buf.dispose();
@@ -395,6 +449,15 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_free(buf: *mut evbuffer
 }
 
 impl evbuffer {
+    /// Whether nobody but its owner uses it, and nobody listens to it or waits for its lock.
+    #[inline]
+    fn is_sole(&self) -> bool {
+        // Relaxed: C4, a buffer without a lock is used by one thread at a time.
+        self.plain().is_some()
+            && self.users.load(Ordering::Relaxed) == 1
+            && self.with_calls(|calls| calls.is_idle())
+    }
+
     /// Drops content and callbacks of a buffer of its own; the handle goes when nobody uses it any more.
     fn dispose(&self) {
         let _pin = self.pin();

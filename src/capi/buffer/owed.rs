@@ -1,7 +1,7 @@
 //! Clean-ups that are due: functions of C's, which an operation of a buffer, or of the loop on one, has made due while nobody else's
 //! code may run. Whoever lets go of the buffer makes them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +12,9 @@ use super::files::SegmentEnd;
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
+    /// The oldest of the clean-ups, if it is of memory that is referred to: mostly it is the only one.
+    static FIRST: Cell<Option<Reference>> = const { Cell::new(None) };
+    /// The others.
     static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
 }
 
@@ -31,7 +34,20 @@ impl Cleanup {
 }
 
 /// Leaves a clean-up to be made by [`pay`].
+#[inline]
 pub(super) fn add(cleanup: Cleanup) {
+    if let Cleanup::Reference(reference) = cleanup
+        && !is_any_due()
+    {
+        FIRST.set(Some(reference));
+        // Relaxed: a thread looks for what it has added itself.
+        COUNT.fetch_add(1, Ordering::Relaxed);
+    } else {
+        add_behind(cleanup);
+    }
+}
+
+fn add_behind(cleanup: Cleanup) {
     let mut cleanup = Some(cleanup);
     let _ = OWED.try_with(|owed| {
         if let Ok(mut owed) = owed.try_borrow_mut() {
@@ -49,21 +65,38 @@ pub(super) fn add(cleanup: Cleanup) {
 /// Whether any clean-up of this thread is due.
 #[inline]
 pub(super) fn exist() -> bool {
-    COUNT.load(Ordering::Relaxed) > 0 && OWED.try_with(|owed| !owed.borrow().is_empty()).unwrap_or(false)
+    is_any_due()
+        && (FIRST.get().is_some() || OWED.try_with(|owed| !owed.borrow().is_empty()).unwrap_or(false))
 }
 
 /// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
+#[inline]
 pub(super) fn pay() {
-    if !exist() {
-        return;
+    if is_any_due() {
+        pay_all();
     }
-    while let Some(cleanup) = next() {
+}
+
+#[inline(never)]
+fn pay_all() {
+    while is_any_due()
+        && let Some(cleanup) = next()
+    {
         cleanup.call();
     }
 }
 
+/// Whether any thread has a clean-up that is due.
+#[inline]
+fn is_any_due() -> bool {
+    COUNT.load(Ordering::Relaxed) > 0
+}
+
 fn next() -> Option<Cleanup> {
-    let cleanup = OWED.try_with(|owed| owed.borrow_mut().pop_front()).ok()??;
+    let cleanup = match FIRST.take() {
+        Some(reference) => Cleanup::Reference(reference),
+        None => OWED.try_with(|owed| owed.borrow_mut().pop_front()).ok()??,
+    };
     COUNT.fetch_sub(1, Ordering::Relaxed);
     Some(cleanup)
 }

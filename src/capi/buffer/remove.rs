@@ -38,14 +38,14 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove(
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let remove = |buffer: &mut Evbuffer| {
         if target.is_null() && len > 0 && !buffer.is_empty() {
-            return Err(Error::Invalid("there is no place to copy to"));
+            return -1;
         }
         // SAFETY: C2.
         let target = unsafe { target_of(buffer, target, len) };
-        buffer.remove(target)
+        // libevent returns an int of a length, too.
+        buffer.remove(target).map_or(-1, |count| count as c_int)
     };
-    // libevent returns an int of a length, too.
-    buf.change(remove).and_then(Result::ok).map_or(-1, |count| count as c_int)
+    buf.change(remove).unwrap_or(-1)
 }
 
 /// As much of C's memory as the buffer could fill. C may say that more can be written than there is, as long as the buffer holds less.
@@ -135,9 +135,9 @@ impl evbuffer {
         let pulled = self.access(|buffer| {
             self.prepare_lending(buffer);
             let len = len.unwrap_or(buffer.len());
-            buffer.lend_front(len)
+            buffer.lend_front(len).unwrap_or(ptr::null_mut())
         });
-        pulled.and_then(Result::ok).unwrap_or(ptr::null_mut())
+        pulled.unwrap_or(ptr::null_mut())
     }
 
     /// What is lent must not move while the content stays as it is. A bufferevent moves small pieces of large chunks when it is settled;

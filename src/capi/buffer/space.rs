@@ -113,17 +113,20 @@ unsafe extern "C-unwind" fn evbuffer_reserve_space(
     // SAFETY: C2.
     let vectors = unsafe { self::vectors(vectors, count) };
     let Ok(len) = usize::try_from(len) else { return -1 };
-    let places = buf.access(|buffer| match vectors.len() {
-        0 => None,
+    let filled = buf.access(|buffer| match vectors {
+        [] => None,
         _ if buffer.is_back_frozen() => None,
-        1 => Some(SmallVec::from_iter([buffer.lend_space(len).ok()?])),
-        most => buf.reserve(buffer, len, most),
+        [only] => {
+            *only = vector_of(buffer.lend_space(len).ok()?);
+            Some(1)
+        }
+        vectors => buf.reserve(buffer, len, vectors),
     });
-    let Some(Some(places)) = places else { return -1 };
-    for (vector, (base, len)) in vectors.iter_mut().zip(&places) {
-        *vector = iovec { iov_base: base.cast(), iov_len: *len };
-    }
-    c_int::try_from(places.len()).unwrap_or(-1)
+    filled.flatten().and_then(|filled| c_int::try_from(filled).ok()).unwrap_or(-1)
+}
+
+fn vector_of((base, len): (*mut u8, usize)) -> iovec {
+    iovec { iov_base: base.cast(), iov_len: len }
 }
 
 /// Where pieces of space are, and how long.
@@ -137,7 +140,30 @@ impl evbuffer {
         unsafe { &mut *self.reserved.get() }
     }
 
-    fn reserve(&self, buffer: &mut Evbuffer, len: usize, most: usize) -> Option<Places> {
+    #[inline]
+    fn forget_reserved(&self, buffer: &Evbuffer) {
+        let reserved = self.reserved(buffer);
+        if reserved.is_some() {
+            *reserved = None;
+        }
+    }
+
+    /// Says how many of the vectors it has filled.
+    fn reserve(&self, buffer: &mut Evbuffer, len: usize, vectors: &mut [iovec]) -> Option<usize> {
+        if self.reserved(buffer).is_none()
+            && let Some(place) = buffer.lend_only_space(len)
+        {
+            vectors[0] = vector_of(place);
+            return Some(1);
+        }
+        let places = self.reserve_several(buffer, len, vectors.len())?;
+        for (vector, place) in vectors.iter_mut().zip(&places) {
+            *vector = vector_of(*place);
+        }
+        Some(places.len())
+    }
+
+    fn reserve_several(&self, buffer: &mut Evbuffer, len: usize, most: usize) -> Option<Places> {
         if let Some(reserved) = self.reserved(buffer) {
             let places = reserved.places(buffer);
             if places.len() <= most && places.iter().map(|place| place.1).sum::<usize>() >= len.max(1) {
@@ -168,9 +194,9 @@ unsafe extern "C-unwind" fn evbuffer_commit_space(
         }
         match vectors {
             [] => Some(()),
-            [only] if is_at(only, buffer.lent_space()) => {
-                buf.reserved(buffer).take();
-                buffer.commit_lent(only.iov_len).ok()
+            [only] if buffer.commit_lent(only.iov_base.cast(), only.iov_len) => {
+                buf.forget_reserved(buffer);
+                Some(())
             }
             vectors => buf.commit(buffer, vectors),
         }
