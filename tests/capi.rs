@@ -38,6 +38,7 @@ programs! {
     buffer_callbacks
     buffer_files
     buffer_homes
+    ends
     events
     loops
     signals

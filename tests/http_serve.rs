@@ -4,13 +4,16 @@
 mod support;
 
 use std::fs;
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use support::http::{Client, sha256};
+use support::http::Client;
 use support::net::pattern;
 use support::process::{Server, example, have, read_summary};
 
@@ -73,10 +76,49 @@ fn what_cannot_work_is_said_in_one_line() {
     complains(&[here, "--threads", "many"], "--threads");
     complains(&[here, "--cache-control", "*.css"], "--cache-control");
     complains(&[here, "--cache-control", "*.css="], "--cache-control");
-    complains(&["/no/such/directory"], "/no/such/directory");
-    complains(&[text(&root.path().join("0.bin"))], "0.bin");
-    complains(&[here, "--addr", &taken], &format!("cannot listen on {taken}"));
-    complains(&[here, "--addr", &taken, "--threads", "2"], &format!("cannot listen on {taken}"));
+    complains(&[here, "--rate", "0"], "--rate");
+    complains(&[here, "--io", "kqueue"], "epoll, poll, select");
+    complains(&[here, "--log", "xml"], "--log takes common, combined or json");
+    complains(
+        &[here, "--log", "json", "--log-file", "/no/such/log"],
+        "cannot log to /no/such/log: No such file",
+    );
+    complains(&["/no/such/directory"], "cannot serve /no/such/directory: No such file or directory");
+    complains(&[text(&root.path().join("0.bin"))], "0.bin: Not a directory");
+    let in_use = format!("cannot listen on {taken}: Address already in use");
+    complains(&[here, "--addr", &taken], &in_use);
+    complains(&[here, "--addr", &taken, "--threads", "2"], &in_use);
+    complains(
+        &[here, "--addr", "192.0.2.1:0"],
+        "cannot listen on 192.0.2.1:0: Cannot assign requested address",
+    );
+}
+
+#[test]
+fn what_may_not_be_done_is_said_in_one_line() {
+    let root = root_with(1, 10);
+    let closed = root.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
+    // Whoever may do everything has to become somebody else for this, and take the program along.
+    let program = root.path().join("serve");
+    fs::copy(example("serve"), &program).unwrap();
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let is_root = fs::metadata(&closed).unwrap().uid() == 0;
+    if is_root && !have("setpriv") {
+        return;
+    }
+    let mut command = match is_root {
+        true => Command::new("setpriv"),
+        false => Command::new(&program),
+    };
+    if is_root {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program);
+    }
+    let output = command.arg(&closed).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr, format!("serve: cannot serve {}: Permission denied\n", closed.display()));
 }
 
 #[test]
@@ -84,7 +126,9 @@ fn help_is_help() {
     let output = run(&["--help"]);
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
-    for word in ["Usage: serve DIR", "--addr", "--threads", "--verbose", "--help"] {
+    let options =
+        ["--addr", "--threads", "--listing", "--cache-control", "--rate", "--io", "--log", "--log-file"];
+    for word in [&options[..], &["Usage: serve DIR", "--stats", "--verbose", "--help"]].concat() {
         assert!(stdout.contains(word), "{word}: {stdout}");
     }
 }
@@ -112,47 +156,59 @@ fn every_thread_serves() {
     assert!(server.stop("TERM").success());
 }
 
+/// A download that has begun, and gives whether all of it came.
+fn download(server: &Server, expected: &Arc<Vec<u8>>) -> thread::JoinHandle<bool> {
+    let mut client = Client::over(server.connect());
+    let head = client.send_get("/0.bin", "").head();
+    assert_eq!(head.length, expected.len() as u64);
+    let expected = Arc::clone(expected);
+    thread::spawn(move || client.receives(&expected))
+}
+
+/// Waits until nobody listens any more.
+fn wait_until_refused(server: &Server) {
+    while TcpStream::connect(server.address()).is_ok() {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
-fn downloads_in_flight_are_finished_when_it_is_asked_to_end() {
-    const LEN: usize = 24 << 20;
+fn two_hundred_downloads_are_finished_when_it_is_asked_to_end() {
+    const LEN: usize = 2 << 20;
+    const DOWNLOADS: usize = 200;
     let root = root_with(1, LEN);
-    let server = start(root.path(), &["--threads", "2"]);
-    let digest = sha256(&pattern(LEN, 1));
-    let downloads: Vec<_> = (0..10)
-        .map(|_| {
-            let mut client = Client::over(server.connect());
-            let head = client.send_get("/0.bin", "").head();
-            assert_eq!(head.length, LEN as u64);
-            thread::spawn(move || {
-                let mut bites = 0;
-                client.digest(head.length, 64 << 10, || {
-                    bites += 1;
-                    if bites % 32 == 0 {
-                        thread::sleep(Duration::from_millis(5));
-                    }
-                })
-            })
-        })
-        .collect();
-    assert!(server.stop("TERM").success());
-    for download in downloads {
-        assert_eq!(download.join().unwrap(), Some(digest));
+    let expected = Arc::new(pattern(LEN, 1));
+    for threads in ["1", "2"] {
+        let log = root.path().join(format!("log-{threads}"));
+        // The server itself holds them back, so that none can hide in the kernel's buffers.
+        let arguments = ["--threads", threads, "--rate", "800000", "--log", "json", "--log-file", text(&log)];
+        let server = start(root.path(), &arguments);
+        let downloads: Vec<_> = (0..DOWNLOADS).map(|_| download(&server, &expected)).collect();
+        server.signal("TERM");
+        wait_until_refused(&server);
+        assert!(downloads.iter().any(|download| !download.is_finished()), "they were under way");
+        let whole = downloads.into_iter().map(|download| download.join().unwrap());
+        assert_eq!(whole.filter(|whole| *whole).count(), DOWNLOADS, "{threads} threads");
+        assert!(server.finished().success(), "{threads} threads");
+        let lines = fs::read_to_string(&log).unwrap();
+        let whole = format!("\"bytes\":{LEN},\"complete\":true");
+        assert_eq!(lines.lines().filter(|line| line.contains(&whole)).count(), DOWNLOADS, "{lines}");
     }
 }
 
 #[test]
 fn a_second_signal_does_not_wait() {
     let root = root_with(1, 64 << 20);
-    let server = start(root.path(), &[]);
-    let mut client = Client::over(server.connect());
-    client.send_get("/0.bin", "").head();
-    let address = server.address();
-    server.signal("TERM");
-    // The first has taken effect when nobody listens any more; the download goes on.
-    while std::net::TcpStream::connect(address).is_ok() {
-        thread::sleep(Duration::from_millis(5));
+    for (threads, signal, number) in [("1", "TERM", 15), ("2", "INT", 2)] {
+        let server = start(root.path(), &["--threads", threads]);
+        let mut client = Client::over(server.connect());
+        client.send_get("/0.bin", "").head();
+        server.signal("TERM");
+        // The first has taken effect when nobody listens any more; the download goes on.
+        wait_until_refused(&server);
+        let status = server.stop(signal);
+        assert_eq!((status.code(), status.signal()), (None, Some(number)), "ended by the signal itself");
     }
-    assert_eq!(server.stop("TERM").code(), None, "ended by the signal itself");
 }
 
 /// Clients that all want something else at the same time, and stay a while.

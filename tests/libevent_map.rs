@@ -71,7 +71,7 @@ fn a_built_rule_names_a_test_that_exists() {
     }
 }
 
-/// The names that C programs are linked against, as the sources have them. What the built library exports is asked in tests/capi.rs.
+/// The names that C programs are linked against, as the sources have them. What the built library exports is asked in tests/capi_abi.rs.
 #[test]
 fn the_c_column_and_the_sources_agree() {
     let exported: BTreeSet<_> = source::rust_files("src/capi").iter().flat_map(exported_names).collect();

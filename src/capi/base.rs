@@ -14,7 +14,7 @@ use super::count::Counts;
 use super::layout::event;
 use super::lock::{Condition, Lock};
 use super::once::Once;
-use super::{debug, log, thread};
+use super::{debug, free, log, thread};
 use crate::bufferevent;
 use crate::error::{Error, Result};
 use crate::features::Features;
@@ -244,6 +244,7 @@ fn make(config: &event_config) -> *mut event_base {
     match event_base::new(config) {
         Ok(base) => {
             let base = Box::into_raw(Box::new(base));
+            free::note_made(base);
             if env("EVENT_SHOW_METHOD") {
                 // SAFETY: it was made a moment ago, and nobody else knows it yet.
                 let method = unsafe { enter(base) }.map_or(c"", |core| core.method);
@@ -299,7 +300,7 @@ unsafe extern "C" fn event_reinit(base: *mut event_base) -> c_int {
         Ok(()) => 0,
         Err(error) => {
             drop(core);
-            log::fail(1, format_args!("event_reinit: could not reinitialize event mechanism: {error}"));
+            log::fail(1, format_args!("event_reinit: the child has no backend of its own: {error}"));
             -1
         }
     }

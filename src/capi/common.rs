@@ -69,9 +69,7 @@ unsafe extern "C" fn event_base_init_common_timeout(
     let found = core.find_or_make(duration);
     drop(core);
     found.unwrap_or_else(|| {
-        log::warn(format_args!(
-            "event_base_init_common_timeout: Too many common timeouts already in use; we only support {MOST} per event_base"
-        ));
+        log::warn(format_args!("event_base_init_common_timeout: a base has {MOST} common timeouts at most"));
         ptr::null()
     })
 }

@@ -36,11 +36,10 @@ fn place(event: *const event) -> usize {
 #[unsafe(no_mangle)]
 extern "C" fn event_enable_debug_mode() {
     if is_on() {
-        log::fail(1, format_args!("event_enable_debug_mode was called twice!"));
+        log::fail(1, format_args!("event_enable_debug_mode: it is on already"));
     }
     if TOO_LATE.load(Ordering::Relaxed) {
-        let rule = "must be called *before* creating any events or event_bases";
-        log::fail(1, format_args!("event_enable_debug_mode {rule}"));
+        log::fail(1, format_args!("event_enable_debug_mode comes after the first event or base"));
     }
     *known() = Some(HashMap::new());
     ON.store(true, Ordering::Relaxed);
@@ -71,7 +70,7 @@ pub(super) fn note_made() {
 /// Locks must have been chosen before there is anything to be locked.
 pub(super) fn check_threads_come_first() {
     if is_on() && BASE_MADE.load(Ordering::Relaxed) {
-        log::fail(1, format_args!("evthread initialization must be called BEFORE anything else!"));
+        log::fail(1, format_args!("locks are chosen after the first base was made"));
     }
 }
 
@@ -93,7 +92,7 @@ pub(super) fn check_assigned(event: *const event, fd: Socket, events: c_short) {
 
 fn check_not_added(event: *const event, function: &str) {
     if is_on() && known().as_ref().is_some_and(|known| known.get(&place(event)) == Some(&true)) {
-        log::broken(format_args!("{function} called on an already added event {event:p}"));
+        log::broken(format_args!("{function}: the event {event:p} is waiting"));
     }
 }
 
@@ -101,7 +100,7 @@ fn check_not_added(event: *const event, function: &str) {
 #[inline]
 pub(super) fn check_setup(event: *const event, function: &str) {
     if is_on() && !is_setup(event) {
-        log::broken(format_args!("{function} called on a non-initialized event {event:p}"));
+        log::broken(format_args!("{function}: nobody has assigned the event {event:p}"));
     }
 }
 

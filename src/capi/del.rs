@@ -5,6 +5,7 @@ use std::ptr;
 
 use super::base::{Core, enter, event_base};
 use super::event::{event_at, warn_baseless};
+use super::free::is_alive;
 use super::layout::{ev, event, evlist};
 use super::{debug, thread};
 
@@ -69,9 +70,10 @@ unsafe fn del(event: *mut event, wait: Wait) -> c_int {
     0
 }
 
-/// Programs free events after their base: one that waits for nothing, and that no other thread can be calling, needs none.
+/// Programs free events after their base: one that waits for nothing, and that nobody can be calling, needs none.
 fn is_nothing_to_delete(event: &event) -> bool {
-    event.slot().is_none() && event.events & ev::SIGNAL == 0 && !thread::has_locks()
+    let may_be_called = event.events & ev::SIGNAL != 0 || thread::has_locks();
+    event.slot().is_none() && (!may_be_called || !is_alive(event.base))
 }
 
 /// Waits, on another thread than the loop's, until the callback of `event` has returned, if it is running.

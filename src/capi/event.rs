@@ -12,7 +12,7 @@ use super::base::{Core, current_base, enter, event_base};
 use super::count::STATE;
 use super::layout::{EventCallback, Socket, ev, event, evlist};
 use super::time::span;
-use super::{debug, log, memory};
+use super::{debug, errno, log, memory};
 use crate::error::{Error, Result};
 use crate::reactor::{Interest, SlotId, SlotSpec, Source, What};
 
@@ -22,10 +22,8 @@ const DESCRIPTOR: c_short = ev::READ | ev::WRITE | ev::CLOSED;
 /// What the reactor has words for.
 pub(super) const KNOWN: c_short = SOURCES | ev::TIMEOUT;
 
-/// What an event's `closure` says when it is to be finalized.
+/// What an event's `closure` says when it is to be finalized; 0 otherwise.
 pub(super) mod closure {
-    /// It is called as its fields say.
-    pub(in crate::capi) const PLAIN: u8 = 0;
     pub(in crate::capi) const FINALIZE: u8 = 5;
     pub(in crate::capi) const FINALIZE_FREE: u8 = 6;
 }
@@ -206,15 +204,7 @@ pub(super) unsafe fn event_at<'a>(event: *mut event) -> Option<&'a mut event> {
 /// As libevent says it of an event without a base.
 #[cold]
 pub(super) fn warn_baseless(function: &str) {
-    log::warn(format_args!("{function}: event has no event_base set."));
-}
-
-/// Sets what errno says, for functions that fail with it.
-pub(super) fn set_errno(code: c_int) {
-    // SAFETY: it gives the address of this thread's errno, which is always there.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    unsafe { errno.write(code) };
+    log::warn(format_args!("{function}: the event belongs to no base"));
 }
 
 #[unsafe(no_mangle)]
@@ -242,9 +232,7 @@ pub(in crate::capi) unsafe extern "C" fn event_assign(
     event.events = events;
     event.flags = evlist::INIT;
     if events & ev::SIGNAL != 0 && events & DESCRIPTOR != 0 {
-        log::warn(format_args!(
-            "event_assign: EV_SIGNAL is not compatible with EV_READ, EV_WRITE or EV_CLOSED"
-        ));
+        log::warn(format_args!("event_assign: no event waits for a signal and for a descriptor"));
         return -1;
     }
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
@@ -358,9 +346,7 @@ fn refuse(event: &event, error: &Error) -> c_int {
         return -1;
     }
     log::warn(format_args!("event_add: fd {} cannot be waited for: {error}", event.fd));
-    if let Error::Io(error) = error {
-        set_errno(error.raw_os_error().unwrap_or(libc::EINVAL));
-    }
+    errno::set_from(error);
     -1
 }
 

@@ -1,12 +1,14 @@
 //! The end of events and bases: `event_finalize`, `event_base_free`.
 
 use std::ffi::{c_int, c_uint, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::base::{Core, current_base, enter, event_base, set_current_base};
 use super::event::{closure, event_at, warn_baseless};
 use super::layout::{EventCallback, ev, event, evlist};
 use super::run::{Finalizer, finalize};
-use super::{bufferevent, debug, listener, log, memory};
+use super::{buffer, bufferevent, debug, listener, log, memory};
 use crate::reactor::owner;
 
 #[unsafe(no_mangle)]
@@ -38,7 +40,9 @@ unsafe fn prepare(event: *mut event, finalizer: Option<Finalizer>, closure: u8) 
         warn_baseless("event_finalize");
         return -1;
     };
-    core.del(event);
+    if !event.is(evlist::FINALIZING) {
+        core.del(event);
+    }
     event.closure = closure;
     // SAFETY: a finalizer is as large as a callback, and is turned back before it is called.
     event.callback = unsafe { std::mem::transmute::<Option<Finalizer>, Option<EventCallback>>(finalizer) };
@@ -46,6 +50,55 @@ unsafe fn prepare(event: *mut event, finalizer: Option<Finalizer>, closure: u8) 
     event.flags |= evlist::FINALIZING;
     core.notify();
     0
+}
+
+/// The bases there are. Programs free what belongs to a base after it, and then the base must not be looked for.
+///
+/// A list that only grows, whose places are used again: a lock could be held by a thread that a fork leaves behind.
+static ALIVE: AtomicPtr<Place> = AtomicPtr::new(ptr::null_mut());
+
+struct Place {
+    /// Null is none.
+    base: AtomicPtr<event_base>,
+    next: *mut Place,
+}
+
+/// All places, the newest first.
+fn places() -> impl Iterator<Item = &'static Place> {
+    // SAFETY: what is in the list stays there; Acquire: its fields were written before it came there.
+    let first = unsafe { ALIVE.load(Ordering::Acquire).as_ref() };
+    // SAFETY: as above.
+    std::iter::successors(first, |place| unsafe { place.next.as_ref() })
+}
+
+// Relaxed, here and below: whoever asks for a base has been told of it by the thread that made or freed it.
+fn exchange(before: *mut event_base, after: *mut event_base) -> bool {
+    places()
+        .any(|place| place.base.compare_exchange(before, after, Ordering::Relaxed, Ordering::Relaxed).is_ok())
+}
+
+/// A base has been made.
+pub(super) fn note_made(base: *mut event_base) {
+    if exchange(ptr::null_mut(), base) {
+        return;
+    }
+    let place = Box::leak(Box::new(Place { base: AtomicPtr::new(base), next: ptr::null_mut() }));
+    loop {
+        place.next = ALIVE.load(Ordering::Relaxed);
+        // Release: as in `places`.
+        if ALIVE.compare_exchange(place.next, place, Ordering::Release, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
+}
+
+fn note_freed(base: *mut event_base) {
+    exchange(base, ptr::null_mut());
+}
+
+/// Whether there is a base at that address.
+pub(super) fn is_alive(base: *const event_base) -> bool {
+    places().any(|place| ptr::eq(place.base.load(Ordering::Relaxed), base))
 }
 
 /// A finalizer that the loop has not come to.
@@ -96,10 +149,13 @@ unsafe fn free(base: *mut event_base, finalizes: bool) {
     bufferevent::abandon(base);
     listener::abandon(base);
     if base == current {
-        set_current_base(std::ptr::null_mut());
+        set_current_base(ptr::null_mut());
     }
+    note_freed(base);
     // SAFETY: C1; it was boxed when it was made.
     drop(unsafe { Box::from_raw(base) });
+    // What its bufferevents still held may have been lent by C.
+    buffer::settle_accounts();
 }
 
 impl Core {

@@ -38,8 +38,6 @@ pub(super) mod evlist {
     /// Waits for its descriptor or signal.
     pub(in crate::capi) const INSERTED: c_short = 0x02;
     pub(in crate::capi) const ACTIVE: c_short = 0x08;
-    /// Is one of libevent's own, or here of ours.
-    pub(in crate::capi) const INTERNAL: c_short = 0x10;
     pub(in crate::capi) const FINALIZING: c_short = 0x40;
     /// Has been assigned. Nothing else is set while nothing waits.
     pub(in crate::capi) const INIT: c_short = 0x80;

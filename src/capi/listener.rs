@@ -1,7 +1,7 @@
 //! `event2/listener.h`: listeners of the engine's, whose sockets are the program's unless it says otherwise.
 
 use std::ffi::{c_int, c_uint, c_void};
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 
@@ -9,6 +9,7 @@ use libc::{sockaddr, sockaddr_storage, socklen_t};
 
 use super::base::{Core, Entered, current_base, event_base};
 use super::layout::{ListenerCallback, Socket};
+use super::lock::Held;
 use super::{errno, log};
 use crate::listener::{Accepted, ListenOptions, ListenerId};
 use crate::reactor::{What, extend_to};
@@ -186,6 +187,13 @@ impl evconnlistener {
         Some(unsafe { base.enter() })
     }
 
+    /// The lock that guards it, which is its base's, held.
+    fn lock<'a>(&self) -> Option<Held<'a>> {
+        // SAFETY: as in `enter`.
+        let base = unsafe { self.base.as_ref() }?;
+        Some(base.lock().hold())
+    }
+
     /// Gives the socket to the engine.
     fn begin(&mut self) -> bool {
         let options = ListenOptions::new()
@@ -203,7 +211,11 @@ impl evconnlistener {
             Ok(id) => {
                 self.id = Some(id);
                 core.listener_table.set(id, self);
-                self.apply(core)
+                let begun = self.apply(core);
+                if !begun {
+                    self.give_back(core);
+                }
+                begun
             }
             Err((_, fd)) => {
                 let _still_the_programs = fd.into_raw_fd();
@@ -231,12 +243,21 @@ impl evconnlistener {
 
     /// Takes the socket back from the engine; it is closed if it is to be closed.
     fn end(&mut self, core: &mut Core) {
+        if self.flags & CLOSE_ON_FREE == 0 {
+            return self.give_back(core);
+        }
         let Some(id) = self.id.take() else { return };
         core.listener_table.set(id, ptr::null_mut());
-        if self.flags & CLOSE_ON_FREE != 0 {
-            // The engine has it as long as it has an id here.
-            let _ = core.listeners.remove(&mut core.reactor, id);
-        } else if let Ok(fd) = core.listeners.take_back(&mut core.reactor, id) {
+        // The engine has it as long as it has an id here.
+        let _ = core.listeners.remove(&mut core.reactor, id);
+    }
+
+    /// Takes the socket back from the engine, open.
+    fn give_back(&mut self, core: &mut Core) {
+        let Some(id) = self.id.take() else { return };
+        core.listener_table.set(id, ptr::null_mut());
+        // The engine has it as long as it has an id here.
+        if let Ok(fd) = core.listeners.take_back(&mut core.reactor, id) {
             let _still_the_programs = fd.into_raw_fd();
         }
     }
@@ -247,8 +268,10 @@ impl evconnlistener {
 unsafe extern "C" fn evconnlistener_free(listener: *mut evconnlistener) {
     // SAFETY: C1.
     let Some(object) = (unsafe { at(listener) }) else { return };
+    let held = object.lock();
     (object.callback, object.error_callback) = (None, None);
     object.change();
+    drop(held);
     // SAFETY: C1: it is its maker's reference.
     unsafe { release(listener) };
 }
@@ -266,8 +289,11 @@ unsafe fn release(listener: *mut evconnlistener) -> bool {
     if object.references > 0 {
         return false;
     }
-    if let Some(mut core) = core {
-        object.end(&mut core);
+    match core {
+        Some(mut core) => object.end(&mut core),
+        // Its base, when it went, gave the socket back.
+        None if object.flags & CLOSE_ON_FREE != 0 => close(object.fd),
+        None => {}
     }
     // SAFETY: it was the last reference, and it was made with a box.
     drop(unsafe { Box::from_raw(listener) });
@@ -278,6 +304,7 @@ unsafe fn release(listener: *mut evconnlistener) -> bool {
 unsafe extern "C" fn evconnlistener_enable(listener: *mut evconnlistener) -> c_int {
     // SAFETY: C1.
     let Some(listener) = (unsafe { at(listener) }) else { return -1 };
+    let _held = listener.lock();
     listener.enabled = true;
     listener.change()
 }
@@ -286,6 +313,7 @@ unsafe extern "C" fn evconnlistener_enable(listener: *mut evconnlistener) -> c_i
 unsafe extern "C" fn evconnlistener_disable(listener: *mut evconnlistener) -> c_int {
     // SAFETY: C1.
     let Some(listener) = (unsafe { at(listener) }) else { return -1 };
+    let _held = listener.lock();
     listener.enabled = false;
     listener.change()
 }
@@ -311,6 +339,7 @@ unsafe extern "C" fn evconnlistener_set_cb(
 ) {
     // SAFETY: C1.
     if let Some(listener) = unsafe { at(listener) } {
+        let _held = listener.lock();
         (listener.callback, listener.arg) = (callback, arg);
         listener.change();
     }
@@ -324,6 +353,7 @@ unsafe extern "C" fn evconnlistener_set_error_cb(
 ) {
     // SAFETY: C1.
     if let Some(listener) = unsafe { at(listener) } {
+        let _held = listener.lock();
         listener.error_callback = callback;
     }
 }
@@ -350,12 +380,31 @@ pub(super) fn run(base: &event_base, index: u64, what: What) {
         let Some(object) = (unsafe { at(listener) }) else { return };
         object.references += 1;
         drop(core);
+        let reference = Reference(listener);
         // SAFETY: it is held, and nothing is entered.
         let goes_on = unsafe { tell(listener, next) };
-        // SAFETY: it was held above.
-        if unsafe { release(listener) } || !goes_on {
+        if reference.give_back() || !goes_on {
             return;
         }
+    }
+}
+
+/// A reference of the loop's, which is given back also if a callback unwinds.
+struct Reference(*mut evconnlistener);
+
+impl Reference {
+    /// Whether it was the last.
+    fn give_back(self) -> bool {
+        let listener = ManuallyDrop::new(self).0;
+        // SAFETY: it was taken for this, and is not given back a second time.
+        unsafe { release(listener) }
+    }
+}
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: as in `give_back`.
+        unsafe { release(self.0) };
     }
 }
 
@@ -367,18 +416,20 @@ pub(super) fn run(base: &event_base, index: u64, what: What) {
 unsafe fn tell(listener: *mut evconnlistener, next: Accepted) -> bool {
     // SAFETY: the caller's reference.
     let Some(object) = (unsafe { at(listener) }) else { return false };
-    let arg = object.arg;
+    let held = object.lock();
+    let (callback, error_callback, arg) = (object.callback, object.error_callback, object.arg);
+    drop(held);
     match next {
         Accepted::Nothing => false,
         Accepted::Connection(fd, peer) => {
-            let Some(callback) = object.callback else { return false };
+            let Some(callback) = callback else { return false };
             let (mut address, len) = for_c(&peer);
             // SAFETY: C3; the address lives for the call.
             unsafe { callback(listener.cast(), fd.into_raw_fd(), (&raw mut address).cast(), len, arg) };
             true
         }
         Accepted::Failed(error) => {
-            let Some(callback) = object.error_callback else {
+            let Some(callback) = error_callback else {
                 log::warn(format_args!("Error from accept() call: {error}"));
                 return true;
             };
@@ -410,9 +461,8 @@ pub(super) fn abandon(base: *mut event_base) {
     for listener in std::mem::take(&mut core.listener_table.0) {
         // SAFETY: what is in the table lives.
         if let Some(listener) = unsafe { at(listener) } {
-            let flags = std::mem::replace(&mut listener.flags, 0);
-            listener.end(&mut core);
-            (listener.flags, listener.base) = (flags, ptr::null_mut());
+            listener.give_back(&mut core);
+            listener.base = ptr::null_mut();
         }
     }
 }

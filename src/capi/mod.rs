@@ -38,8 +38,6 @@
 #![allow(unsafe_code, reason = "C's pointers are taken at their word; each block cites the contract above")]
 #![allow(non_camel_case_types, reason = "the types have the names that C knows them by")]
 #![allow(clippy::missing_safety_doc, reason = "the safety of every function here is the contract above")]
-// The room is being built; every item has its user before it is merged.
-#![expect(dead_code, reason = "built in parallel; gone before the room is merged")]
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("the C ABI has the layouts and the calling convention of x86_64 Linux, and no others");

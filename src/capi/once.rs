@@ -7,9 +7,8 @@ use std::ptr;
 use libc::{c_short, timeval};
 
 use super::base::{enter, event_base};
-use super::event::set_errno;
 use super::layout::{EventCallback, Socket, ev, event, evlist};
-use super::memory;
+use super::{errno, memory};
 
 /// An event that is called once, and what for. The base knows where it is until then.
 pub(super) struct Once {
@@ -67,9 +66,7 @@ pub(super) unsafe extern "C" fn event_base_once(
             drop(core);
             // SAFETY: it was allocated above, and waits for nothing.
             unsafe { memory::free(once.cast()) };
-            if let crate::error::Error::Io(error) = error {
-                set_errno(error.raw_os_error().unwrap_or(libc::EINVAL));
-            }
+            errno::set_from(&error);
             -1
         }
     }

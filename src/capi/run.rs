@@ -43,15 +43,19 @@ pub(super) unsafe extern "C-unwind" fn event_base_loop(base: *mut event_base, fl
     // SAFETY: C1.
     let Some(base) = (unsafe { base.as_ref() }) else { return -1 };
     let Some(running) = Running::begin(base) else {
-        log::warn(format_args!(
-            "event_base_loop: reentrant invocation.  Only one event_base_loop can run on each event_base at once."
-        ));
+        log::warn(format_args!("event_base_loop: the loop of this base is running already"));
         return -1;
     };
     let result = running.turn_until_told(flags);
     // What the last callbacks wrote leaves although the loop does not wait again.
-    running.settle();
+    drop(running.settle(running.enter()));
     result
+}
+
+/// Whether what the flags asked for has been done, now that so many calls have been made.
+fn is_done(core: &Core, flags: c_int, called: usize) -> bool {
+    let asked = (flags & ONCE != 0 && called > 0) || (flags & NONBLOCK != 0 && called == 0);
+    asked && core.reactor.active_len() == 0
 }
 
 /// The loop is running for as long as this lives, also if it ends by unwinding.
@@ -80,33 +84,27 @@ impl<'a> Running<'a> {
     }
 
     fn turn_until_told(&self, flags: c_int) -> c_int {
-        self.settle();
+        let mut core = self.settle(self.enter());
         loop {
-            let core = self.enter();
             if core.control.exit || core.control.breaking {
                 return 0;
             }
             if flags & NO_EXIT_ON_EMPTY == 0 && !core.has_work() {
                 return 1;
             }
-            let called = match self.look(core, flags) {
+            let (after, called) = match self.look(core, flags) {
                 Ok(core) => self.call_active(core),
                 Err(error) => {
                     log::warn(format_args!("the loop cannot wait: {error}"));
                     return -1;
                 }
             };
-            let called = called.max(self.call_settled());
-            if self.is_done(flags, called) {
+            let (after, settled) = self.call_settled(after);
+            if is_done(&after, flags, called + settled) {
                 return 0;
             }
+            core = after;
         }
-    }
-
-    /// Whether what the flags asked for has been done, now that so many calls have been made.
-    fn is_done(&self, flags: c_int, called: usize) -> bool {
-        let left = self.enter().reactor.active_len();
-        left == 0 && ((flags & ONCE != 0 && called > 0) || (flags & NONBLOCK != 0 && called == 0))
     }
 
     /// Waits for what is ready or due.
@@ -125,29 +123,30 @@ impl<'a> Running<'a> {
     }
 
     /// Settles, and tells C what that has changed.
-    fn settle(&self) {
-        let mut core = self.enter();
+    fn settle(&self, mut core: Entered<'a>) -> Entered<'a> {
         core.settle();
+        if buffer::accounts_are_settled() {
+            return core;
+        }
         drop(core);
         buffer::settle_accounts();
+        self.enter()
     }
 
     /// Settles, and calls what that has made due, so that it waits for no system call.
-    fn call_settled(&self) -> usize {
-        let before = self.enter().reactor.active_len();
-        self.settle();
-        let core = self.enter();
+    fn call_settled(&self, core: Entered<'a>) -> (Entered<'a>, usize) {
+        let before = core.reactor.active_len();
+        let core = self.settle(core);
         if before > 0 || core.reactor.active_len() == 0 || core.control.breaking || core.control.exit {
-            return 0;
+            return (core, 0);
         }
-        let called = self.call_active(core);
-        self.settle();
-        called
+        let (core, called) = self.call_active(core);
+        (self.settle(core), called)
     }
 
     /// Calls what is active of the most important priority, and says how many calls that were.
-    fn call_active(&self, mut core: Entered<'a>) -> usize {
-        let Some(priority) = core.reactor.first_priority() else { return 0 };
+    fn call_active(&self, mut core: Entered<'a>) -> (Entered<'a>, usize) {
+        let Some(priority) = core.reactor.first_priority() else { return (core, 0) };
         let (calls_most, interval_ns) = core.control.limit.of(priority);
         let most = calls_most.min(core.reactor.active_len() + EXTRA_CALLS);
         let until_ns = interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
@@ -161,7 +160,7 @@ impl<'a> Running<'a> {
                 break;
             }
         }
-        called
+        (core, called)
     }
 
     fn call(&self, mut core: Entered<'a>, invocation: Invocation) -> Entered<'a> {

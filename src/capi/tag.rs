@@ -203,7 +203,7 @@ unsafe extern "C-unwind" fn evtag_marshal_int64(buf: *mut evbuffer, tag: u32, nu
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_string(buf: *mut evbuffer, tag: u32, text: *const c_char) {
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) } {
+    if let Some(buf) = unsafe { handle(buf) }.filter(|_| !text.is_null()) {
         // SAFETY: C2.
         buf.put_item(tag, unsafe { CStr::from_ptr(text) }.to_bytes());
     }

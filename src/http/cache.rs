@@ -26,6 +26,14 @@ pub(crate) struct Cache {
     entries_max: usize,
     bytes: usize,
     bytes_max: usize,
+    tally: Tally,
+}
+
+/// How often a path was looked up, and was there and fresh, or was not.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Tally {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
 }
 
 #[derive(Debug)]
@@ -43,7 +51,7 @@ impl Cache {
     /// here. Of those in memory it keeps `bytes_max` bytes, unless a single one has more.
     pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Cache {
         let (by_path, entries, entries_max) = (HashMap::new(), Vec::new(), entries_max.max(1));
-        Cache { by_path, entries, hand: 0, entries_max, bytes: 0, bytes_max }
+        Cache { by_path, entries, hand: 0, entries_max, bytes: 0, bytes_max, tally: Tally::default() }
     }
 
     pub(crate) fn set_entries_max(&mut self, count: usize) {
@@ -62,12 +70,26 @@ impl Cache {
         self.entries.len()
     }
 
+    /// Bytes of files that are kept in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// The entry of `path` if it has been checked within the last second, and can still be served. Does not allocate.
-    pub(crate) fn fresh(&self, path: &[u8], now_ns: u64) -> Option<usize> {
-        let index = *self.by_path.get(path)?;
-        let Entry { file, checked_ns, .. } = &self.entries[index];
-        let believed_ns = if file.is_at_rest() { FRESH_NS } else { CHANGING_NS };
-        (now_ns.saturating_sub(*checked_ns) < believed_ns && file.is_whole()).then_some(index)
+    pub(crate) fn fresh(&mut self, path: &[u8], now_ns: u64) -> Option<usize> {
+        let is_fresh = |&index: &usize| {
+            let Entry { file, checked_ns, .. } = &self.entries[index];
+            let believed_ns = if file.is_at_rest() { FRESH_NS } else { CHANGING_NS };
+            now_ns.saturating_sub(*checked_ns) < believed_ns && file.is_whole()
+        };
+        let found = self.by_path.get(path).copied().filter(is_fresh);
+        let count = if found.is_some() { &mut self.tally.hits } else { &mut self.tally.misses };
+        *count += 1;
+        found
     }
 
     /// The file at `index`, which counts as used.

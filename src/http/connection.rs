@@ -11,7 +11,7 @@ use super::reply::Later;
 use super::request::{self, Framing, Request};
 use super::responder::{Letter, Ticket};
 use super::routes::Destination;
-use super::site::{Served, Site};
+use super::site::Site;
 use crate::{Evbuffer, Result};
 
 /// How many bytes beyond the first contiguous run are looked at when a head does not end within it: enough
@@ -114,7 +114,7 @@ impl Connection {
             None => site.refuse(None, status, output),
             Some(lanes) => {
                 lanes.give_up_arriving(Some(status), site)?;
-                self.release(output)
+                self.release(output, site)
             }
         }
     }
@@ -125,7 +125,7 @@ impl Connection {
         if let Some(lanes) = &mut self.lanes {
             lanes.give_up_arriving(None, site)?;
         }
-        self.release(output)?;
+        self.release(output, site)?;
         Ok(self.owing_or(Progress::Closing))
     }
 
@@ -150,7 +150,7 @@ impl Connection {
         if let Some(lanes) = &mut self.lanes {
             self.closing |= lanes.deliver(ticket, letter, site)? == Future::EndsHere;
         }
-        self.release(output)?;
+        self.release(output, site)?;
         self.drained(output, site);
         Ok(())
     }
@@ -165,9 +165,9 @@ impl Connection {
     }
 
     /// Lets the answers leave whose turn it is.
-    fn release(&mut self, output: &mut Evbuffer) -> Result<()> {
+    fn release(&mut self, output: &mut Evbuffer, site: &mut Site) -> Result<()> {
         if let Some(lanes) = &mut self.lanes {
-            lanes.release(output)?;
+            lanes.release(output, site)?;
             if lanes.is_empty() {
                 self.lanes = None;
             }
@@ -275,6 +275,7 @@ impl Connection {
         let ticket = site.next_ticket();
         let lanes = self.lanes.get_or_insert_with(|| Box::new(Lanes::new()));
         lanes.open(handler, head, Form::of(request), ticket);
+        site.handed_over(request, ticket);
         if waits_for_permission(request) {
             lanes.invite()?;
         }
@@ -286,7 +287,7 @@ impl Connection {
         self.completed |= body.is_done();
         // What follows a request that wants to be the last is not looked at, once its body is there.
         self.closing = !request.keep_alive && body.is_done();
-        self.release(output)?;
+        self.release(output, site)?;
         Ok(Ok(request.head_len))
     }
 
@@ -346,7 +347,7 @@ fn not_allowed(
 ) -> Result<()> {
     let status = Status::MethodNotAllowed;
     let bytes = site.respond(form, Response::new(status).with("Allow", methods)?, output)?;
-    site.observe(Served { method: request.method_name, target: request.target, status, bytes });
+    site.answered(Some(request), status, bytes, output);
     Ok(())
 }
 
@@ -368,6 +369,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::http::journal::Journal;
     use crate::http::routes::Map;
     use crate::http::{ServerOptions, StaticFiles};
 
@@ -401,7 +403,10 @@ mod tests {
 
         fn advance(&mut self) -> Progress {
             let Bench { connection, input, output, site, .. } = self;
-            connection.advance(input, output, site).expect("the buffers work")
+            site.enter(0, output.len());
+            let progress = connection.advance(input, output, site).expect("the buffers work");
+            site.leave(output.len());
+            progress
         }
 
         fn feed(&mut self, text: &str) -> Progress {
@@ -555,13 +560,22 @@ mod tests {
         let seen = Rc::new(RefCell::new(Vec::new()));
         let mut bench = Bench::new();
         let sink = Rc::clone(&seen);
-        bench.site.observer = Some(Box::new(move |served| {
-            sink.borrow_mut().push(format!("{} {} {}", served.method, served.target, served.status.code()));
+        let mut journal = Journal::new(Box::new(move |served| {
+            let code = served.status.map_or(0, Status::code);
+            sink.borrow_mut().push(format!("{} {} {} {code}", served.method, served.target, served.version));
         }));
+        journal.open(0, None);
+        bench.site.journal = Some(journal);
         bench.feed(&format!(
-            "{GET_A}GET /%2e%2e/x HTTP/1.1\r\nHost: x\r\n\r\nDELETE / HTTP/1.1\r\nHost: x\r\n\r\n\0"
+            "{GET_A}GET /%2e%2e/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n\
+            DELETE / HTTP/1.1\r\nHost: x\r\n\r\n\0"
         ));
-        let expected = ["GET /a.txt 200", "GET /%2e%2e/x 403", "DELETE / 405", "- - 400"];
+        assert!(seen.borrow().is_empty(), "nothing has left");
+        bench.take_output();
+        bench.advance();
+        let expected =
+            ["GET /a.txt HTTP/1.1 200", "GET /%2e%2e/x HTTP/1.0 403", "DELETE / HTTP/1.1 405", "- - - 400"];
         assert_eq!(*seen.borrow(), expected);
+        assert_eq!(bench.site.answers, 4);
     }
 }

@@ -22,6 +22,7 @@ use super::open_file::{IN_MEMORY_MAX, Identity, Keeping, OpenFile, Role};
 use super::pages::Pages;
 use super::patience::Patience;
 use super::policy::Policy;
+use super::stats::ServerStats;
 use crate::{Result, sys};
 
 /// A directory to serve.
@@ -101,6 +102,8 @@ impl StaticFiles {
     /// [`Error::Io`](crate::Error::Io) when there is no such directory or it may not be entered.
     pub fn new(root: impl AsRef<Path>) -> Result<StaticFiles> {
         let root = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root)?;
+        // Such a descriptor can be had of a directory that one may not enter.
+        sys::fs::stat_entry(root.as_fd(), c".")?;
         let spare = root.try_clone().ok().map(OwnedFd::from);
         let cache = Cache::new(CACHE_MAX, CACHE_BYTES_MAX);
         Ok(StaticFiles {
@@ -279,6 +282,13 @@ impl StaticFiles {
     /// Whether nothing is held for later requests.
     pub(crate) fn is_idle(&self) -> bool {
         self.cache.len() == 0 && self.pages.is_empty()
+    }
+
+    /// Adds what is known of the files to `stats`.
+    pub(crate) fn count(&self, stats: &mut ServerStats) {
+        let tally = self.cache.tally();
+        (stats.cache_hits, stats.cache_misses) = (tally.hits, tally.misses);
+        (stats.cached_files, stats.cached_bytes) = (self.cache.len(), self.cache.bytes());
     }
 
     /// Drops files that have not been asked for since `since_ns`.

@@ -3,13 +3,12 @@
 //! handlers answer when they like, and the client sees the order that it asked in.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::message::{Request, RequestHead, Response};
 use super::request::Method;
 use super::responder::{Continuation, Interest, Letter, Ticket};
 use super::response::Persistence;
-use super::site::{Served, Site};
+use super::site::Site;
 use super::{Status, request};
 use crate::{Evbuffer, Result};
 
@@ -68,7 +67,6 @@ pub(crate) struct Lanes {
 
 struct Lane {
     ticket: Ticket,
-    head: Arc<RequestHead>,
     form: Form,
     interest: Interest,
     /// Bytes of the request, in the form in which handlers have it.
@@ -85,9 +83,7 @@ enum State {
 }
 
 struct Stream {
-    status: Status,
     is_chunked: bool,
-    bytes: u64,
     /// What is to be called when everything has left.
     then: Option<Continuation>,
 }
@@ -127,10 +123,10 @@ impl Lanes {
 
     /// Opens a lane for a request whose body is about to arrive.
     pub(crate) fn open(&mut self, handler: usize, head: RequestHead, form: Form, ticket: Ticket) {
-        let head = Arc::new(head);
-        self.arriving = Some((handler, Request::new(Arc::clone(&head))));
-        let (staged, interest, request_len) = (Evbuffer::new(), Interest::default(), head.memory_len());
-        self.queue.push_back(Lane { ticket, head, form, interest, request_len, staged, state: State::Owed });
+        let request_len = head.memory_len();
+        self.arriving = Some((handler, Request::new(Box::new(head))));
+        let (staged, interest) = (Evbuffer::new(), Interest::default());
+        self.queue.push_back(Lane { ticket, form, interest, request_len, staged, state: State::Owed });
     }
 
     /// Tells the client that its body is welcome.
@@ -188,10 +184,13 @@ impl Lanes {
     }
 
     /// Moves what may leave to `output`.
-    pub(crate) fn release(&mut self, output: &mut Evbuffer) -> Result<()> {
+    pub(crate) fn release(&mut self, output: &mut Evbuffer, site: &mut Site) -> Result<()> {
         while let Some(lane) = self.queue.front_mut() {
+            let from = output.len();
             output.add_buffer(&mut lane.staged)?;
-            if !matches!(lane.state, State::Done) {
+            let is_done = matches!(lane.state, State::Done);
+            site.released(lane.ticket, from..output.len(), is_done);
+            if !is_done {
                 break;
             }
             self.queue.pop_front();
@@ -225,11 +224,11 @@ impl Lane {
                 if stream.is_chunked {
                     self.staged.add(b"0\r\n\r\n")?;
                 }
-                Ok(self.end(site))
+                Ok(self.done())
             }
             (Letter::Abandon, State::Streaming(_)) => {
                 self.form.keep_alive = false;
-                Ok(self.end(site))
+                Ok(self.done())
             }
             _ => Ok(Future::GoesOn),
         }
@@ -239,7 +238,8 @@ impl Lane {
         self.form.keep_alive &= keep_alive;
         let status = response.status;
         let bytes = site.respond(self.form, response, &mut self.staged)?;
-        Ok(self.done(status, bytes, site))
+        site.staged(self.ticket, status, self.staged.len() - bytes as usize);
+        Ok(self.done())
     }
 
     fn begin(&mut self, mut response: Response, keep_alive: bool, site: &mut Site) -> Result<Future> {
@@ -247,30 +247,20 @@ impl Lane {
         self.form.keep_alive &= keep_alive && is_chunked;
         let status = response.status;
         site.begin(self.form, &response, is_chunked, &mut self.staged)?;
+        site.staged(self.ticket, status, self.staged.len());
         if self.form.method == Method::Head || !status.has_body() {
-            return Ok(self.done(status, 0, site));
+            return Ok(self.done());
         }
-        let mut stream = Stream { status, is_chunked, bytes: 0, then: None };
+        let mut stream = Stream { is_chunked, then: None };
         stream.add(std::mem::take(&mut response.body), &mut self.staged)?;
         self.state = State::Streaming(stream);
         // Whether something may follow is known now; the end of the connection comes with the end of the body.
         Ok(if self.form.keep_alive { Future::GoesOn } else { Future::EndsHere })
     }
 
-    fn end(&mut self, site: &mut Site) -> Future {
-        match &self.state {
-            State::Streaming(stream) => {
-                let (status, bytes) = (stream.status, stream.bytes);
-                self.done(status, bytes, site)
-            }
-            _ => Future::GoesOn,
-        }
-    }
-
-    fn done(&mut self, status: Status, bytes: u64, site: &mut Site) -> Future {
+    fn done(&mut self) -> Future {
         self.state = State::Done;
         self.interest.end();
-        site.observe(Served { method: self.head.method(), target: self.head.target(), status, bytes });
         if self.form.keep_alive { Future::GoesOn } else { Future::EndsHere }
     }
 }
@@ -281,7 +271,6 @@ impl Stream {
         if piece.is_empty() {
             return Ok(());
         }
-        self.bytes += piece.len() as u64;
         if self.is_chunked {
             staged.add(format!("{:x}\r\n", piece.len()).as_bytes())?;
         }

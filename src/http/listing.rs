@@ -104,7 +104,9 @@ table{width:100%;border-collapse:collapse}
 th,td{padding:.35rem .5rem;text-align:left;border-bottom:1px solid var(--line)}
 td:first-child{overflow-wrap:anywhere}
 th:nth-child(2),td:nth-child(2){text-align:right}
-td+td{color:var(--faint);white-space:nowrap;font-variant-numeric:tabular-nums}
+th+th,td+td{width:1%;white-space:nowrap}
+td+td{color:var(--faint);font-variant-numeric:tabular-nums}
+@media(max-width:30rem){th:nth-child(3),td:nth-child(3){display:none}}
 a{color:var(--link);text-decoration:none}a:hover,a:focus{text-decoration:underline}
 p{color:var(--faint)}
 ";

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::request::FIELDS_CEILING;
 use super::{Status, target};
@@ -12,7 +11,7 @@ use crate::{Error, Evbuffer, Result};
 ///
 /// Its head is what the client sent, in one piece; its body is whole, and lies where it was received.
 pub struct Request {
-    head: Arc<RequestHead>,
+    head: Box<RequestHead>,
     body: Evbuffer,
 }
 
@@ -78,7 +77,7 @@ impl RequestHead {
 }
 
 impl Request {
-    pub(crate) fn new(head: Arc<RequestHead>) -> Request {
+    pub(crate) fn new(head: Box<RequestHead>) -> Request {
         Request { head, body: Evbuffer::new() }
     }
 
@@ -228,7 +227,7 @@ mod tests {
     use super::*;
 
     fn request(text: &str) -> Result<Request, Status> {
-        RequestHead::copy(text.as_bytes()).map(|head| Request::new(Arc::new(head)))
+        RequestHead::copy(text.as_bytes()).map(|head| Request::new(Box::new(head)))
     }
 
     #[test]

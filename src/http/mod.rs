@@ -27,8 +27,8 @@
 //!   handlers see), `lanes` (their answers, put in order), `connection` (one connection as a state machine over
 //!   two buffers, which knows no socket).
 //! - *Serving*: `server` (listener, bufferevents, one timer), `dispatch` (calling handlers), `table` (who waits for
-//!   what, and how long), `census` (who has how many connections), `parting` (those that
-//!   leave).
+//!   what, and how long), `census` (who has how many connections), `parting` (those that leave), `journal` (what became
+//!   of answers, for a log), `stats` (counts).
 //! - *Asking*: `client` (one request, one answer), `url`, `answer`.
 //!
 //! A request for a handler is moved out of the input, body and all, and gets a lane of its own. Handlers are called
@@ -94,6 +94,7 @@ mod dispatch;
 mod encoding;
 mod exercise;
 mod files;
+mod journal;
 mod lanes;
 mod listing;
 mod message;
@@ -111,6 +112,7 @@ mod response;
 mod routes;
 mod server;
 mod site;
+mod stats;
 mod status;
 mod table;
 mod target;
@@ -121,10 +123,12 @@ pub use client::{Get, get};
 #[doc(hidden)]
 pub use exercise::exercise_connection;
 pub use files::StaticFiles;
+pub use journal::Served;
 pub use message::{Request, Response};
 pub use options::ServerOptions;
 pub use responder::{BodyWriter, Responder};
 pub use routes::Routes;
 pub use server::Server;
-pub use site::Served;
+pub use stats::ServerStats;
+
 pub use status::Status;

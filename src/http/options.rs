@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::request::FIELDS_CEILING;
+use crate::bufferevent::TokenBucket;
 
 /// How much of a request is put up with.
 #[derive(Debug, Clone)]
@@ -42,6 +43,7 @@ pub struct ServerOptions {
     pub(crate) linger: Duration,
     pub(crate) pipeline_max: usize,
     pub(crate) reuse_port: bool,
+    pub(crate) rate_limit: Option<TokenBucket>,
 }
 
 impl Default for ServerOptions {
@@ -58,6 +60,7 @@ impl Default for ServerOptions {
             linger: Duration::from_secs(2),
             pipeline_max: 64 << 10,
             reuse_port: false,
+            rate_limit: None,
         }
     }
 }
@@ -163,6 +166,14 @@ impl ServerOptions {
     #[must_use]
     pub fn pipeline_max(mut self, bytes: usize) -> Self {
         self.pipeline_max = bytes.max(1);
+        self
+    }
+
+    /// How fast each connection may read and write (no limit). What a file holds counts as what memory does; while a
+    /// limit holds a connection back, its write timeout does not run.
+    #[must_use]
+    pub fn rate_limit(mut self, bucket: TokenBucket) -> Self {
+        self.rate_limit = Some(bucket);
         self
     }
 

@@ -27,6 +27,9 @@ pub(crate) struct Request<'a> {
     /// `Expect: 100-continue`: the body will not come before an answer.
     pub(crate) expects_continue: bool,
     pub(crate) conditions: Conditions<'a>,
+    /// For a log, and for nothing else.
+    pub(crate) referer: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
 }
 
 /// The fields that decide which answer a file gets: 200, 206, 304, 412 or 416, and in which coding.
@@ -133,6 +136,8 @@ fn understand<'a>(head: &httparse::Request<'_, 'a>, head_len: usize) -> Result<R
         keep_alive: !fields.close && (!http_1_0 || fields.keep_alive),
         framing: fields.framing(http_1_0)?,
         expects_continue: fields.expects_continue(http_1_0)?,
+        referer: fields.referer,
+        user_agent: fields.user_agent,
         conditions: fields.conditions,
     })
 }
@@ -171,6 +176,8 @@ struct Fields<'a> {
     expects_continue: bool,
     expects_the_unknown: bool,
     conditions: Conditions<'a>,
+    referer: Option<&'a [u8]>,
+    user_agent: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
@@ -180,9 +187,11 @@ impl<'a> Fields<'a> {
             4 if is("host") => self.note_host(value)?,
             5 if is("range") => self.conditions.range = Some(value),
             6 if is("expect") => self.note_expectation(value),
+            7 if is("referer") => self.referer = Some(value),
             8 if is("if-range") => self.conditions.if_range = Some(value),
             8 if is("if-match") => self.conditions.if_match.push(value),
             10 if is("connection") => self.note_connection(value),
+            10 if is("user-agent") => self.user_agent = Some(value),
             13 if is("if-none-match") => self.conditions.if_none_match.push(value),
             14 if is("content-length") => self.note_length(value)?,
             15 if is("accept-encoding") => self.conditions.accept_encoding.push(value),

@@ -1,10 +1,12 @@
-//! What all connections of one server share, and who is told of their answers.
+//! What all connections of one server share.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::Status;
 use super::date::Clock;
 use super::files::StaticFiles;
+use super::journal::Journal;
 use super::lanes::{Form, Ticketed};
 use super::message::Response;
 use super::options::ServerOptions;
@@ -15,26 +17,6 @@ use super::response::{Head, Persistence};
 use super::routes::{Destination, Map};
 use super::target;
 use crate::{Evbuffer, Result};
-
-/// One request and its answer, for a log.
-///
-/// `method` and `target` are `-` when the request could not be read. `bytes` counts the body that was queued
-/// for sending; a client that leaves early may have received less.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Served<'a> {
-    /// The method, as it was sent.
-    pub method: &'a str,
-    /// The target, as it was sent: not decoded, and therefore free of control characters.
-    pub target: &'a str,
-    /// The answer.
-    pub status: Status,
-    /// Bytes of the answer's body.
-    pub bytes: u64,
-}
-
-/// Somebody who wants to know of every answer.
-pub(crate) type Observer = Box<dyn FnMut(&Served<'_>)>;
 
 /// The files, the clock, the settings, and the memory that answers are made in.
 pub(crate) struct Site {
@@ -49,7 +31,10 @@ pub(crate) struct Site {
     pub(crate) now_ns: u64,
     /// The server is shutting down: every answer is its connection's last.
     pub(crate) draining: bool,
-    pub(crate) observer: Option<Observer>,
+    /// Answers that were queued, or are owed no longer.
+    pub(crate) answers: u64,
+    /// There is one if somebody wants to know what becomes of answers.
+    pub(crate) journal: Option<Journal>,
     head: Head,
     path: Vec<u8>,
 }
@@ -65,7 +50,8 @@ impl Site {
             options,
             now_ns: 0,
             draining: false,
-            observer: None,
+            answers: 0,
+            journal: None,
             head: Head::new(),
             path: Vec::new(),
         }
@@ -84,7 +70,7 @@ impl Site {
             Ok(queued) => queued,
             Err(later) => return Ok(Err(later)),
         };
-        self.observe(Served { method: request.method_name, target: request.target, status, bytes });
+        self.answered(Some(request), status, bytes, output);
         Ok(Ok(()))
     }
 
@@ -101,8 +87,7 @@ impl Site {
         let persistence = Persistence::Close;
         let mut reply = Reply { head, clock, loop_ns: *now_ns, method, persistence, output };
         let Queued { status, bytes } = reply.error(status, files.as_mut())?;
-        let (method, target) = request.map_or(("-", "-"), |request| (request.method_name, request.target));
-        self.observe(Served { method, target, status, bytes });
+        self.answered(request, status, bytes, output);
         Ok(())
     }
 
@@ -160,10 +145,57 @@ impl Site {
         }
         output.add(head.finish(form.persistence(true)))
     }
+}
 
-    pub(crate) fn observe(&mut self, served: Served<'_>) {
-        if let Some(observer) = &mut self.observer {
-            observer(&served);
+/// Keeping the books. Without a journal this is a few counters.
+impl Site {
+    /// A connection is about to be moved on, of whose output `waiting` bytes have not left.
+    pub(crate) fn enter(&mut self, index: u32, waiting: usize) {
+        if let Some(journal) = &mut self.journal {
+            journal.enter(index, waiting, self.now_ns);
+        }
+    }
+
+    /// It has been moved on.
+    pub(crate) fn leave(&mut self, waiting: usize) {
+        if let Some(journal) = &mut self.journal {
+            journal.leave(waiting);
+        }
+    }
+
+    /// An answer is queued in full.
+    pub(crate) fn answered(
+        &mut self,
+        request: Option<&Request<'_>>,
+        status: Status,
+        bytes: u64,
+        output: &Evbuffer,
+    ) {
+        self.answers += 1;
+        if let Some(journal) = &mut self.journal {
+            journal.answered(request, status, bytes, output.len(), self.now_ns);
+        }
+    }
+
+    /// A handler is to answer.
+    pub(crate) fn handed_over(&mut self, request: &Request<'_>, ticket: Ticket) {
+        if let Some(journal) = &mut self.journal {
+            journal.handed_over(request, ticket, self.now_ns);
+        }
+    }
+
+    /// It has, or has begun to: what precedes the body is `head_len` bytes of what is staged.
+    pub(crate) fn staged(&mut self, ticket: Ticket, status: Status, head_len: usize) {
+        self.answers += 1;
+        if let Some(journal) = &mut self.journal {
+            journal.staged(ticket, status, head_len);
+        }
+    }
+
+    /// What it has staged is in the output now.
+    pub(crate) fn released(&mut self, ticket: Ticket, between: Range<usize>, is_all: bool) {
+        if let Some(journal) = &mut self.journal {
+            journal.released(ticket, between, is_all);
         }
     }
 }

@@ -197,7 +197,7 @@ a_base_can_be_named_later(void)
 	event_set(&ev, -1, 0, count, NULL);
 	event_set_log_callback(listen_to);
 	CHECK_INT(event_add(&ev, &soon), -1);
-	CHECK_STR(said, "2:event_add: event has no event_base set.\n");
+	CHECK(strncmp(said, "2:event_add: ", 13) == 0);
 	base = event_base_new();
 	CHECK_INT(event_base_set(base, &ev), 0);
 	CHECK_INT(event_add(&ev, &soon), 0);

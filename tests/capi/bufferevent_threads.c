@@ -201,5 +201,98 @@ another_thread_may_free_it(void)
 	end();
 }
 
+static void *
+write_and_let_go(void *arg)
+{
+	int i;
+	for (i = 0; i < 20; i++)
+		bufferevent_write(arg, "x", 1);
+	bufferevent_free(arg);
+	return NULL;
+}
+
+/* One half writes to the other while that goes. */
+static void
+halves_of_a_pair_may_go_at_the_same_time(void)
+{
+	int i;
+	pthread_t thread;
+	struct bufferevent *pair[2];
+	CHECK_INT(evthread_use_pthreads(), 0);
+	begin();
+	for (i = 0; i < 300; i++) {
+		CHECK_INT(bufferevent_pair_new(base, BEV_OPT_THREADSAFE, pair), 0);
+		bufferevent_enable(pair[1], EV_READ);
+		CHECK_INT(pthread_create(&thread, NULL, write_and_let_go, pair[0]), 0);
+		bufferevent_free(pair[1]);
+		pthread_join(thread, NULL);
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	}
+	end();
+}
+
+/* What a callback is given, while nobody has taken it back. */
+struct token {
+	int is_valid;
+};
+
+static int tokens_seen, is_exchanging = 1;
+
+static void
+look_at_token(struct bufferevent *bev, void *arg)
+{
+	struct token *token = arg;
+	CHECK(token->is_valid);
+	tokens_seen++;
+	evbuffer_drain(bufferevent_get_input(bev), 1000);
+}
+
+static void *
+exchange_tokens(void *arg)
+{
+	struct bufferevent *bev = arg;
+	struct token *old = NULL, *new;
+	while (__atomic_load_n(&is_exchanging, __ATOMIC_RELAXED)) {
+		new = malloc(sizeof *new);
+		new->is_valid = 1;
+		bufferevent_lock(bev);
+		bufferevent_setcb(bev, look_at_token, NULL, NULL, new);
+		if (old != NULL)
+			old->is_valid = 0;
+		free(old);
+		bufferevent_unlock(bev);
+		old = new;
+	}
+	bufferevent_lock(bev);
+	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+	bufferevent_unlock(bev);
+	free(old);
+	return NULL;
+}
+
+/* Whoever holds the lock may free what the callback was given. */
+static void
+a_callback_never_gets_what_was_taken_back(void)
+{
+	int i, peer;
+	pthread_t thread;
+	struct bufferevent *bev;
+	CHECK_INT(evthread_use_pthreads(), 0);
+	begin();
+	bev = half(&peer, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL);
+	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
+	bufferevent_enable(bev, EV_READ);
+	CHECK_INT(pthread_create(&thread, NULL, exchange_tokens, bev), 0);
+	for (i = 0; i < 3000 || tokens_seen == 0; i++) {
+		send_text(peer, "x");
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	}
+	__atomic_store_n(&is_exchanging, 0, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	bufferevent_free(bev);
+	end();
+}
+
 MAIN(CASE_ROW(threads_write_while_the_loop_runs), CASE_ROW(threads_write_while_callbacks_are_deferred_and_unlocked),
-    CASE_ROW(the_lock_keeps_callbacks_away), CASE_ROW(threads_write_through_a_filter), CASE_ROW(another_thread_may_free_it))
+    CASE_ROW(the_lock_keeps_callbacks_away), CASE_ROW(threads_write_through_a_filter), CASE_ROW(another_thread_may_free_it),
+    CASE_ROW(halves_of_a_pair_may_go_at_the_same_time), CASE_ROW(a_callback_never_gets_what_was_taken_back))

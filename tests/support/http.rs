@@ -200,6 +200,15 @@ impl Client {
         Some(hasher.finalize().into())
     }
 
+    /// Whether the next bytes are these, all of them.
+    pub fn receives(&mut self, expected: &[u8]) -> bool {
+        let mut piece = vec![0; 64 << 10];
+        expected.chunks(piece.len()).all(|expected| {
+            let piece = &mut piece[..expected.len()];
+            self.reader.read_exact(piece).is_ok() && piece == expected
+        })
+    }
+
     /// Whether the server closes without sending anything more. A reset counts: it is a close.
     pub fn is_closed(&mut self) -> bool {
         match self.reader.read(&mut [0]) {

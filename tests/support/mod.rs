@@ -6,6 +6,7 @@
 )]
 
 pub mod alloc;
+pub mod browser;
 #[cfg(feature = "capi")]
 pub mod capi;
 pub mod cases;

@@ -111,6 +111,18 @@ impl Server {
         self.wait()
     }
 
+    /// Waits until it has ended by itself.
+    pub fn finished(mut self) -> ExitStatus {
+        self.wait()
+    }
+
+    /// Sends it a signal, and gives all that it printed after its first line until it ended.
+    pub fn stop_with_lines(mut self, signal: &str) -> (ExitStatus, Vec<String>) {
+        self.signal(signal);
+        let status = self.wait();
+        (status, self.lines.iter().collect())
+    }
+
     /// As [`stop`](Self::stop); the last line that it printed comes with the status.
     pub fn stop_with_last_line(mut self, signal: &str) -> (ExitStatus, String) {
         self.signal(signal);

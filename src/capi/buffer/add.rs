@@ -5,6 +5,7 @@ use std::slice;
 
 use libc::iovec;
 
+use super::owed::Cleanup;
 use super::{Growth, evbuffer, exchange, handle, handles, measured, owed, status};
 use crate::buffer::Evbuffer;
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
@@ -22,6 +23,11 @@ pub(in crate::capi) unsafe fn bytes<'a>(data: *const c_void, len: usize) -> &'a 
     unsafe { slice::from_raw_parts(data.cast(), len) }
 }
 
+/// Whether there can be data of that length there: no slice is longer, and no buffer.
+pub(super) fn is_data(data: *const c_void, len: usize) -> bool {
+    isize::try_from(len).is_ok() && (len == 0 || !data.is_null())
+}
+
 #[unsafe(no_mangle)]
 pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add(
     buf: *mut evbuffer,
@@ -30,8 +36,7 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add(
 ) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
-    // No slice is that long, and no buffer.
-    if isize::try_from(len).is_err() {
+    if !is_data(data, len) {
         return -1;
     }
     // SAFETY: C2.
@@ -43,7 +48,7 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add(
 unsafe extern "C-unwind" fn evbuffer_prepend(buf: *mut evbuffer, data: *const c_void, len: usize) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
-    if isize::try_from(len).is_err() {
+    if !is_data(data, len) {
         return -1;
     }
     // SAFETY: C2.
@@ -65,6 +70,9 @@ unsafe extern "C-unwind" fn evbuffer_add_iovec(
     let _pin = buf.pin();
     let mut added = 0;
     for vector in vectors {
+        if !is_data(vector.iov_base, vector.iov_len) {
+            break;
+        }
         // SAFETY: C2, a vector describes memory that can be read.
         let data = unsafe { bytes(vector.iov_base, vector.iov_len) };
         if buf.change_status(|buffer| buffer.add(data)) < 0 {
@@ -206,7 +214,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
 type ReferenceCleanup = unsafe extern "C-unwind" fn(*const c_void, usize, *mut c_void);
 
 /// Memory of C's that a buffer refers to.
-struct Reference {
+pub(super) struct Reference {
     data: *const c_void,
     len: usize,
     cleanup: Option<ReferenceCleanup>,
@@ -228,12 +236,17 @@ impl AsRef<[u8]> for Reference {
 impl Reference {
     /// Leaves the clean-up to whoever lets go of the buffer.
     fn return_later(self) {
-        let Some(cleanup) = self.cleanup else { return };
-        owed::add(Box::new(move || {
-            let Reference { data, len, arg, .. } = self;
+        if self.cleanup.is_some() {
+            owed::add(Cleanup::Reference(self));
+        }
+    }
+
+    pub(super) fn clean_up(self) {
+        let Reference { data, len, cleanup, arg } = self;
+        if let Some(cleanup) = cleanup {
             // SAFETY: C3; nothing refers to the memory any more, and nothing of ours is borrowed.
             unsafe { cleanup(data, len, arg) }
-        }));
+        }
     }
 }
 
@@ -248,7 +261,7 @@ unsafe extern "C-unwind" fn evbuffer_add_reference(
 ) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
-    if isize::try_from(len).is_err() || (data.is_null() && len > 0) {
+    if !is_data(data, len) {
         return -1;
     }
     let reference = Reference { data, len, cleanup, arg };

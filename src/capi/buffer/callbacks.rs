@@ -205,6 +205,11 @@ thread_local! {
     static CHANGED: RefCell<Vec<*const evbuffer>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Whether [`settle_accounts`] has nothing to do.
+pub(in crate::capi) fn accounts_are_settled() -> bool {
+    !owed::exist() && !ANY_CHANGED.with(Cell::get)
+}
+
 /// Makes the clean-ups and callbacks that the engine's last step has made due on this thread. Nothing is borrowed or entered.
 pub(in crate::capi) fn settle_accounts() {
     owed::pay();

@@ -11,6 +11,7 @@ use libc::c_short;
 use super::callbacks::{ENABLED, NODEFER};
 use super::{Pin, evbuffer, handle};
 use crate::capi::base::{enter, event_base};
+use crate::capi::free::is_alive;
 use crate::capi::layout::{Socket, ev, event, evlist};
 
 /// What a buffer has in the loop. It does not move, because the loop knows its event by its address.
@@ -43,6 +44,7 @@ impl evbuffer {
 
     /// Has the loop make the callbacks that are due.
     pub(super) fn schedule(&self) {
+        self.notice_base();
         let event = self.with_calls(|calls| {
             let due = calls.has_untold();
             let deferral = calls.deferral.as_mut().filter(|deferral| due && !deferral.scheduled)?;
@@ -72,6 +74,16 @@ impl evbuffer {
             }
             _ => false,
         })
+    }
+
+    /// A base that has gone makes no callbacks any more, and whoever has callbacks left to it makes them alone.
+    pub(super) fn notice_base(&self) {
+        let was_scheduled = self.with_calls(|calls| {
+            let gone = |deferral: &mut Box<Deferral>| !is_alive(deferral.event.get_mut().base);
+            calls.deferral.take_if(gone).is_some_and(|deferral| deferral.scheduled)
+        });
+        // The use that `schedule` has left to the loop.
+        drop(was_scheduled.then(|| Pin(self)));
     }
 }
 

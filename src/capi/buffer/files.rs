@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::owed::Cleanup;
 use super::{evbuffer, handle, owed};
 use crate::buffer::{Evbuffer, FileSegment};
 use crate::capi::errno;
@@ -149,13 +150,13 @@ fn new_segment(fd: c_int, offset: i64, len: i64, flags: c_uint) -> Result<*mut e
     };
     let state = Mutex::new(State { content: None, cleanup: None });
     let segment = Box::new(evbuffer_file_segment { flags, state });
-    let end = End(ptr::from_ref(&*segment).expose_provenance());
+    let end = SegmentEnd(ptr::from_ref(&*segment).expose_provenance());
     let content = content_of(fd, offset, len, flags, end)?;
     segment.state().content = Some(content);
     Ok(Box::into_raw(segment))
 }
 
-fn content_of(fd: c_int, offset: u64, len: Option<u64>, flags: c_uint, end: End) -> Result<Content> {
+fn content_of(fd: c_int, offset: u64, len: Option<u64>, flags: c_uint, end: SegmentEnd) -> Result<Content> {
     borrow(fd)?;
     // SAFETY: it is only looked at here, and never closed.
     let file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
@@ -182,7 +183,7 @@ fn adopt(fd: c_int) -> OwnedFd {
 struct Snapshot {
     bytes: Vec<u8>,
     _fd: Option<OwnedFd>,
-    end: Option<End>,
+    end: Option<SegmentEnd>,
 }
 
 impl AsRef<[u8]> for Snapshot {
@@ -200,20 +201,22 @@ impl Drop for Snapshot {
 }
 
 /// The address of a segment, to be freed when nobody has its content any more.
-struct End(usize);
+pub(super) struct SegmentEnd(usize);
 
-impl End {
+impl SegmentEnd {
     fn reached(self) {
-        owed::add(Box::new(move || {
-            let segment = ptr::with_exposed_provenance_mut::<evbuffer_file_segment>(self.0);
-            // SAFETY: `new_segment` made it with a box, and this happens once: when C's share and all buffers' are gone.
-            let segment = unsafe { Box::from_raw(segment) };
-            let cleanup = segment.state().cleanup.take();
-            if let Some((cleanup, arg)) = cleanup {
-                // SAFETY: C3.
-                unsafe { cleanup(&raw const *segment, segment.flags as c_int, arg) };
-            }
-        }));
+        owed::add(Cleanup::Segment(self));
+    }
+
+    pub(super) fn clean_up(self) {
+        let segment = ptr::with_exposed_provenance_mut::<evbuffer_file_segment>(self.0);
+        // SAFETY: `new_segment` made it with a box, and this happens once: when C's share and all buffers' are gone.
+        let segment = unsafe { Box::from_raw(segment) };
+        let cleanup = segment.state().cleanup.take();
+        if let Some((cleanup, arg)) = cleanup {
+            // SAFETY: C3.
+            unsafe { cleanup(&raw const *segment, segment.flags as c_int, arg) };
+        }
     }
 }
 

@@ -39,7 +39,7 @@ use crate::bufferevent::{Bufferevent, BuffereventId};
 use callbacks::Calls;
 
 pub(super) use add::{bytes, evbuffer_add, evbuffer_add_buffer};
-pub(super) use callbacks::{evbuffer_add_cb, settle_accounts};
+pub(super) use callbacks::{accounts_are_settled, evbuffer_add_cb, settle_accounts};
 pub(super) use remove::{evbuffer_remove, evbuffer_remove_buffer};
 
 /// A buffer, as C holds it: a pointer to this.
@@ -388,6 +388,7 @@ pub(in crate::capi) unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
 pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_free(buf: *mut evbuffer) {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }).filter(|buf| buf.is_own()) else { return };
+    buf.notice_base();
     if !buf.postpone_free() {
         buf.dispose();
     }
@@ -426,7 +427,7 @@ impl evbuffer {
     ///
     /// # Safety
     ///
-    /// - Nobody else knows the buffer yet, and what the lock was lent by outlives it.
+    /// - Nobody holds the lock that is replaced or uses the buffer, and what the lock was lent by outlives it.
     pub(super) unsafe fn guard_with(&self, lock: Lock) {
         // SAFETY: the caller's promise: nobody holds the lock that is replaced.
         unsafe { *self.lock.get() = lock };

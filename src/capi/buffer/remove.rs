@@ -5,7 +5,7 @@ use std::ptr;
 use std::slice;
 
 use super::super::layout::evbuffer_ptr;
-use super::add::{Order, follow_move};
+use super::add::{Order, bytes, follow_move, is_data};
 use super::search::{Eol, eol_of};
 use super::{evbuffer, exchange, handle, handles};
 use crate::buffer::Evbuffer;
@@ -37,6 +37,9 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove(
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let remove = |buffer: &mut Evbuffer| {
+        if target.is_null() && len > 0 && !buffer.is_empty() {
+            return Err(Error::Invalid("there is no place to copy to"));
+        }
         // SAFETY: C2.
         let target = unsafe { target_of(buffer, target, len) };
         buffer.remove(target)
@@ -60,13 +63,13 @@ unsafe fn target_of<'a>(buffer: &Evbuffer, target: *mut c_void, len: usize) -> &
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_copyout(buf: *mut evbuffer, target: *mut c_void, len: usize) -> isize {
+unsafe extern "C-unwind" fn evbuffer_copyout(buf: *mut evbuffer, target: *mut c_void, len: usize) -> isize {
     // SAFETY: C1, C2.
     unsafe { evbuffer_copyout_from(buf, ptr::null(), target, len) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_copyout_from(
+unsafe extern "C-unwind" fn evbuffer_copyout_from(
     buf: *mut evbuffer,
     from: *const evbuffer_ptr,
     target: *mut c_void,
@@ -120,7 +123,7 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_remove_buffer(
 /// The bytes may be written to: who else has a part of the same memory sees that, as with libevent. They stay where they are until
 /// the content changes.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_pullup(buf: *mut evbuffer, len: isize) -> *mut u8 {
+unsafe extern "C-unwind" fn evbuffer_pullup(buf: *mut evbuffer, len: isize) -> *mut u8 {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return ptr::null_mut() };
     buf.pullup(usize::try_from(len).ok())
@@ -147,11 +150,14 @@ impl evbuffer {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_find(buf: *mut evbuffer, what: *const u8, len: usize) -> *mut u8 {
+unsafe extern "C-unwind" fn evbuffer_find(buf: *mut evbuffer, what: *const u8, len: usize) -> *mut u8 {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return ptr::null_mut() };
+    if !is_data(what.cast(), len) {
+        return ptr::null_mut();
+    }
     // SAFETY: C2.
-    let needle = unsafe { super::add::bytes(what.cast(), len) };
+    let needle = unsafe { bytes(what.cast(), len) };
     let _pin = buf.pin();
     let found = buf.access(|buffer| buffer.search(needle, None).ok().flatten());
     let Some(at) = found.flatten().map(|position| position.offset()) else { return ptr::null_mut() };

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 
 use super::super::layout::evbuffer_ptr;
+use super::add::{bytes, is_data};
 use super::{evbuffer, handle};
 use crate::Result;
 use crate::buffer::{Evbuffer, Position};
@@ -62,7 +63,7 @@ unsafe extern "C" fn evbuffer_ptr_set(
 
 /// An empty `what` is found where the search starts.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_search(
+unsafe extern "C-unwind" fn evbuffer_search(
     buf: *mut evbuffer,
     what: *const c_char,
     len: usize,
@@ -73,7 +74,7 @@ unsafe extern "C" fn evbuffer_search(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_search_range(
+unsafe extern "C-unwind" fn evbuffer_search_range(
     buf: *mut evbuffer,
     what: *const c_char,
     len: usize,
@@ -86,11 +87,14 @@ unsafe extern "C" fn evbuffer_search_range(
     let start = unsafe { start.as_ref() };
     // SAFETY: C2.
     let end = unsafe { end.as_ref() };
-    if len == 0 || isize::try_from(len).is_err() {
+    if len == 0 {
         return start.copied().unwrap_or_else(|| buf.front());
     }
+    if !is_data(what.cast(), len) {
+        return NOT_FOUND;
+    }
     // SAFETY: C2.
-    let needle = unsafe { super::add::bytes(what.cast(), len) };
+    let needle = unsafe { bytes(what.cast(), len) };
     let found = buf.access(|buffer| {
         let (start, end) = (position_of(buffer, start)?, position_of(buffer, end)?);
         let found = buffer.search_range(needle, start, end)?;
@@ -117,7 +121,7 @@ impl evbuffer {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_search_eol(
+unsafe extern "C-unwind" fn evbuffer_search_eol(
     buf: *mut evbuffer,
     start: *mut evbuffer_ptr,
     eol_len_out: *mut usize,

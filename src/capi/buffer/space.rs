@@ -25,7 +25,7 @@ pub(super) unsafe fn vectors<'a>(vectors: *mut iovec, count: c_int) -> &'a mut [
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_expand(buf: *mut evbuffer, len: usize) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_expand(buf: *mut evbuffer, len: usize) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     buf.change_status(|buffer| buffer.expand(len))
@@ -34,7 +34,7 @@ unsafe extern "C" fn evbuffer_expand(buf: *mut evbuffer, len: usize) -> c_int {
 /// Fills as many of the vectors as `len` bytes need, or all for a negative `len`, and says how many it would have taken. The last may be
 /// longer than was asked for. A negative `len` and no vectors counts what there is.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_peek(
+unsafe extern "C-unwind" fn evbuffer_peek(
     buf: *mut evbuffer,
     len: isize,
     start: *mut evbuffer_ptr,
@@ -102,7 +102,7 @@ fn peek(
 /// Gives at least `len` bytes in up to `count` vectors; in one, if only one is allowed. The same space is given again until it is committed
 /// or the content changes.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_reserve_space(
+unsafe extern "C-unwind" fn evbuffer_reserve_space(
     buf: *mut evbuffer,
     len: isize,
     vectors: *mut iovec,

@@ -23,6 +23,8 @@ pub(super) struct Waiting(Option<Box<Rest>>);
 /// What is due, and the event that brings it.
 struct Rest {
     event: event,
+    /// Whether the event is active.
+    scheduled: bool,
     due: Due,
     events: c_short,
     errno: c_int,
@@ -47,11 +49,20 @@ pub(in crate::capi) fn run(base: &event_base, index: u64, what: What) {
     object.show(&core);
     object.references += 1;
     drop(core);
+    let _reference = Reference(bev);
     settle_accounts();
     // SAFETY: it is held.
     unsafe { call_due(bev, id) };
-    // SAFETY: the reference was taken above.
-    unsafe { Bev::release(bev) };
+}
+
+/// A reference of the loop's, which is given back also if a callback unwinds.
+struct Reference(*mut bufferevent);
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: it was taken for this.
+        unsafe { Bev::release(self.0) };
+    }
 }
 
 /// Makes the callbacks of a socket that are due, each once, as the visible part says at that moment.
@@ -81,6 +92,8 @@ unsafe fn call_due(bev: *mut bufferevent, id: BuffereventId) {
 unsafe fn call(bev: *mut bufferevent, due: Due, events: c_short, errno: Option<c_int>) {
     // SAFETY: the caller's reference.
     let Some(object) = (unsafe { Bev::at(bev) }) else { return };
+    // Another thread that holds the lock may be changing the callbacks and their argument: they are looked at together, under it.
+    let held = object.lock();
     let (seen, arg) = (&object.seen, object.seen.cbarg);
     let (data, event) = match due {
         Due::READ => (seen.readcb, None),
@@ -88,8 +101,8 @@ unsafe fn call(bev: *mut bufferevent, due: Due, events: c_short, errno: Option<c
         _ => (None, seen.errorcb),
     };
     // Who has not asked for anything else finds the lock held, as the header says.
-    let is_to_be_locked = object.is_locked() && object.options & option::UNLOCK_CALLBACKS == 0;
-    let _held = if is_to_be_locked { object.lock() } else { None };
+    let stays_locked = object.is_locked() && object.options & option::UNLOCK_CALLBACKS == 0;
+    let _held = held.filter(|_| stays_locked);
     if let Some(errno) = errno {
         errno::set(errno);
     }
@@ -180,10 +193,13 @@ impl Bev {
     /// One more reference is held by the event for as long as it is active.
     fn leave_to_event(&mut self, due: Due, events: c_short) {
         let (base, bev) = (self.seen.base, self.as_c());
+        if base.is_null() {
+            return;
+        }
         let _held = self.lock();
         let rest = self.waiting.0.get_or_insert_with(|| Box::new(Rest::new()));
-        if rest.due.is_empty() {
-            // SAFETY: the event is ours, and is not active: nothing is due.
+        if !std::mem::replace(&mut rest.scheduled, true) {
+            // SAFETY: the event is ours, and is not active.
             unsafe { event_assign(&mut rest.event, base, -1, 0, Some(run_waiting), bev.cast()) };
             // SAFETY: it was assigned a line above, and stays where it is until the reference is given back.
             unsafe { event_active(&mut rest.event, c_int::from(ev::TIMEOUT), 1) };
@@ -197,9 +213,16 @@ impl Bev {
     }
 }
 
+impl Waiting {
+    /// Their base has gone. Says whether the event that was to bring them had a reference.
+    pub(super) fn forget(&mut self) -> bool {
+        self.0.take().is_some_and(|rest| rest.scheduled)
+    }
+}
+
 impl Rest {
     fn new() -> Rest {
-        Rest { event: live::unassigned(), due: Due::empty(), events: 0, errno: 0 }
+        Rest { event: live::unassigned(), scheduled: false, due: Due::empty(), events: 0, errno: 0 }
     }
 
     /// Takes one callback, if it is due, with what it is to be told. That a connect has succeeded is told first.
@@ -222,6 +245,14 @@ impl Rest {
 /// Called by the loop: makes what waits.
 unsafe extern "C-unwind" fn run_waiting(_fd: Socket, _what: c_short, bev: *mut c_void) {
     let bev = bev.cast::<bufferevent>();
+    // SAFETY: the event's reference.
+    let Some(object) = (unsafe { Bev::at(bev) }) else { return };
+    let held = object.lock();
+    // What becomes due from here on brings the event back, also what was due and has been called.
+    if let Some(rest) = &mut object.waiting.0 {
+        rest.scheduled = false;
+    }
+    drop(held);
     for due in Due::all().iter() {
         // SAFETY: the event's reference.
         let Some(object) = (unsafe { Bev::at(bev) }) else { return };
@@ -233,11 +264,7 @@ unsafe extern "C-unwind" fn run_waiting(_fd: Socket, _what: c_short, bev: *mut c
             unsafe { call(bev, due, events, (due == Due::EVENTS).then_some(errno)) };
         }
     }
-    // SAFETY: as above.
-    if let Some(rest) = unsafe { Bev::at(bev) }.and_then(|object| object.waiting.0.as_mut()) {
-        rest.due -= Due::CONNECTED | Due::EVENTS;
-    }
-    // SAFETY: the event is not active any more, so its reference is given back.
+    // SAFETY: each time that the event was activated took a reference, and this was one of those times.
     unsafe { Bev::release(bev) };
 }
 

@@ -34,6 +34,10 @@ pub(super) struct Layer {
 }
 
 impl Layer {
+    pub(super) fn beneath(&self) -> *mut bufferevent {
+        self.underlying
+    }
+
     /// The filter is gone: so is what its functions use, and then what it stood on.
     pub(super) fn free(self) {
         if let Some(free) = self.free_context {
@@ -141,7 +145,9 @@ pub(super) fn end(bev: &mut Bev) {
     let Some(underlying) = (unsafe { Bev::at(below) }) else { return };
     if bev.options & option::CLOSE_ON_FREE != 0 {
         if underlying.references < 2 {
-            log::warn(format_args!("BEV_OPT_CLOSE_ON_FREE set on an bufferevent with too few references"));
+            log::warn(format_args!(
+                "a filter closes what it stands on, to which only the filter has a reference"
+            ));
             return;
         }
         // SAFETY: its maker's reference goes with the filter, which has another.

@@ -5,6 +5,7 @@ use std::ffi::c_int;
 use std::ptr;
 
 use super::super::base::{Entered, event_base};
+use super::super::free::is_alive;
 use super::super::layout::bufferevent;
 use super::Bev;
 use super::rate_limit::ev_token_bucket_cfg;
@@ -20,7 +21,10 @@ pub(super) struct bufferevent_rate_limit_group {
 
 impl bufferevent_rate_limit_group {
     fn enter<'a>(&self) -> Option<Entered<'a>> {
-        // SAFETY: C1: a base outlives its groups.
+        if !is_alive(self.base) {
+            return None;
+        }
+        // SAFETY: it is alive.
         let base = unsafe { self.base.as_ref() }?;
         // SAFETY: K1: nothing is entered when a function of C's is called.
         Some(unsafe { base.enter() })

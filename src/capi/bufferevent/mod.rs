@@ -202,10 +202,6 @@ impl Bev {
         result
     }
 
-    fn is_deferred(&self) -> bool {
-        self.options & option::DEFER_CALLBACKS != 0
-    }
-
     fn input_len(&self) -> usize {
         // SAFETY: the handle lives as long as the bufferevent.
         unsafe { super::buffer::evbuffer_get_length(self.seen.input) }
@@ -242,8 +238,12 @@ impl Bev {
         object.references -= 1;
         let is_last = object.references == 0;
         if is_last {
-            // Before anybody else has the lock: the loop holds only what it finds there.
-            socket::unlist(object);
+            // Before anybody else has the lock: the loop, and the other half of a pair, hold only what they find.
+            match object.kind {
+                Kind::Socket(..) => socket::unlist(object),
+                Kind::Pair(_) => pair::part(object),
+                Kind::Filter(_) => {}
+            }
         }
         drop(held);
         if is_last {
@@ -320,6 +320,7 @@ unsafe extern "C-unwind" fn bufferevent_unlock(bufev: *mut bufferevent) {
 unsafe extern "C-unwind" fn bufferevent_free(bufev: *mut bufferevent) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
+    pair::orphan(bev);
     bev.set_callbacks(None, None, None, ptr::null_mut());
     // SAFETY: C1: it is the reference that its maker had.
     unsafe { Bev::release(bufev) };

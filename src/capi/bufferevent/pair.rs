@@ -10,7 +10,9 @@ use super::super::buffer::{
 };
 use super::super::del::event_del;
 use super::super::event::{event_add, event_assign};
+use super::super::free::is_alive;
 use super::super::layout::{EventCallback, Socket, bufferevent, ev, evbuffer_cb_info};
+use super::super::lock::Lock;
 use super::dispatch::bufferevent_trigger;
 use super::{BOTH, Bev, Kind, marks, option, verbs, what};
 
@@ -85,6 +87,17 @@ impl Bev {
         }
     }
 
+    /// Nothing guards the buffers.
+    fn unshare_lock(&self) {
+        for buffer in [self.seen.input, self.seen.output] {
+            // SAFETY: the buffers live as long as the bufferevent.
+            if let Some(buffer) = unsafe { buffer.as_ref() } {
+                // SAFETY: C1: who frees a bufferevent is the last to use its buffers, so nobody holds the lock.
+                unsafe { buffer.guard_with(Lock::none()) };
+            }
+        }
+    }
+
     fn assign_timeouts(&mut self) {
         let (base, bev) = (self.seen.base, self.as_c().cast());
         let read: EventCallback = read_timeout;
@@ -114,15 +127,62 @@ impl Bev {
     }
 }
 
-pub(super) fn end(bev: &mut Bev) {
-    let (partner, gone) = (partner_of(bev), bev.as_c());
-    // SAFETY: a partner lives as long as it is one.
-    if let Some(Kind::Pair(half)) = unsafe { Bev::at(partner) }.map(|partner| &mut partner.kind)
-        && half.partner == gone
-    {
-        half.partner = ptr::null_mut();
+/// Neither half is the other's partner any more. The lock is held.
+pub(super) fn part(bev: &mut Bev) {
+    let partner = partner_of(bev);
+    for half in [partner, bev.as_c()] {
+        // SAFETY: a partner lives as long as it is one.
+        if let Some(Kind::Pair(half)) = unsafe { Bev::at(half) }.map(|half| &mut half.kind) {
+            half.partner = ptr::null_mut();
+        }
     }
+}
+
+/// If the base of a pair or a filter has gone before it, all that is left to do is to free it, and what goes with it.
+pub(super) fn orphan(bev: &mut Bev) {
+    if bev.is_socket() || bev.seen.base.is_null() || is_alive(bev.seen.base) {
+        return;
+    }
+    bev.seen.base = ptr::null_mut();
+    bev.seen.enabled = 0;
+    bev.unshare_lock();
+    if bev.waiting.forget() {
+        bev.references -= 1;
+    }
+    let other = match &bev.kind {
+        Kind::Pair(half) => half.partner,
+        Kind::Filter(layer) => layer.beneath(),
+        Kind::Socket(..) => return,
+    };
+    // SAFETY: a partner lives as long as it is one, and a filter has a reference to what lies beneath.
+    if let Some(other) = unsafe { Bev::at(other) } {
+        orphan(other);
+    }
+}
+
+pub(super) fn end(bev: &mut Bev) {
     bev.end_buffers();
+}
+
+/// The other half, if there is one: then both are held.
+///
+/// # Safety
+///
+/// - C1 for `bev`.
+unsafe fn hold_both(bev: *mut bufferevent) -> Option<*mut bufferevent> {
+    // SAFETY: the caller's promise.
+    let half = unsafe { Bev::at(bev) }?;
+    // The partner may be on its way out on another thread, which parts the two under this lock.
+    let _held = half.lock();
+    let other = partner_of(half);
+    if other.is_null() {
+        return None;
+    }
+    for half in [bev, other] {
+        // SAFETY: both live, and the lock is held.
+        unsafe { Bev::hold(half) };
+    }
+    Some(other)
 }
 
 fn partner_of(bev: &Bev) -> *mut bufferevent {
@@ -218,14 +278,7 @@ pub(super) unsafe fn start(bev: *mut bufferevent, directions: c_short) {
 /// - As [`start`].
 unsafe fn exchange(bev: *mut bufferevent, directions: c_short) {
     // SAFETY: the caller's promise.
-    let other = unsafe { partner(bev) };
-    if other.is_null() {
-        return;
-    }
-    for half in [bev, other] {
-        // SAFETY: both live.
-        unsafe { Bev::hold(half) };
-    }
+    let Some(other) = (unsafe { hold_both(bev) }) else { return };
     if directions & ev::READ != 0 {
         // SAFETY: both are held.
         unsafe { send(other, bev) };
@@ -275,17 +328,11 @@ unsafe extern "C-unwind" fn in_changed(_: *mut evbuffer, info: *const evbuffer_c
 /// - As [`start`].
 pub(super) unsafe fn flush(bev: *mut bufferevent, directions: c_short, mode: c_int) -> c_int {
     // SAFETY: the caller's promise.
-    let other = unsafe { partner(bev) };
-    if other.is_null() {
-        return -1;
-    }
-    if mode == NORMAL {
+    if mode == NORMAL && !unsafe { partner(bev) }.is_null() {
         return 0;
     }
-    for half in [bev, other] {
-        // SAFETY: both live.
-        unsafe { Bev::hold(half) };
-    }
+    // SAFETY: the caller's promise.
+    let Some(other) = (unsafe { hold_both(bev) }) else { return -1 };
     let mut end = what::EOF;
     if directions & ev::READ != 0 {
         end |= what::WRITING;

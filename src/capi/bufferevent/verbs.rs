@@ -32,8 +32,10 @@ impl Bev {
 pub(super) unsafe fn enable(bufev: *mut bufferevent, directions: c_short) -> c_int {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
+    let held = bev.lock();
     bev.seen.enabled |= directions;
     let wanted = directions & BOTH & !bev.suspended;
+    drop(held);
     // SAFETY: the caller's promise.
     unsafe { start(bufev, wanted) }
 }
@@ -69,7 +71,9 @@ unsafe fn start(bufev: *mut bufferevent, directions: c_short) -> c_int {
 pub(super) unsafe fn disable(bufev: *mut bufferevent, directions: c_short) -> c_int {
     // SAFETY: the caller's promise.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
+    let held = bev.lock();
     bev.seen.enabled &= !directions;
+    drop(held);
     // SAFETY: the caller's promise.
     unsafe { stop(bufev, directions & BOTH) };
     0

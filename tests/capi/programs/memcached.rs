@@ -42,7 +42,7 @@ fn get(stream: &mut TcpStream, key: &str, value: &[u8]) {
 fn keeps_large_values() {
     each_library(|library| {
         let Some((program, address)) = start(library, &["-t", "2"]) else { return };
-        let value: Vec<u8> = (0..1_500_000u32).map(|place| (place * 31 >> 7) as u8).collect();
+        let value: Vec<u8> = (0..1_500_000u32).map(|place| ((place * 31) >> 7) as u8).collect();
         let mut stream = connect(address);
         for key in ["one", "two", "three"] {
             set(&mut stream, key, &value);

@@ -11,6 +11,8 @@
 //! callback: the engine calls nobody while it is used, so the borrow cannot meet itself. Handlers are called, and
 //! their answers taken in, when that borrow has ended (`dispatch`).
 
+mod deadlines;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
@@ -19,32 +21,26 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::SockRef;
-
 use super::Status;
 use super::census::Census;
 use super::connection::Progress;
 use super::dispatch::Dispatch;
 use super::files::StaticFiles;
+use super::journal::{Journal, Served};
 use super::lanes::Ticketed;
 use super::options::ServerOptions;
 use super::parting::Parting;
 use super::patience::ASK_AGAIN_NS;
 use super::responder::Addressed;
 use super::routes::{Handler, Routes};
-use super::site::{Served, Site};
+use super::site::Site;
+use super::stats::ServerStats;
 use super::table::{Place, Table, Waiting};
 use crate::bufferevent::{BevEvents, BuffereventId, Options};
 use crate::event_base::{EventId, Interest, What};
 use crate::listener::{ListenOptions, ListenerId};
 use crate::util::Address;
 use crate::{Error, EventBase, Result, sys};
-
-/// How long a request that waits for a descriptor is left alone before another try.
-const STARVED_RETRY_NS: u64 = 50_000_000;
-
-/// How long an open file is kept without being asked for.
-const UNUSED_FILE_NS: u64 = 10_000_000_000;
 
 /// How many connections are looked at for one that can be closed to free its descriptor.
 const RECLAIM_SEARCH: usize = 64;
@@ -102,6 +98,8 @@ pub(crate) struct State {
     armed_ns: u64,
     /// When the file cache is looked through next; `u64::MAX` while it is empty.
     sweep_ns: u64,
+    accepted: u64,
+    turned_away: u64,
 }
 
 impl Server {
@@ -153,13 +151,39 @@ impl Server {
         self.core.connections.get()
     }
 
-    /// Calls `observer` for each answer, when it is queued: the place for a log. It runs inside the server
-    /// and must not use this handle, but for [`connections`](Self::connections).
+    /// Calls `observer` for each request when the last byte of its answer has been handed to the kernel, or when its
+    /// connection has ended before that: the place for an access log. Connections that are there already are left
+    /// out. Without an observer nothing of this costs anything.
+    ///
+    /// It runs inside the server and must not use this handle, but for [`connections`](Self::connections).
     ///
     /// # Panics
     /// When called by the observer.
+    ///
+    /// # Examples
+    /// ```
+    /// # use zerovent::EventBase;
+    /// # use zerovent::http::{Server, ServerOptions, StaticFiles};
+    /// # let mut base = EventBase::new()?;
+    /// # let files = StaticFiles::new(".")?;
+    /// let server = Server::bind(&mut base, "127.0.0.1:0".parse()?, ServerOptions::new(), files)?;
+    /// server.on_served(|served| {
+    ///     let code = served.status.map_or(499, |status| status.code());
+    ///     println!("{} {:?} {code} {} {:?}", served.method, served.target, served.bytes, served.duration);
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn on_served(&self, observer: impl FnMut(&Served<'_>) + 'static) {
-        self.core.state.borrow_mut().site.observer = Some(Box::new(observer));
+        self.core.state.borrow_mut().site.journal = Some(Journal::new(Box::new(observer)));
+    }
+
+    /// What the server has done so far, and what it has.
+    ///
+    /// # Panics
+    /// When called by an observer.
+    #[must_use]
+    pub fn stats(&self) -> ServerStats {
+        self.core.state.borrow().stats()
     }
 
     /// Ends the server: new connections are refused, idle ones are closed, and what is in flight is finished.
@@ -247,6 +271,8 @@ impl Core {
             listener: None,
             armed_ns: u64::MAX,
             sweep_ns: u64::MAX,
+            accepted: 0,
+            turned_away: 0,
         };
         Core { state: RefCell::new(state), connections: Cell::new(0) }
     }
@@ -296,9 +322,11 @@ impl State {
         socket: OwnedFd,
         address: &Address,
     ) -> Result<()> {
-        let address = address.as_inet().map(|address| address.ip());
+        let peer = address.as_inet();
+        let address = peer.map(|peer| peer.ip());
         if !self.admits(base, address) || !self.has_place(base) {
             log::debug!("a connection too many is closed");
+            self.turned_away += 1;
             return Ok(());
         }
         let id = base.new_socket(Some(socket), &Options::new())?;
@@ -307,6 +335,10 @@ impl State {
         if let Some(address) = address {
             self.census.enter(index, address);
         }
+        if let Some(journal) = &mut self.site.journal {
+            journal.open(index, peer);
+        }
+        self.accepted += 1;
         let installed = self.install(shared, base, index);
         if installed.is_err() {
             self.close(base, index);
@@ -357,7 +389,10 @@ impl State {
         let bufferevent = base.bufferevent(id)?;
         bufferevent.set_timeouts(None, Some(self.site.options.write_timeout));
         bufferevent.enable(Interest::READ | Interest::WRITE);
-        Ok(())
+        match &self.site.options.rate_limit {
+            Some(bucket) => base.set_rate_limit(id, Some(bucket)),
+            None => Ok(()),
+        }
     }
 
     /// Answers what has arrived on a connection, and queues it for what it waits for now.
@@ -373,10 +408,12 @@ impl State {
             if before > 0 && place.pace.is_missed(&site.options, site.now_ns) {
                 return self.give_up_slow(base, index);
             }
+            site.enter(index, before);
             let mut progress = place.connection.advance(input, output, site);
             if matches!(progress, Ok(Progress::Partial)) && place.peer_closed {
                 progress = place.connection.end_input(output, site);
             }
+            site.leave(output.len());
             let is_drained = output.is_empty();
             place.pace.queue(before, output.len() - before, &site.options, site.now_ns);
             match progress {
@@ -452,7 +489,10 @@ impl State {
         let Place { connection, pace, .. } = table.place(index);
         let output = bufferevent.output();
         let before = output.len();
-        match connection.deliver(letter.ticket, letter.letter, output, site) {
+        site.enter(index, before);
+        let delivered = connection.deliver(letter.ticket, letter.letter, output, site);
+        site.leave(output.len());
+        match delivered {
             Ok(()) => {
                 pace.queue(before, output.len() - before, &site.options, site.now_ns);
                 self.advance(base, index);
@@ -477,6 +517,7 @@ impl State {
 
     /// Everything that was queued for a connection has been sent.
     fn drained<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        self.account(base, index);
         let place = self.table.place(index);
         let was_last = self.site.draining && place.progress == Progress::Idle;
         if place.leaving || was_last {
@@ -526,11 +567,11 @@ impl State {
     /// Says goodbye: the last answer is out. The client gets some time to read it before the connection is
     /// gone.
     fn part<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
-        let place = self.table.place(index);
-        if place.peer_closed {
+        if self.table.place(index).peer_closed {
             return self.close(base, index);
         }
-        let id = place.bufferevent;
+        self.account(base, index);
+        let id = self.table.place(index).bufferevent;
         log_stale(base.free_after_flush(id, self.site.options.linger));
         if self.site.options.limits_connections() {
             self.parting.add(id, self.census.depart(index));
@@ -539,13 +580,43 @@ impl State {
     }
 
     fn close<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        self.account(base, index);
         log_stale(base.free_bufferevent(self.table.place(index).bufferevent));
         self.forget(index);
     }
 
     fn forget(&mut self, index: u32) {
+        if let Some(journal) = &mut self.site.journal {
+            journal.close(index, self.site.now_ns);
+        }
         self.census.leave(index);
         self.table.remove(index);
+    }
+}
+
+/// Counting.
+impl State {
+    /// Takes note of what has left of a connection's answers, if anybody wants to know.
+    fn account<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
+        if self.site.journal.is_some()
+            && let Ok(bufferevent) = base.bufferevent(self.table.place(index).bufferevent)
+        {
+            self.site.enter(index, bufferevent.output().len());
+        }
+    }
+
+    fn stats(&self) -> ServerStats {
+        let mut stats = ServerStats {
+            accepted: self.accepted,
+            turned_away: self.turned_away,
+            connections: self.table.len(),
+            answers: self.site.answers,
+            ..ServerStats::default()
+        };
+        if let Some(files) = &self.site.files {
+            files.count(&mut stats);
+        }
+        stats
     }
 }
 
@@ -554,155 +625,6 @@ impl State {
 fn log_stale(freed: Result<()>) {
     if let Err(error) = freed {
         log::debug!("a connection was already closed: {error}");
-    }
-}
-
-/// Time.
-impl State {
-    fn after(&self, timeout: Duration) -> u64 {
-        let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        self.site.now_ns.saturating_add(nanoseconds)
-    }
-
-    /// The timer fired: some deadlines may have passed.
-    fn tick<C: 'static>(&mut self, base: &mut EventBase<C>) {
-        self.armed_ns = u64::MAX;
-        let now_ns = self.site.now_ns;
-        for waiting in [Waiting::Request, Waiting::Body] {
-            while let Some(index) = self.table.due(waiting, now_ns) {
-                self.request_timed_out(base, index);
-            }
-        }
-        while let Some(index) = self.table.due(Waiting::Descriptor, now_ns) {
-            self.refuse(base, index, Status::ServiceUnavailable);
-        }
-        while let Some(index) = self.table.due(Waiting::Quiet, now_ns) {
-            self.advance(base, index);
-        }
-        while let Some(index) = self.table.due(Waiting::Idle, now_ns) {
-            match self.is_quiet(base, index) {
-                true => self.close(base, index),
-                false if self.is_too_slow(base, index) => self.give_up_slow(base, index),
-                false => self.wait(index, Waiting::Idle), // still sending: the write timeout judges that
-            }
-        }
-        if self.site.draining {
-            self.close_quiet(base);
-        }
-        if self.sweep_ns <= now_ns {
-            self.with_files(|files| files.release_unused(now_ns.saturating_sub(UNUSED_FILE_NS)));
-            self.sweep_ns = u64::MAX;
-        }
-    }
-
-    fn request_timed_out<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
-        if self.is_quiet(base, index) || self.table.place(index).connection.is_answered() {
-            return self.close(base, index); // there is no question to answer
-        }
-        self.refuse(base, index, Status::RequestTimeout);
-    }
-
-    /// Ends a connection with an answer of its own accord.
-    fn refuse<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32, status: Status) {
-        let State { site, table, .. } = self;
-        let place = table.place(index);
-        let Ok(bufferevent) = base.bufferevent(place.bufferevent) else { return self.forget(index) };
-        let output = bufferevent.output();
-        let before = output.len();
-        match place.connection.refuse(status, output, site) {
-            Ok(()) => {
-                place.pace.queue(before, output.len() - before, &site.options, site.now_ns);
-                self.advance(base, index);
-            }
-            Err(_) => self.close(base, index),
-        }
-    }
-
-    /// Nothing has arrived that is not answered, and nothing is left to send.
-    fn is_quiet<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) -> bool {
-        let place = self.table.place(index);
-        let (progress, id) = (place.progress, place.bufferevent);
-        progress == Progress::Idle
-            && base.bufferevent(id).is_ok_and(|bufferevent| bufferevent.output().is_empty())
-    }
-
-    /// Whether a client takes its answers more slowly than it may.
-    fn is_too_slow<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) -> bool {
-        let (pace, id) = (self.table.place(index).pace, self.table.place(index).bufferevent);
-        pace.is_missed(&self.site.options, self.site.now_ns)
-            && base.bufferevent(id).is_ok_and(|bufferevent| !bufferevent.output().is_empty())
-    }
-
-    fn give_up_slow<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
-        log::debug!("a connection is closed: the client takes too little at a time");
-        self.reset(base, index);
-    }
-
-    /// Closes a connection whose client does not take what it is sent, and takes back what the kernel still holds for it:
-    /// that could be megabytes, for as long as the client likes.
-    fn reset<C: 'static>(&mut self, base: &mut EventBase<C>, index: u32) {
-        let id = self.table.place(index).bufferevent;
-        if let Ok(Some(fd)) = base.bufferevent_fd(id)
-            && let Err(error) = SockRef::from(&fd).set_linger(Some(Duration::ZERO))
-        {
-            log::debug!("a connection cannot be reset: {error}");
-        }
-        self.close(base, index);
-    }
-
-    /// Closes the connections that nothing is happening on.
-    fn close_quiet<C: 'static>(&mut self, base: &mut EventBase<C>) {
-        for waiting in [Waiting::Idle, Waiting::Request] {
-            let mut at = self.table.front(waiting);
-            while let Some(index) = at {
-                at = self.table.after(waiting, index);
-                if self.is_quiet(base, index) {
-                    self.close(base, index);
-                }
-            }
-        }
-    }
-
-    /// What is due after every callback: those who wait for a descriptor may go on, and the timer follows the
-    /// deadlines.
-    fn finish_turn<C: 'static>(&mut self, base: &mut EventBase<C>) {
-        self.retry_starved(base);
-        if self.sweep_ns == u64::MAX && self.site.files.as_ref().is_some_and(|files| !files.is_idle()) {
-            self.sweep_ns = self.site.now_ns + UNUSED_FILE_NS;
-        }
-        if self.site.draining && self.table.len() == 0 {
-            return self.end(base);
-        }
-        let mut next_ns = self.table.next_deadline().min(self.sweep_ns);
-        if self.table.front(Waiting::Descriptor).is_some() {
-            next_ns = next_ns.min(self.site.now_ns + STARVED_RETRY_NS);
-        }
-        if next_ns < self.armed_ns {
-            self.arm(base, next_ns);
-        }
-    }
-
-    fn arm<C: 'static>(&mut self, base: &mut EventBase<C>, at_ns: u64) {
-        let Some(timer) = self.timer else { return };
-        let wait = Duration::from_nanos(at_ns.saturating_sub(self.site.now_ns));
-        match base.add(timer, Some(wait)) {
-            Ok(()) => self.armed_ns = at_ns,
-            Err(error) => log::error!("the server's timer cannot be set: {error}"),
-        }
-    }
-
-    /// The last connection is done and no other will come.
-    fn end<C: 'static>(&mut self, base: &mut EventBase<C>) {
-        self.with_files(StaticFiles::release_all);
-        for event in [self.timer.take(), self.post.take()].into_iter().flatten() {
-            log_stale(base.free(event));
-        }
-    }
-
-    fn with_files(&mut self, act: impl FnOnce(&mut StaticFiles)) {
-        if let Some(files) = &mut self.site.files {
-            act(files);
-        }
     }
 }
 
