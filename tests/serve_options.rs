@@ -137,6 +137,8 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
 #[test]
 fn the_figures_are_those_of_all_threads() {
     let root = root();
+    // What was changed within two seconds is copied, and not sent as a file.
+    std::thread::sleep(Duration::from_millis(2100));
     let server = start(root.path(), &["--stats", "--threads", "3"]);
     let mut clients: Vec<Client> = (0..24).map(|_| Client::over(server.connect())).collect();
     for client in &mut clients {
@@ -152,7 +154,9 @@ fn the_figures_are_those_of_all_threads() {
     assert_eq!(number("/requests/total"), 48);
     assert_eq!(number("/connections/open"), 24);
     assert_eq!((number("/connections/accepted"), number("/connections/turned_away")), (24, 0));
-    assert_eq!(number("/bytes/sendfile"), 24 * LARGE);
+    // The last page of each answer waits in memory.
+    let by_sendfile = 24 * (LARGE - 4096)..=24 * LARGE;
+    assert!(by_sendfile.contains(&number("/bytes/sendfile")), "{figures:#}");
     assert!(number("/bytes/memory") > 24 * 10 && number("/bytes/copied") < LARGE, "{figures:#}");
     assert_eq!(number("/bytes/sent"), number("/bytes/sendfile") + number("/bytes/memory"));
     assert_eq!(number("/cache/hits") + number("/cache/misses"), 48);
