@@ -91,6 +91,8 @@ fn look_at_the_listing(browser: &mut Browser, home: &str) {
     browser.eval("history.back()");
     browser.wait_for("document.title === '/photos/'");
     browser.follow("../", "/");
+    // The address of the page before ends like that too.
+    browser.wait_for("document.title === '/' && document.readyState === 'complete'");
     browser.follow("empty/", "/empty/");
     browser.screenshot("empty-light");
     assert_eq!(browser.eval("performance.getEntriesByType('resource').length"), 0, "it fetches nothing");

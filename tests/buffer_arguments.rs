@@ -323,7 +323,9 @@ fn what_is_no_buffer_takes_every_number_too() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for number in numbers() {
         for (offset, len) in [(number, None), (0, Some(number)), (number, Some(number))] {
-            let options = FileSegment::options().sendfile(true).mmap(true).cleanup(|| ());
+            let metadata = things.file.metadata().unwrap();
+            let options =
+                FileSegment::options().sendfile(true).mmap(true).unchanged_since(&metadata).cleanup(|| ());
             let segment = options.open(things.file(), offset as u64, len.map(|len| len as u64));
             let fits = offset <= CONTENT.len() && len.is_none_or(|len| len <= CONTENT.len() - offset);
             assert_eq!(segment.is_ok(), fits, "{offset}, {len:?}");

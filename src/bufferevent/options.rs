@@ -51,7 +51,7 @@ impl Options {
         self
     }
 
-    /// Reports [`BevEvents::CLOSED`] as soon as the kernel knows that the peer has closed, also while nothing is to be read: a
+    /// Reports [`BevEvents::CLOSED`](super::BevEvents::CLOSED) as soon as the kernel knows that the peer has closed, also while nothing is to be read: a
     /// server that computes an answer with reading disabled learns that nobody waits for it. Needs a backend that knows
     /// ([`Features::EARLY_CLOSE`](crate::event_base::Features::EARLY_CLOSE)), and a socket.
     #[must_use]

@@ -125,8 +125,8 @@ impl StaticFiles {
         self
     }
 
-    /// Keeps at most `bytes` of small files (up to 128 KiB) in memory between requests (16 MiB). Such a file's
-    /// answer leaves in one system call; with 0 every file is kept as a descriptor.
+    /// Keeps at most `bytes` of small files (up to 128 KiB) in memory between requests (16 MiB). Those of up to 8 KiB
+    /// leave in one system call with their heads; with 0 every file is kept as a descriptor.
     #[must_use]
     pub fn cache_bytes_max(mut self, bytes: usize) -> Self {
         self.cache.set_bytes_max(bytes);

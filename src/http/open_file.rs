@@ -1,8 +1,8 @@
 //! A regular file as it was when it was opened, and all that responses say of it: bytes, length and
 //! validators come from one descriptor, so they cannot belong to two different files.
 //!
-//! A small file is read at once and its descriptor closed: its answers leave in one call with their heads, and
-//! cannot change under them. A larger one stays a descriptor from here to `sendfile`, and may be written to on the way.
+//! A small file is read at once and its descriptor closed, so that it cannot change under its answers: the smallest are kept as
+//! bytes and leave in one call with their heads, others as sealed files in memory, which `sendfile` need not copy. A larger one stays a descriptor from here to `sendfile`, and may be written to on the way.
 //! So the last bytes of each of its answers wait in memory, behind the question whether the file is still what the
 //! head says of it; if it is not, they never leave, and the connection ends in the middle of the body:
 //!
@@ -25,10 +25,13 @@ use super::conditions::Validators;
 use super::encoding::{Coding, Codings};
 use super::{content_type, date};
 use crate::buffer::FileSegment;
-use crate::{Error, Evbuffer, Result};
+use crate::{Error, Evbuffer, Result, sys};
 
-/// Files of up to this many bytes are kept as bytes: one copy more, two or three calls less, and they cannot change.
+/// Files of up to this many bytes are kept in memory, where they cannot change.
 pub(crate) const IN_MEMORY_MAX: u64 = 128 << 10;
+
+/// Of those, files of more than this many bytes are kept as files in memory: the copy that `sendfile` spares costs more than the call.
+const AS_BYTES_MAX: usize = 8 << 10;
 
 /// The last page of an answer, which waits for the others to turn out well.
 const LAST_MAX: u64 = 4096;
@@ -108,6 +111,8 @@ pub(crate) struct OpenFile {
 #[derive(Debug)]
 enum Content {
     Memory(Bytes),
+    /// A copy in memory that nobody can change, for `sendfile`.
+    Copy(FileSegment),
     File(FileSegment),
 }
 
@@ -136,7 +141,7 @@ impl OpenFile {
     /// Whether the bytes are still those that the fields are about, so that an answer can be begun with them.
     pub(crate) fn is_whole(&self) -> bool {
         match &self.content {
-            Content::Memory(_) => true,
+            Content::Memory(_) | Content::Copy(_) => true,
             Content::File(segment) => segment.keeps_promise().is_ok(),
         }
     }
@@ -154,6 +159,7 @@ impl OpenFile {
     pub(crate) fn memory_len(&self) -> usize {
         match &self.content {
             Content::Memory(bytes) => bytes.len(),
+            Content::Copy(segment) => segment.len() as usize,
             Content::File(_) => 0,
         }
     }
@@ -193,7 +199,9 @@ impl OpenFile {
             Content::Memory(bytes) => {
                 output.add_reference(bytes.slice(first as usize..(first + length) as usize))
             }
-            Content::File(segment) => output.add_file_segment(segment, first, Some(length)),
+            Content::Copy(segment) | Content::File(segment) => {
+                output.add_file_segment(segment, first, Some(length))
+            }
         }
     }
 }
@@ -221,12 +229,13 @@ impl Content {
             if identity.length > keeping.memory_max {
                 break;
             }
-            let bytes = read_at_once(&file, identity.length, identity.is_at_rest(unix_seconds));
+            let at_rest = identity.is_at_rest(unix_seconds);
+            let bytes = read_at_once(&file, identity.length, at_rest);
             let after = Identity::of(&file.metadata()?);
             if after == identity
                 && let Some(bytes) = bytes
             {
-                return Ok((Content::Memory(bytes), identity));
+                return Ok((Content::kept(bytes, keeping.sendfile && at_rest), identity));
             }
             identity = after;
         }
@@ -237,6 +246,18 @@ impl Content {
             .sendfile(keeping.sendfile && identity.is_at_rest(unix_seconds))
             .open(file, 0, Some(identity.length));
         Ok((Content::File(segment.map_err(io::Error::from)?), identity))
+    }
+
+    /// The form in which `bytes` are cheapest to send. What will be read again soon is not worth a file of its own.
+    fn kept(bytes: Bytes, is_lasting: bool) -> Content {
+        if bytes.len() > AS_BYTES_MAX
+            && is_lasting
+            && let Ok(file) = sys::fs::sealed_copy(&bytes)
+            && let Ok(segment) = FileSegment::new(file, 0, Some(bytes.len() as u64))
+        {
+            return Content::Copy(segment);
+        }
+        Content::Memory(bytes)
     }
 }
 
@@ -396,5 +417,12 @@ pub(crate) mod tests {
             assert!(open.fields().but_content_type().ends_with(b"Content-Encoding: gzip\r\n"));
             assert_eq!(open.fields().content_type(), b"Content-Type: text/plain; charset=utf-8\r\n");
         }
+    }
+
+    #[test]
+    fn a_copy_that_is_kept_cannot_be_changed() {
+        let mut copy = sys::fs::sealed_copy(b"fixed").expect("memory");
+        assert!(copy.set_len(1).is_err() && copy.set_len(9).is_err() && copy.write_all(b"x").is_err());
+        assert_eq!(&read(&copy, 0, 5).expect("readable")[..], b"fixed");
     }
 }

@@ -1,10 +1,11 @@
 //! Opening files that a stranger named: a path that came from the network is resolved beneath one directory,
 //! and nowhere else. The kernel does that by itself (`openat2` with `RESOLVE_BENEATH`, Linux 5.6), free of
 //! races; where it cannot, or a sandbox forbids the call, the path is walked a component at a time without
-//! following any link.
+//! following any link. And making one that has no name and does not change.
 
 use std::ffi::{CStr, CString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -167,6 +168,23 @@ fn own(fd: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: the caller got `fd` from a successful open just now, so it is open and nobody else knows the
     // number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A file in memory with these bytes, which nobody can change or cut any more.
+///
+/// # Errors
+/// When there is no descriptor or no memory, or the kernel has no such files.
+pub(crate) fn sealed_copy(bytes: &[u8]) -> io::Result<File> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name is a string that ends in a NUL.
+    let fd = super::check(unsafe { libc::memfd_create(c"zerovent".as_ptr(), flags) })?;
+    // SAFETY: the call succeeded, so the descriptor is open and nobody else's.
+    let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.write_all(bytes)?;
+    let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL;
+    // SAFETY: F_ADD_SEALS takes a number.
+    super::check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+    Ok(file)
 }
 
 #[cfg(test)]

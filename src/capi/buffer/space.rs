@@ -117,7 +117,8 @@ unsafe extern "C-unwind" fn evbuffer_reserve_space(
         [] => None,
         _ if buffer.is_back_frozen() => None,
         [only] => {
-            *only = vector_of(buffer.lend_space(len).ok()?);
+            // Space for nothing would be nowhere, and could not be committed.
+            *only = vector_of(buffer.lend_space(len.max(1)).ok()?);
             Some(1)
         }
         vectors => buf.reserve(buffer, len, vectors),
