@@ -95,8 +95,12 @@ fn an_end_and_an_error_can_be_read_again() {
     assert_eq!(base.context()[..], [BevEvents::ERROR | BevEvents::READING]);
     base.bufferevent(id).unwrap().enable(Interest::READ);
     net::run_for(&mut base, Duration::from_millis(20));
-    assert_eq!(base.context().len(), 1, "nothing new has come");
+    // Nothing new has come; but who is told of states is told again, and finds the end.
+    let told = if base.features().contains(Features::EDGE) { 1 } else { 2 };
+    assert_eq!(base.context().len(), told, "{:?}", base.context());
+    base.context_mut().truncate(1);
     base.bufferevent(id).unwrap().read_again();
+    base.bufferevent(id).unwrap().enable(Interest::READ);
     base.dispatch().unwrap();
     assert_eq!(base.context()[1..], [BevEvents::EOF | BevEvents::READING], "the error was told once");
 }

@@ -488,7 +488,7 @@ impl Bufferevent {
 
     /// If the end of the stream has been read, or reading has failed, tries once more: there may be more, of a terminal or
     /// a FIFO for example that somebody else has opened; or the end, or the error, is told again. Reading has to be enabled
-    /// for it.
+    /// for it. On a backend without edges what has failed is tried again as soon as reading is enabled, without this.
     ///
     /// # Examples
     ///

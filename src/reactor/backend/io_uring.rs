@@ -8,6 +8,7 @@
 //! that has been cancelled is passed over.
 #![allow(unsafe_code, reason = "requests are handed to the kernel; each block cites what it rests on")]
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
@@ -59,8 +60,8 @@ const UNWATCHED: Watch = Watch { token: 0, interest: Interest::empty(), serial: 
 #[derive(Debug, Default)]
 struct Watches {
     all: Vec<Watch>,
-    /// Numbers that may be due.
-    due: Vec<RawFd>,
+    /// Numbers that may be due, in the order in which they came to be: what is ready is told in that order.
+    due: VecDeque<RawFd>,
 }
 
 struct Uring {
@@ -86,13 +87,13 @@ impl Watches {
             && watch.state != State::Due
         {
             watch.state = State::Due;
-            self.due.push(fd);
+            self.due.push_back(fd);
         }
     }
 
     /// The next request that is due.
     fn next_request(&mut self) -> Option<squeue::Entry> {
-        while let Some(fd) = self.due.pop() {
+        while let Some(fd) = self.due.pop_front() {
             // It may have been taken back, or listed twice.
             let Some(watch) = self.get(fd).filter(|watch| watch.state == State::Due) else { continue };
             watch.serial = watch.serial.wrapping_add(1);
@@ -187,7 +188,7 @@ impl Backend for Uring {
         extend_to(&mut self.watches.all, number + 1, || UNWATCHED);
         let serial = self.watches.all[number].serial;
         self.watches.all[number] = Watch { token, interest, serial, state: State::Due };
-        self.watches.due.push(fd);
+        self.watches.due.push_back(fd);
         Ok(())
     }
 
