@@ -56,10 +56,11 @@ fn loops_reach_each_other_by_their_remotes() {
     const THREADS: usize = 4;
     const HOPS: usize = 2000;
     let ring: Mutex<Vec<Option<(Remote, EventId)>>> = Mutex::new(vec![None; THREADS]);
-    let (hops, ready) = (&*Box::leak(Box::new(AtomicUsize::new(0))), std::sync::Barrier::new(THREADS));
+    // Closures of a base own what they use.
+    let (hops, ready) = (std::sync::Arc::new(AtomicUsize::new(0)), std::sync::Barrier::new(THREADS));
     let results = threads::run(THREADS, |index, base| {
         let next: std::rc::Rc<std::cell::OnceCell<(Remote, EventId)>> = Default::default();
-        let known = std::rc::Rc::clone(&next);
+        let (known, hops) = (std::rc::Rc::clone(&next), std::sync::Arc::clone(&hops));
         let token = base.new_timer(move |base: &mut EventBase, _, what| {
             // Counted before it is passed on: else the others may take it round and past the end meanwhile, and it would be
             // dropped here, where they wait for it.
