@@ -84,6 +84,7 @@ impl Core {
             state = self.after_timeout(event, slot, state) | evlist::TIMEOUT;
         }
         self.set_state(event, state);
+        self.note_most();
         Ok(())
     }
 
@@ -176,6 +177,7 @@ impl Core {
         event.result = what;
         event.calls = calls;
         self.set_state(event, event.flags & STATE | evlist::ACTIVE);
+        self.note_most();
     }
 
     /// Takes an event's timeout back.

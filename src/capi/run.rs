@@ -16,11 +16,11 @@ use std::io;
 use libc::c_short;
 
 use super::base::{Core, Entered, event_base};
-use super::count::STATE;
+use super::count::{Counts, STATE};
 use super::event::{KNOWN, closure};
 use super::layout::{EventCallback, Socket, ev, event, evlist};
 use super::{buffer, bufferevent, listener, log, memory};
-use crate::reactor::{Invocation, What, owner};
+use crate::reactor::{Invocation, SlotId, Wait, What, owner};
 use crate::sys::clock;
 
 /// `EVLOOP_*`.
@@ -115,17 +115,22 @@ impl<'a> Running<'a> {
         drop(core);
         let waited = wait.wait();
         let mut core = self.enter();
-        core.reactor.complete(wait);
+        core.complete(wait);
         // What other threads did, they did under the lock: nothing is left to be done.
         core.reactor.take_notified();
-        core.note_active();
         bufferevent::take_answers(&mut core);
         waited.map(|()| core)
     }
 
     /// Settles, and tells C what that has changed.
-    fn settle(&self, mut core: Entered<'a>) -> Entered<'a> {
-        core.settle();
+    #[inline]
+    fn settle(&self, core: Entered<'a>) -> Entered<'a> {
+        if core.is_settled() && buffer::accounts_are_settled() { core } else { self.settle_some(core) }
+    }
+
+    #[inline(never)]
+    fn settle_some(&self, mut core: Entered<'a>) -> Entered<'a> {
+        bufferevent::settle(&mut core);
         if buffer::accounts_are_settled() {
             return core;
         }
@@ -152,8 +157,7 @@ impl<'a> Running<'a> {
         let most = calls_most.min(core.reactor.active_len() + EXTRA_CALLS);
         let until_ns = interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
         let mut called = 0;
-        while called < most && core.reactor.first_priority() == Some(priority) && !core.control.is_stopping()
-        {
+        while called < most && core.reactor.is_first_priority(priority) && !core.control.is_stopping() {
             let Some(invocation) = core.reactor.next_active(priority) else { break };
             core = self.call(core, invocation);
             called += 1;
@@ -170,21 +174,26 @@ impl<'a> Running<'a> {
             self.run_engine(invocation);
             return self.enter();
         }
-        let Some(call) = core.begin_call(invocation) else { return core };
-        if call.times == 1 {
+        let event = core.begin_call(&invocation);
+        if event.events & ev::SIGNAL != 0 || event.is(evlist::FINALIZING) {
+            core = self.call_unusual(core, event, invocation.deliveries);
+        } else if let Some(callback) = event.callback {
+            // Copied: once it is called, its event may be gone.
+            let (fd, what, arg) = (event.fd, event.result, event.arg);
             drop(core);
-            call.make();
+            // SAFETY: C3; nothing is entered (K1).
+            unsafe { callback(fd, what, arg) };
             core = self.enter();
-        } else {
-            core = self.make_all(core, &call);
         }
         self.end_call(&mut core);
         core
     }
 
-    /// Calls a signal's callback as often as the signal came, unless the event is deleted or the loop told to break.
+    /// Calls a finalizer, or a signal's callback as often as the signal came, unless the event is deleted or the loop told to break.
     #[cold]
-    fn make_all(&self, mut core: Entered<'a>, call: &Call) -> Entered<'a> {
+    fn call_unusual(&self, mut core: Entered<'a>, event: *mut event, deliveries: u32) -> Entered<'a> {
+        // SAFETY: K2: it was handed out a moment ago, and nobody has been called since.
+        let Some(call) = (unsafe { &mut *event }).unusual_call(deliveries) else { return core };
         core.control.calls_left = call.times;
         while core.control.calls_left > 0 && !core.control.breaking {
             core.control.calls_left -= 1;
@@ -281,6 +290,38 @@ pub(super) unsafe fn finalize(
 }
 
 impl event {
+    /// Writes down that it has become active, or that more has happened to it.
+    #[inline]
+    fn become_active(&mut self, what: What, edge: c_short, counts: &mut Counts) {
+        if what == What::TIMEOUT && self.events & ev::PERSIST == 0 {
+            counts.set(self, self.flags & STATE & !evlist::TIMEOUT);
+        }
+        let result = c_short::from(what.bits());
+        if self.is(evlist::ACTIVE) {
+            self.result |= result;
+            return;
+        }
+        self.flags |= evlist::ACTIVE;
+        self.result = result | self.events & edge;
+        if self.events & ev::SIGNAL != 0 {
+            // Those that the signal makes are counted by the reactor.
+            self.calls = c_short::from(!what.contains(What::SIGNAL));
+        }
+    }
+
+    /// The call of a finalizer, or of a signal's callback.
+    fn unusual_call(&mut self, deliveries: u32) -> Option<Call> {
+        let mut times = 1;
+        let callback = if self.is(evlist::FINALIZING) {
+            let (finalizer, frees) = self.finalizer();
+            Callback::Finalizer { finalizer, event: self, frees }
+        } else {
+            times = deliveries.saturating_add(u32::try_from(self.calls).unwrap_or(0));
+            Callback::Event(self.callback?)
+        };
+        Some(Call { callback, fd: self.fd, what: self.result, arg: self.arg, times })
+    }
+
     /// Its finalizer, and whether it is freed after that.
     pub(super) fn finalizer(&self) -> (Option<Finalizer>, bool) {
         // SAFETY: `event_finalize` has stored a finalizer in the place of the callback, and both are as large.
@@ -296,48 +337,51 @@ impl Core {
         self.reactor.has_work() || self.counts.without_descriptor > 0 || self.askers.are_waiting()
     }
 
-    fn settle(&mut self) {
-        bufferevent::settle(self);
+    /// Whether no callback has asked anything of a bufferevent.
+    #[inline]
+    fn is_settled(&self) -> bool {
+        self.bufferevents.is_settled()
     }
 
-    /// Writes into the flags of events that they have become active.
-    fn note_active(&mut self) {
-        if self.reactor.active_len() == 0 {
-            return;
-        }
+    /// Completes a wait, and writes into the flags of events that they have become active.
+    #[inline]
+    fn complete(&mut self, wait: Box<Wait>) {
         let edge = if self.reactor.edge_triggered() { ev::ET } else { 0 };
         let counts = &mut self.counts;
-        self.reactor.newly_active(|word, what| {
-            if word & owner::MASK != owner::EVENT {
-                return true;
+        self.reactor.complete(wait, |word, what| {
+            if word & owner::MASK == owner::EVENT {
+                // SAFETY: K2: the word is the address of an event that lives while its slot does.
+                unsafe { &mut *(word as *mut event) }.become_active(what, edge, counts);
             }
-            // SAFETY: K2: the word is the address of an event that lives while its slot does.
-            let event = unsafe { &mut *(word as *mut event) };
-            if event.is(evlist::ACTIVE) {
-                return false;
-            }
-            let mut state = event.flags & STATE | evlist::ACTIVE;
-            if what.contains(What::TIMEOUT) && event.events & ev::PERSIST == 0 {
-                state &= !evlist::TIMEOUT;
-            }
-            counts.set(event, state);
-            event.result = c_short::from(what.bits()) | event.events & edge;
-            // Those of a signal are counted by the reactor.
-            event.calls = c_short::from(!what.contains(What::SIGNAL));
-            true
         });
+        self.note_most();
     }
 
     /// Takes an event from the queue: it waits on, if it is persistent, and its callback is about to be called.
     #[inline]
-    fn begin_call(&mut self, invocation: Invocation) -> Option<Call> {
-        let Invocation { slot, owner, what, deliveries } = invocation;
+    fn begin_call<'e>(&mut self, invocation: &Invocation) -> &'e mut event {
+        let Invocation { slot, owner, what, waits_on, deliveries } = *invocation;
         if deliveries > 1 {
             // All of them are called in one go.
             let _ = self.reactor.deactivate(slot);
         }
         // SAFETY: K2.
         let event = unsafe { &mut *(owner as *mut event) };
+        if waits_on && !what.contains(What::TIMEOUT) {
+            event.flags &= !evlist::ACTIVE;
+        } else {
+            self.look_what_waits(event, slot);
+        }
+        event.result = event.result & !KNOWN | c_short::from(what.bits());
+        self.control.calls += 1;
+        // A finalizer's event may be given to another by the time that it is called.
+        self.control.current = if event.is(evlist::FINALIZING) { std::ptr::null_mut() } else { event };
+        event
+    }
+
+    /// Writes into the flags of an event that is being called what it goes on waiting for.
+    #[inline(never)]
+    fn look_what_waits(&mut self, event: &mut event, slot: SlotId) {
         let (is_pending, deadline_ns) = self.reactor.waits(slot).unwrap_or((false, None));
         let mut state = 0;
         if is_pending || (event.is(evlist::INSERTED) && self.stays_inserted(event)) {
@@ -351,9 +395,6 @@ impl Core {
             let _ = self.reactor.remove(slot);
         }
         self.set_state(event, state);
-        event.result = event.result & !KNOWN | c_short::from(what.bits());
-        self.control.calls += 1;
-        self.call_of(event, deliveries)
     }
 
     /// Whether an event without a descriptor that is handed out goes on waiting for it.
@@ -366,21 +407,5 @@ impl Core {
             self.note_not_inserted(event);
         }
         stays
-    }
-
-    fn call_of(&mut self, event: &mut event, deliveries: u32) -> Option<Call> {
-        let callback = if event.is(evlist::FINALIZING) {
-            let (finalizer, frees) = event.finalizer();
-            Callback::Finalizer { finalizer, event, frees }
-        } else {
-            self.control.current = event;
-            Callback::Event(event.callback?)
-        };
-        let times = if event.events & ev::SIGNAL == 0 || event.is(evlist::FINALIZING) {
-            1
-        } else {
-            deliveries.saturating_add(u32::try_from(event.calls).unwrap_or(0))
-        };
-        Some(Call { callback, fd: event.fd, what: event.result, arg: event.arg, times })
     }
 }

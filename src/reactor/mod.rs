@@ -32,6 +32,7 @@ mod strict_tests;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod time;
 mod timer;
 mod turn;
 mod view;
@@ -54,11 +55,11 @@ pub(crate) use view::SlotView;
 
 use crate::error::{Error, Result};
 use crate::features::Features;
-use crate::sys::clock;
 use active::Active;
 use backend::Ready;
 use fd_map::FdMap;
 use signal::Signals;
+use time::TurnTime;
 use timer::Timers;
 
 bitflags! {
@@ -210,6 +211,9 @@ pub(crate) struct Invocation {
     pub(crate) slot: SlotId,
     pub(crate) owner: u64,
     pub(crate) what: What,
+    /// Whether it waits for its source alone and goes on doing so: then nobody need look what it waits for now.
+    #[cfg(feature = "capi")]
+    pub(crate) waits_on: bool,
     /// How often its signal came, this time included, if it did: it is going to be handed out so often.
     #[cfg(feature = "capi")]
     pub(crate) deliveries: u32,
@@ -250,20 +254,15 @@ pub(crate) struct Reactor {
     signals: Signals,
     notifier: Arc<Notifier>,
     notified: bool,
-    /// Away while a `Wait` has them.
-    backend: Option<Box<dyn Backend>>,
-    ready: Vec<Ready>,
+    /// Away while it is waited for.
+    wait: Option<Box<Wait>>,
     method: &'static Method,
-    now_ns: u64,
-    /// Whether a turn has one time; else the clock is read whenever it is asked.
-    caches_time: bool,
-    /// Whether `now_ns` is this turn's; between `prepare` and `complete`, and before the first turn, it is not.
-    now_is_fresh: bool,
+    time: TurnTime,
     stale_waits: u32,
     counters: Counters,
 }
 
-/// A wait that has been prepared. It owns what waiting needs, so the reactor is free meanwhile.
+/// A wait that has been prepared. It owns what waiting needs, so the reactor is free meanwhile; it is the same one each time.
 #[derive(Debug)]
 pub(crate) struct Wait {
     backend: Box<dyn Backend>,
@@ -272,6 +271,10 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
+    fn on(backend: Box<dyn Backend>) -> Box<Wait> {
+        Box::new(Wait { backend, ready: Vec::new(), timeout_ns: None })
+    }
+
     /// Blocks until something is ready or it is time. Being interrupted by a signal is no error.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.backend.wait(self.timeout_ns, &mut self.ready)
@@ -299,11 +302,8 @@ impl Reactor {
             notifier,
             notified: false,
             method: backend.method(),
-            backend: Some(backend),
-            ready: Vec::new(),
-            now_ns: clock::now_ns(),
-            caches_time: true,
-            now_is_fresh: false,
+            wait: Some(Wait::on(backend)),
+            time: TurnTime::new(),
             stale_waits: 0,
             counters: Counters::default(),
         })
@@ -476,16 +476,16 @@ impl Reactor {
         self.set_deadline(id, Some(self.now().saturating_add(timeout_ns)))
     }
 
-    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores, and the time is
-    /// known. Says whether that was all; if not, the rest is [`add`](Self::add)'s to do.
+    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores. Says whether that
+    /// was all; if not, the rest is [`add`](Self::add)'s to do.
     #[inline]
     pub(crate) fn add_timer(&mut self, id: SlotId, timeout: Option<Duration>) -> bool {
         let Some(timeout) = timeout else { return false };
         let Some(slot) = self.slots.get_mut(id.0) else { return false };
-        if !slot.is_only_timed() || !self.now_is_fresh {
+        if !slot.is_only_timed() {
             return false;
         }
-        let Some(deadline_ns) = after(self.now_ns, timeout) else { return false };
+        let Some(deadline_ns) = after(self.time.now(), timeout) else { return false };
         if !slot.state.contains(State::TIMED) {
             slot.mark(&mut self.tally, State::TIMED, State::empty());
         }
@@ -499,11 +499,11 @@ impl Reactor {
     pub(crate) fn add_strictly(&mut self, id: SlotId) -> Result<()> {
         self.start_waiting(id)?;
         let Slot { fd, state, is_signal, .. } = *self.slot(id)?;
-        let Some(backend) = self.backend.as_deref_mut() else { return Ok(()) };
+        let Some(wait) = &mut self.wait else { return Ok(()) };
         if !state.contains(State::PENDING) || is_signal {
             return Ok(());
         }
-        let introduced = self.fds.introduce(&mut self.slots, backend, fd);
+        let introduced = self.fds.introduce(&mut self.slots, &mut *wait.backend, fd);
         introduced.map_err(|error| {
             // It was added a moment ago, so it is there to be taken back.
             let _ = self.stop_waiting(id);
@@ -543,10 +543,10 @@ impl Reactor {
     #[inline]
     pub(crate) fn add_common_timer(&mut self, id: SlotId, timeout: CommonTimeout) -> bool {
         let Some(slot) = self.slots.get_mut(id.0) else { return false };
-        if !slot.is_only_timed() || !self.now_is_fresh {
+        if !slot.is_only_timed() {
             return false;
         }
-        let Some(deadline_ns) = self.now_ns.checked_add(timeout.as_nanos()) else { return false };
+        let Some(deadline_ns) = self.time.now().checked_add(timeout.as_nanos()) else { return false };
         let is_set = self.timers.try_set_common(id.index(), timeout, deadline_ns);
         if is_set && !slot.state.contains(State::TIMED) {
             slot.mark(&mut self.tally, State::TIMED, State::empty());
@@ -647,7 +647,7 @@ impl Reactor {
     pub(crate) fn forget_fd(&mut self, id: SlotId) -> Result<()> {
         let fd = self.slot(id)?.fd;
         self.stop_waiting(id)?;
-        self.fds.forget(fd, self.backend.as_mut());
+        self.fds.forget(fd, self.wait.as_mut().map(|wait| &mut wait.backend));
         Ok(())
     }
 
