@@ -93,22 +93,30 @@ impl<'a> Running<'a> {
             if flags & NO_EXIT_ON_EMPTY == 0 && !core.has_work() {
                 return 1;
             }
-            let (after, called) = match self.look(core, flags) {
-                Ok(core) => self.call_active(core),
+            core = match self.look(core, flags) {
+                Ok(core) => core,
                 Err(error) => {
                     log::warn(format_args!("the loop cannot wait: {error}"));
                     return -1;
                 }
             };
-            let (after, settled) = self.call_settled(after);
-            if is_done(&after, flags, called + settled) {
+            let mut called;
+            (core, called) = self.call_active(core);
+            let left = core.reactor.active_len();
+            core = self.settle(core);
+            if left == 0 && core.reactor.active_len() > 0 && !core.control.breaking && !core.control.exit {
+                let settled;
+                (core, settled) = self.call_settled(core);
+                called += settled;
+            }
+            if is_done(&core, flags, called) {
                 return 0;
             }
-            core = after;
         }
     }
 
     /// Waits for what is ready or due.
+    #[inline(always)]
     fn look(&self, mut core: Entered<'a>, flags: c_int) -> io::Result<Entered<'a>> {
         core.control.continuing = false;
         let mut wait = core.reactor.prepare(flags & NONBLOCK != 0, None);
@@ -123,7 +131,7 @@ impl<'a> Running<'a> {
     }
 
     /// Settles, and tells C what that has changed.
-    #[inline]
+    #[inline(always)]
     fn settle(&self, core: Entered<'a>) -> Entered<'a> {
         if core.is_settled() && buffer::accounts_are_settled() { core } else { self.settle_some(core) }
     }
@@ -139,18 +147,15 @@ impl<'a> Running<'a> {
         self.enter()
     }
 
-    /// Settles, and calls what that has made due, so that it waits for no system call.
+    /// Calls what settling has made due, so that it waits for no system call.
+    #[inline(never)]
     fn call_settled(&self, core: Entered<'a>) -> (Entered<'a>, usize) {
-        let before = core.reactor.active_len();
-        let core = self.settle(core);
-        if before > 0 || core.reactor.active_len() == 0 || core.control.breaking || core.control.exit {
-            return (core, 0);
-        }
         let (core, called) = self.call_active(core);
         (self.settle(core), called)
     }
 
     /// Calls what is active of the most important priority, and says how many calls that were.
+    #[inline(always)]
     fn call_active(&self, mut core: Entered<'a>) -> (Entered<'a>, usize) {
         let Some(priority) = core.reactor.first_priority() else { return (core, 0) };
         let (calls_most, interval_ns) = core.control.limit.of(priority);
@@ -168,6 +173,7 @@ impl<'a> Running<'a> {
         (core, called)
     }
 
+    #[inline(always)]
     fn call(&self, mut core: Entered<'a>, invocation: Invocation) -> Entered<'a> {
         if invocation.owner & owner::MASK != owner::EVENT {
             drop(core);
@@ -207,6 +213,7 @@ impl<'a> Running<'a> {
 
     fn end_call(&self, core: &mut Core) {
         core.control.current = std::ptr::null_mut();
+        core.drop_kept();
         if core.control.waiting > 0 {
             core.control.waiting = 0;
             self.base.returned().notify_all();
@@ -346,12 +353,11 @@ impl Core {
     /// Completes a wait, and writes into the flags of events that they have become active.
     #[inline]
     fn complete(&mut self, wait: Box<Wait>) {
-        let edge = if self.reactor.edge_triggered() { ev::ET } else { 0 };
-        let counts = &mut self.counts;
-        self.reactor.complete(wait, |word, what| {
+        let Core { reactor, counts, edge, .. } = self;
+        reactor.complete(wait, |word, what| {
             if word & owner::MASK == owner::EVENT {
                 // SAFETY: K2: the word is the address of an event that lives while its slot does.
-                unsafe { &mut *(word as *mut event) }.become_active(what, edge, counts);
+                unsafe { &mut *(word as *mut event) }.become_active(what, *edge, counts);
             }
         });
         self.note_most();
@@ -390,11 +396,20 @@ impl Core {
         if deadline_ns.is_some() {
             state |= evlist::TIMEOUT;
         }
+        self.set_state(event, state);
         if state == 0 {
-            // It was handed out a moment ago.
+            // One that is left from a callback that did not return is not needed any more.
+            self.drop_kept();
+            self.control.kept = Some(slot);
+        }
+    }
+
+    /// Nobody has added the event again whose slot was kept for that.
+    fn drop_kept(&mut self) {
+        if let Some(slot) = self.control.kept.take() {
+            // The slot lives for as long as it is kept.
             let _ = self.reactor.remove(slot);
         }
-        self.set_state(event, state);
     }
 
     /// Whether an event without a descriptor that is handed out goes on waiting for it.

@@ -283,11 +283,12 @@ impl Reactor {
     /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
     /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
     /// so often, or is taken back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
         let (id, slot) = self.slots.tenant_at(index)?;
-        let waits_on = slot.is_watched_on();
+        #[cfg(feature = "capi")]
+        let waits_on = slot.state.contains(State::PENDING | State::PERSIST);
         let invocation = Invocation {
             slot: SlotId(id),
             owner: slot.owner,
@@ -297,7 +298,7 @@ impl Reactor {
             #[cfg(feature = "capi")]
             deliveries: slot.deliveries,
         };
-        if slot.deliveries <= 1 && (waits_on || slot.waits_on_as_it_is()) {
+        if slot.waits_on_as_it_is() {
             slot.end_activity();
             self.active.remove_first(priority);
         } else {
@@ -311,25 +312,29 @@ impl Reactor {
     #[inline(never)]
     fn hand_out_changing(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        let what = slot.what;
         if !slot.state.contains(State::PERSIST) {
             return self.del(id);
         }
+        let (state, what, priority) = (slot.state, slot.what, slot.priority);
         if slot.deliveries > 1 {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;
         } else {
-            self.deactivate(id)?;
+            slot.end_activity();
+            self.active.remove_first(priority);
         }
-        self.restart_from_activity(id, what);
+        // A timeout beside a descriptor counts from the last activity.
+        if state.contains(State::TIMED) && !what.contains(What::TIMEOUT) {
+            self.restart_from_now(id);
+        }
         Ok(())
     }
 
-    /// A timeout beside a descriptor counts from the last activity.
-    fn restart_from_activity(&mut self, id: SlotId, what: What) {
-        let period_ns = self.timers.period(id.0.index());
-        if period_ns != 0 && !what.contains(What::TIMEOUT) {
-            let _ = self.restart_timer(id, self.now().saturating_add(period_ns));
+    fn restart_from_now(&mut self, id: SlotId) {
+        let index = id.0.index();
+        let period_ns = self.timers.period(index);
+        if period_ns != 0 {
+            self.timers.restart(index, self.time.now().saturating_add(period_ns));
         }
     }
 
@@ -359,19 +364,15 @@ impl Slot {
         place.is_some()
     }
 
-    /// Whether it waits for its source alone, and goes on doing so: the usual case.
-    #[inline]
-    fn is_watched_on(&self) -> bool {
-        let waits = State::PENDING | State::PERSIST;
-        self.state & (waits | State::TIMED) == waits
-    }
-
     /// Whether all that handing it out changes is that it is not active any more. A timeout beside something else starts again.
     #[inline]
     fn waits_on_as_it_is(&self) -> bool {
-        let waits = self.state & (State::PENDING | State::TIMED | State::LATER);
-        let restarts = self.state.contains(State::TIMED) && !self.what.contains(What::TIMEOUT);
-        if self.state.contains(State::PERSIST) { !restarts } else { waits.is_empty() }
+        let is_left_alone = if self.state.contains(State::PERSIST) {
+            !self.state.contains(State::TIMED) || self.what.contains(What::TIMEOUT)
+        } else {
+            !self.state.intersects(State::PENDING | State::TIMED | State::LATER)
+        };
+        is_left_alone && self.deliveries <= 1
     }
 
     fn end_activity(&mut self) {

@@ -149,7 +149,7 @@ pub(crate) enum Source {
 }
 
 /// How a slot is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotSpec {
     pub(crate) owner: u64,
     pub(crate) source: Source,
@@ -211,7 +211,8 @@ pub(crate) struct Invocation {
     pub(crate) slot: SlotId,
     pub(crate) owner: u64,
     pub(crate) what: What,
-    /// Whether it waits for its source alone and goes on doing so: then nobody need look what it waits for now.
+    /// Whether it goes on waiting for its source, and, unless that has passed, for its timeout if it has one: then nobody need look
+    /// what it waits for now.
     #[cfg(feature = "capi")]
     pub(crate) waits_on: bool,
     /// How often its signal came, this time included, if it did: it is going to be handed out so often.
@@ -470,10 +471,34 @@ impl Slot {
 impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        let timeout_ns = timeout.map(nanos);
+        match timeout {
+            Some(timeout) => self.add_for(id, nanos(timeout)),
+            None => self.start_waiting(id),
+        }
+    }
+
+    /// As [`add`](Self::add), with a timeout in nanoseconds.
+    pub(crate) fn add_for(&mut self, id: SlotId, timeout_ns: u64) -> Result<()> {
+        if self.put_off_timeout(id, timeout_ns) {
+            return Ok(());
+        }
         self.add_source(id, timeout_ns)?;
-        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
         self.set_deadline(id, Some(self.now().saturating_add(timeout_ns)))
+    }
+
+    /// All that adding means to a slot that waits with a timeout already, mostly because something has happened and its time begins anew.
+    /// Says whether it was one; else nothing is done.
+    #[inline]
+    fn put_off_timeout(&mut self, id: SlotId, timeout_ns: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(id.0) else { return false };
+        if !slot.state.contains(State::PENDING | State::TIMED) || slot.what.contains(What::TIMEOUT) {
+            return false;
+        }
+        let persists = slot.state.contains(State::PERSIST);
+        if persists && !self.timers.starts_again_with(id.index(), timeout_ns) {
+            return false;
+        }
+        self.timers.try_set(id.index(), self.time.now().saturating_add(timeout_ns))
     }
 
     /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores. Says whether that
@@ -513,9 +538,8 @@ impl Reactor {
 
     /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.
     #[inline(never)]
-    fn add_source(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
+    fn add_source(&mut self, id: SlotId, timeout_ns: u64) -> Result<()> {
         self.start_waiting(id)?;
-        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
         let Slot { what, state, .. } = *self.slot(id)?;
         if what.contains(What::TIMEOUT) {
             self.take_back_timeout(id)?;
@@ -532,7 +556,7 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        self.add_source(id, Some(timeout.as_nanos()))?;
+        self.add_source(id, timeout.as_nanos())?;
         self.mark(id, State::TIMED, State::empty())?;
         let repeats = self.slot(id)?.state.contains(State::PERSIST);
         self.timers.set_common(id.index(), timeout, self.now(), repeats);

@@ -213,7 +213,7 @@ thread_local! {
 }
 
 /// Whether [`settle_accounts`] has nothing to do.
-#[inline]
+#[inline(always)]
 pub(in crate::capi) fn accounts_are_settled() -> bool {
     !owed::exist() && first_changed().is_none()
 }
