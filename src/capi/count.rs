@@ -49,9 +49,9 @@ impl Gauge {
 impl Counts {
     /// Writes what an event waits for into its flags, and counts it.
     #[inline]
-    pub(super) fn set(&mut self, event: &mut event, state: c_short) {
-        let before = event.flags & STATE;
-        event.flags = event.flags & !STATE | state;
+    pub(super) fn set(&mut self, event: &event, state: c_short) {
+        let before = event.flags() & STATE;
+        event.set_flags(event.flags() & !STATE | state);
         self.added.change(before.count_ones(), state.count_ones());
         let is_active = |state: c_short| u32::from(state & evlist::ACTIVE != 0);
         self.active.change(is_active(before), is_active(state));
@@ -61,7 +61,7 @@ impl Counts {
 impl Core {
     /// Writes what an event waits for into its flags, and counts it.
     #[inline]
-    pub(super) fn set_state(&mut self, event: &mut event, state: c_short) {
+    pub(super) fn set_state(&mut self, event: &event, state: c_short) {
         self.counts.set(event, state);
     }
 

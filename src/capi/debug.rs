@@ -47,11 +47,11 @@ extern "C" fn event_enable_debug_mode() {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_debug_unassign(event: *mut event) {
-    // SAFETY: C1.
-    let Some(event) = (unsafe { event.as_mut() }) else { return };
+    // SAFETY: C1, E1.
+    let Some(event) = (unsafe { event.as_ref() }) else { return };
     check_not_added(event, "event_debug_unassign");
     note_teardown(event);
-    event.flags &= !evlist::INIT;
+    event.set_flags(event.flags() & !evlist::INIT);
 }
 
 /// What debugging remembers is all there is to be released.
@@ -137,9 +137,9 @@ pub(super) fn note_teardown(event: *const event) {
 pub(super) fn note_added(event: &event, timeout: Option<&timeval>) {
     log::debug(format_args!(
         "event_add: event: {event:p} (fd {}), {}call {:?}",
-        event.fd,
+        event.fd.get(),
         if timeout.is_some() { "EV_TIMEOUT " } else { "" },
-        event.callback.map(|callback| callback as *const ())
+        event.callback.get().map(|callback| callback as *const ())
     ));
     note(event, true);
 }
@@ -147,7 +147,7 @@ pub(super) fn note_added(event: &event, timeout: Option<&timeval>) {
 /// An event has been deleted.
 #[inline]
 pub(super) fn note_deleted(event: &event) {
-    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd));
+    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd.get()));
     note(event, false);
 }
 

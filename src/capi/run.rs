@@ -12,6 +12,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::ptr;
 
 use libc::c_short;
 
@@ -197,7 +198,7 @@ impl<'a> Running<'a> {
     }
 
     fn end_call(&self, core: &mut Core) {
-        core.control.current = std::ptr::null_mut();
+        core.control.current = ptr::null_mut();
         if core.control.waiting > 0 {
             core.control.waiting = 0;
             self.base.returned().notify_all();
@@ -285,8 +286,8 @@ impl event {
     pub(super) fn finalizer(&self) -> (Option<Finalizer>, bool) {
         // SAFETY: `event_finalize` has stored a finalizer in the place of the callback, and both are as large.
         let finalizer =
-            unsafe { std::mem::transmute::<Option<EventCallback>, Option<Finalizer>>(self.callback) };
-        (finalizer, self.closure == closure::FINALIZE_FREE)
+            unsafe { std::mem::transmute::<Option<EventCallback>, Option<Finalizer>>(self.callback.get()) };
+        (finalizer, self.closure.get() == closure::FINALIZE_FREE)
     }
 }
 
@@ -311,19 +312,19 @@ impl Core {
             if word & owner::MASK != owner::EVENT {
                 return true;
             }
-            // SAFETY: K2: the word is the address of an event that lives while its slot does.
-            let event = unsafe { &mut *(word as *mut event) };
+            // SAFETY: K2: the word is the address of an event that lives while its slot does; E1.
+            let event = unsafe { &*(word as *const event) };
             if event.is(evlist::ACTIVE) {
                 return false;
             }
-            let mut state = event.flags & STATE | evlist::ACTIVE;
-            if what.contains(What::TIMEOUT) && event.events & ev::PERSIST == 0 {
+            let mut state = event.flags() & STATE | evlist::ACTIVE;
+            if what.contains(What::TIMEOUT) && event.events.get() & ev::PERSIST == 0 {
                 state &= !evlist::TIMEOUT;
             }
             counts.set(event, state);
-            event.result = c_short::from(what.bits()) | event.events & edge;
+            event.result.set(c_short::from(what.bits()) | event.events.get() & edge);
             // Those of a signal are counted by the reactor.
-            event.calls = c_short::from(!what.contains(What::SIGNAL));
+            event.calls.set(c_short::from(!what.contains(What::SIGNAL)));
             true
         });
     }
@@ -336,8 +337,8 @@ impl Core {
             // All of them are called in one go.
             let _ = self.reactor.deactivate(slot);
         }
-        // SAFETY: K2.
-        let event = unsafe { &mut *(owner as *mut event) };
+        // SAFETY: K2, E1.
+        let event = unsafe { &*(owner as *const event) };
         let (is_pending, deadline_ns) = self.reactor.waits(slot).unwrap_or((false, None));
         let mut state = 0;
         if is_pending || (event.is(evlist::INSERTED) && self.stays_inserted(event)) {
@@ -351,7 +352,7 @@ impl Core {
             let _ = self.reactor.remove(slot);
         }
         self.set_state(event, state);
-        event.result = event.result & !KNOWN | c_short::from(what.bits());
+        event.result.set(event.result.get() & !KNOWN | c_short::from(what.bits()));
         self.control.calls += 1;
         self.call_of(event, deliveries)
     }
@@ -361,26 +362,26 @@ impl Core {
         if !event.lacks_descriptor() {
             return false;
         }
-        let stays = event.events & ev::PERSIST != 0;
+        let stays = event.events.get() & ev::PERSIST != 0;
         if !stays {
             self.note_not_inserted(event);
         }
         stays
     }
 
-    fn call_of(&mut self, event: &mut event, deliveries: u32) -> Option<Call> {
+    fn call_of(&mut self, event: &event, deliveries: u32) -> Option<Call> {
         let callback = if event.is(evlist::FINALIZING) {
             let (finalizer, frees) = event.finalizer();
-            Callback::Finalizer { finalizer, event, frees }
+            Callback::Finalizer { finalizer, event: ptr::from_ref(event).cast_mut(), frees }
         } else {
-            self.control.current = event;
-            Callback::Event(event.callback?)
+            self.control.current = ptr::from_ref(event).cast_mut();
+            Callback::Event(event.callback.get()?)
         };
-        let times = if event.events & ev::SIGNAL == 0 || event.is(evlist::FINALIZING) {
+        let times = if event.events.get() & ev::SIGNAL == 0 || event.is(evlist::FINALIZING) {
             1
         } else {
-            deliveries.saturating_add(u32::try_from(event.calls).unwrap_or(0))
+            deliveries.saturating_add(u32::try_from(event.calls.get()).unwrap_or(0))
         };
-        Some(Call { callback, fd: event.fd, what: event.result, arg: event.arg, times })
+        Some(Call { callback, fd: event.fd.get(), what: event.result.get(), arg: event.arg.get(), times })
     }
 }
