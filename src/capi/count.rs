@@ -33,9 +33,9 @@ pub(super) struct Counts {
 impl Counts {
     /// Writes what an event waits for into its flags, and counts it.
     #[inline]
-    pub(super) fn set(&mut self, event: &mut event, state: c_short) {
-        let before = event.flags & STATE;
-        event.flags = event.flags & !STATE | state;
+    pub(super) fn set(&mut self, event: &event, state: c_short) {
+        let before = event.flags() & STATE;
+        event.set_flags(event.flags() & !STATE | state);
         if (before ^ state) & WAITS != 0 {
             self.waits = self.waits + (state & WAITS).count_ones() - (before & WAITS).count_ones();
         }
@@ -50,7 +50,7 @@ fn most(count: &mut u32, clear: bool) -> u32 {
 impl Core {
     /// Writes what an event waits for into its flags, and counts it.
     #[inline]
-    pub(super) fn set_state(&mut self, event: &mut event, state: c_short) {
+    pub(super) fn set_state(&mut self, event: &event, state: c_short) {
         self.counts.set(event, state);
     }
 

@@ -47,11 +47,11 @@ extern "C" fn event_enable_debug_mode() {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_debug_unassign(event: *mut event) {
-    // SAFETY: C1.
-    let Some(event) = (unsafe { event.as_mut() }) else { return };
+    // SAFETY: C1, E1.
+    let Some(event) = (unsafe { event.as_ref() }) else { return };
     check_not_added(event, "event_debug_unassign");
     note_teardown(event);
-    event.flags &= !evlist::INIT;
+    event.set_flags(event.flags() & !evlist::INIT);
 }
 
 /// What debugging remembers is all there is to be released.
@@ -145,9 +145,9 @@ pub(super) fn note_added(event: &event, timeout: Option<&timeval>) {
 fn tell_added(event: &event, is_timed: bool) {
     log::debug(format_args!(
         "event_add: event: {event:p} (fd {}), {}call {:?}",
-        event.fd,
+        event.fd.get(),
         if is_timed { "EV_TIMEOUT " } else { "" },
-        event.callback.map(|callback| callback as *const ())
+        event.callback.get().map(|callback| callback as *const ())
     ));
 }
 
@@ -162,7 +162,7 @@ pub(super) fn note_deleted(event: &event) {
 
 #[cold]
 fn tell_deleted(event: &event) {
-    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd));
+    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd.get()));
 }
 
 #[inline]

@@ -5,13 +5,14 @@
 //! 3. Stop, if a callback asked for it, or if nothing is left to wait for.
 //! 4. Prepare: tell the kernel what has changed, and find out how long to wait.
 //! 5. Wait, with the lock given back.
-//! 6. Complete: readiness, signals, due timers and the ready list become active, and the flags of events say so.
+//! 6. Complete: readiness, signals, due timers and the ready list become active, and the flags of events say so before anything is called.
 //! 7. Call what is active, of the most important priority that has anything, with the lock given back for each.
 //!
 //! A callback may leave by `longjmp`, and then nothing after its call is done: the base counts as running ever after, as with libevent.
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::ptr;
 
 use libc::c_short;
 
@@ -181,11 +182,11 @@ impl<'a> Running<'a> {
             return self.enter();
         }
         let event = core.begin_call(&invocation);
-        if event.events & ev::SIGNAL != 0 || event.is(evlist::FINALIZING) {
+        if event.events.get() & ev::SIGNAL != 0 || event.is(evlist::FINALIZING) {
             core = self.call_unusual(core, event, invocation.deliveries);
-        } else if let Some(callback) = event.callback {
-            // Copied: once it is called, its event may be gone.
-            let (fd, what, arg) = (event.fd, event.result, event.arg);
+        } else if let Some(callback) = event.callback.get() {
+            // Copied: once the lock is let go of, its event may be gone (E4).
+            let (fd, what, arg) = (event.fd.get(), event.result.get(), event.arg.get());
             drop(core);
             // SAFETY: C3; nothing is entered (K1).
             unsafe { callback(fd, what, arg) };
@@ -197,9 +198,8 @@ impl<'a> Running<'a> {
 
     /// Calls a finalizer, or a signal's callback as often as the signal came, unless the event is deleted or the loop told to break.
     #[cold]
-    fn call_unusual(&self, mut core: Entered<'a>, event: *mut event, deliveries: u32) -> Entered<'a> {
-        // SAFETY: K2: it was handed out a moment ago, and nobody has been called since.
-        let Some(call) = (unsafe { &mut *event }).unusual_call(deliveries) else { return core };
+    fn call_unusual(&self, mut core: Entered<'a>, event: &event, deliveries: u32) -> Entered<'a> {
+        let Some(call) = event.unusual_call(deliveries) else { return core };
         core.control.calls_left = call.times;
         while core.control.calls_left > 0 && !core.control.breaking {
             core.control.calls_left -= 1;
@@ -212,7 +212,7 @@ impl<'a> Running<'a> {
     }
 
     fn end_call(&self, core: &mut Core) {
-        core.control.current = std::ptr::null_mut();
+        core.control.current = ptr::null_mut();
         core.drop_kept();
         if core.control.waiting > 0 {
             core.control.waiting = 0;
@@ -299,42 +299,42 @@ pub(super) unsafe fn finalize(
 impl event {
     /// Writes down that it has become active, or that more has happened to it.
     #[inline]
-    fn become_active(&mut self, what: What, edge: c_short, counts: &mut Counts) {
-        if what == What::TIMEOUT && self.events & ev::PERSIST == 0 {
-            counts.set(self, self.flags & STATE & !evlist::TIMEOUT);
+    fn become_active(&self, what: What, edge: c_short, counts: &mut Counts) {
+        if what == What::TIMEOUT && self.events.get() & ev::PERSIST == 0 {
+            counts.set(self, self.flags() & STATE & !evlist::TIMEOUT);
         }
-        let result = c_short::from(what.bits());
+        let (events, result) = (self.events.get(), c_short::from(what.bits()));
         if self.is(evlist::ACTIVE) {
-            self.result |= result;
+            self.result.set(self.result.get() | result);
             return;
         }
-        self.flags |= evlist::ACTIVE;
-        self.result = result | self.events & edge;
-        if self.events & ev::SIGNAL != 0 {
+        self.set_flags(self.flags() | evlist::ACTIVE);
+        self.result.set(result | events & edge);
+        if events & ev::SIGNAL != 0 {
             // Those that the signal makes are counted by the reactor.
-            self.calls = c_short::from(!what.contains(What::SIGNAL));
+            self.calls.set(c_short::from(!what.contains(What::SIGNAL)));
         }
     }
 
     /// The call of a finalizer, or of a signal's callback.
-    fn unusual_call(&mut self, deliveries: u32) -> Option<Call> {
+    fn unusual_call(&self, deliveries: u32) -> Option<Call> {
         let mut times = 1;
         let callback = if self.is(evlist::FINALIZING) {
             let (finalizer, frees) = self.finalizer();
-            Callback::Finalizer { finalizer, event: self, frees }
+            Callback::Finalizer { finalizer, event: ptr::from_ref(self).cast_mut(), frees }
         } else {
-            times = deliveries.saturating_add(u32::try_from(self.calls).unwrap_or(0));
-            Callback::Event(self.callback?)
+            times = deliveries.saturating_add(u32::try_from(self.calls.get()).unwrap_or(0));
+            Callback::Event(self.callback.get()?)
         };
-        Some(Call { callback, fd: self.fd, what: self.result, arg: self.arg, times })
+        Some(Call { callback, fd: self.fd.get(), what: self.result.get(), arg: self.arg.get(), times })
     }
 
     /// Its finalizer, and whether it is freed after that.
     pub(super) fn finalizer(&self) -> (Option<Finalizer>, bool) {
         // SAFETY: `event_finalize` has stored a finalizer in the place of the callback, and both are as large.
         let finalizer =
-            unsafe { std::mem::transmute::<Option<EventCallback>, Option<Finalizer>>(self.callback) };
-        (finalizer, self.closure == closure::FINALIZE_FREE)
+            unsafe { std::mem::transmute::<Option<EventCallback>, Option<Finalizer>>(self.callback.get()) };
+        (finalizer, self.closure.get() == closure::FINALIZE_FREE)
     }
 }
 
@@ -356,8 +356,8 @@ impl Core {
         let Core { reactor, counts, edge, .. } = self;
         reactor.complete(wait, |word, what| {
             if word & owner::MASK == owner::EVENT {
-                // SAFETY: K2: the word is the address of an event that lives while its slot does.
-                unsafe { &mut *(word as *mut event) }.become_active(what, *edge, counts);
+                // SAFETY: K2: the word is the address of an event that lives while its slot does; E1.
+                unsafe { &*(word as *const event) }.become_active(what, *edge, counts);
             }
         });
         self.note_most();
@@ -365,29 +365,30 @@ impl Core {
 
     /// Takes an event from the queue: it waits on, if it is persistent, and its callback is about to be called.
     #[inline]
-    fn begin_call<'e>(&mut self, invocation: &Invocation) -> &'e mut event {
+    fn begin_call<'e>(&mut self, invocation: &Invocation) -> &'e event {
         let Invocation { slot, owner, what, waits_on, deliveries } = *invocation;
         if deliveries > 1 {
             // All of them are called in one go.
             let _ = self.reactor.deactivate(slot);
         }
-        // SAFETY: K2.
-        let event = unsafe { &mut *(owner as *mut event) };
+        // SAFETY: K2, E1.
+        let event = unsafe { &*(owner as *const event) };
         if waits_on && !what.contains(What::TIMEOUT) {
-            event.flags &= !evlist::ACTIVE;
+            event.set_flags(event.flags() & !evlist::ACTIVE);
         } else {
             self.look_what_waits(event, slot);
         }
-        event.result = event.result & !KNOWN | c_short::from(what.bits());
+        event.result.set(event.result.get() & !KNOWN | c_short::from(what.bits()));
         self.control.calls += 1;
         // A finalizer's event may be given to another by the time that it is called.
-        self.control.current = if event.is(evlist::FINALIZING) { std::ptr::null_mut() } else { event };
+        let is_final = event.is(evlist::FINALIZING);
+        self.control.current = if is_final { ptr::null_mut() } else { ptr::from_ref(event).cast_mut() };
         event
     }
 
     /// Writes into the flags of an event that is being called what it goes on waiting for.
     #[inline(never)]
-    fn look_what_waits(&mut self, event: &mut event, slot: SlotId) {
+    fn look_what_waits(&mut self, event: &event, slot: SlotId) {
         let (is_pending, deadline_ns) = self.reactor.waits(slot).unwrap_or((false, None));
         let mut state = 0;
         if is_pending || (event.is(evlist::INSERTED) && self.stays_inserted(event)) {
@@ -417,7 +418,7 @@ impl Core {
         if !event.lacks_descriptor() {
             return false;
         }
-        let stays = event.events & ev::PERSIST != 0;
+        let stays = event.events.get() & ev::PERSIST != 0;
         if !stays {
             self.note_not_inserted(event);
         }

@@ -121,11 +121,8 @@ fn handing_out_says_whether_the_slot_is_watched_on() {
         (watched_on, waits.0, waits.1.is_some())
     };
     assert_eq!(watched_on(true, None), (true, true, false));
-    assert_eq!(
-        watched_on(true, Some(Duration::from_secs(9))),
-        (false, true, true),
-        "its timeout starts again"
-    );
+    let timeout = Some(Duration::from_secs(9));
+    assert_eq!(watched_on(true, timeout), (true, true, true), "its timeout starts again");
     assert_eq!(watched_on(false, None), (false, false, false));
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::backend::{Backend, Ready};
 use super::{
-    Counters, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
+    Counters, Interest, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
     queue::NOBODY, watch,
 };
 use crate::sys::clock;
@@ -86,7 +86,7 @@ impl Reactor {
         match self.fds.first_waiting(token) {
             Some(first) => self.activate_waiting(first, what, tell),
             None if token == NOTIFIER => self.take_wake(tell),
-            None => self.counters.stale_events += 1,
+            None => self.take_unusual(Ready { token, what }, tell),
         }
     }
 
@@ -131,7 +131,7 @@ impl Reactor {
     }
 
     /// Activates a slot, and tells of it.
-    fn bring(&mut self, id: SlotId, what: What, tell: &mut impl FnMut(u64, What)) {
+    pub(super) fn bring(&mut self, id: SlotId, what: What, tell: &mut impl FnMut(u64, What)) {
         if let Ok(owner) = self.owner(id) {
             tell(owner, what);
             let _ = self.activate(id, what);
@@ -145,7 +145,7 @@ impl Reactor {
         }
         for place in 0..self.fds.always_ready_len() {
             if let Some(first) = self.fds.always_ready(place) {
-                self.activate_waiting(first, What::READ | What::WRITE, tell);
+                self.activate_mode(first, What::READ | What::WRITE, Interest::empty(), tell);
             }
         }
     }
