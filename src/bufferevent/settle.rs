@@ -241,7 +241,8 @@ impl Bufferevent {
         }
         // Without a socket there is only one for whom the addresses of a host are still being tried.
         let is_without_socket = self.fd.is_none() && !self.state.contains(State::CONNECTING);
-        is_without_socket || self.state.contains(State::WRITE_SHUT | State::EOF)
+        let has_read_all = self.state.intersects(State::READ_OVER);
+        is_without_socket || self.state.contains(State::WRITE_SHUT) && has_read_all
     }
 }
 
