@@ -24,6 +24,8 @@ mod active;
 mod arena;
 mod backend;
 mod fd_map;
+#[cfg(test)]
+mod mode_tests;
 mod notify;
 mod queue;
 mod signal;
@@ -74,7 +76,7 @@ bitflags! {
         /// There is urgent data: TCP's out-of-band byte, for example.
         const URGENT = 0x10;
         /// Report changes instead of states: once each time there is something new. A backend without
-        /// [`Features::EDGE`] reports states all the same.
+        /// [`Features::EDGE`] reports states all the same. Events of one descriptor may differ in this.
         #[doc(alias = "EV_ET")]
         const EDGE = 0x20;
         /// The peer has shut down its side. A backend without [`Features::EARLY_CLOSE`] never reports it: there, reading

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::backend::Ready;
 use super::{
-    Counters, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
+    Counters, Interest, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
     queue::NOBODY, watch,
 };
 use crate::sys::clock;
@@ -94,7 +94,7 @@ impl Reactor {
         }
         match self.fds.first_waiting(token) {
             Some(first) => self.activate_waiting(first, what),
-            None => self.counters.stale_events += 1,
+            None => self.take_unusual(Ready { token, what }),
         }
     }
 
@@ -121,7 +121,7 @@ impl Reactor {
         }
         for place in 0..self.fds.always_ready_len() {
             if let Some(first) = self.fds.always_ready(place) {
-                self.activate_waiting(first, What::READ | What::WRITE);
+                self.activate_mode(first, What::READ | What::WRITE, Interest::empty());
             }
         }
     }

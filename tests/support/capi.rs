@@ -39,6 +39,14 @@ impl Library {
         command.env("LD_LIBRARY_PATH", links).env("LIBRARY_UNDER_TEST", "zerovent");
         true
     }
+
+    /// A process has this library mapped, and nothing of the other.
+    pub fn check_mapped(self, process: u32) {
+        let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("it runs");
+        let (ours, theirs) = (maps.contains("/libzerovent"), maps.contains("/libevent"));
+        let is_ours = self == Library::Zerovent;
+        assert_eq!((ours, theirs), (is_ours, !is_ours), "{self:?}:\n{maps}");
+    }
 }
 
 /// The cdylib, if it has been built. Where it must have been (CI=true) its lack is a failure.

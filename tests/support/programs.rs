@@ -1,15 +1,14 @@
 //! Programs of Debian's, unmodified, on either library: started, proven to have it mapped, asked, and ended.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::capi::Library;
-use super::net::{PATIENCE, any_port};
+use super::net::PATIENCE;
 use super::process::have;
 
 /// How long to wait before something is looked at again.
@@ -47,7 +46,7 @@ impl Program {
             assert!(Instant::now() < deadline, "nobody listens at {address}");
             thread::sleep(A_MOMENT);
         }
-        check_mapped(self.child.id(), self.library);
+        self.library.check_mapped(self.child.id());
     }
 
     pub fn check_alive(&mut self) {
@@ -96,19 +95,6 @@ pub fn find(name: &str) -> Option<PathBuf> {
         return Some(daemon);
     }
     have(name).then(|| PathBuf::from(name))
-}
-
-/// A process has ours mapped and no libevent of Debian's, or the other way round.
-pub fn check_mapped(process: u32, library: Library) {
-    let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("it runs");
-    let (ours, theirs) = (maps.contains("/libzerovent"), maps.contains("/libevent"));
-    let is_ours = library == Library::Zerovent;
-    assert_eq!((ours, theirs), (is_ours, !is_ours), "{library:?}:\n{maps}");
-}
-
-/// An address at which nobody listens, as far as one can know.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind(any_port()).and_then(|listener| listener.local_addr()).expect("there are ports left")
 }
 
 /// A connection, unless nobody listens: a socket may also connect to itself, if it happens to get the very port.

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::thread;
 
 use super::each_library;
-use crate::support::net::{PATIENCE, any_port};
-use crate::support::programs::{Program, connect, free_address};
+use crate::support::net::{PATIENCE, any_port, free_address};
+use crate::support::programs::{Program, connect};
 
 /// A question for the address of `name`.
 fn question(id: u16, name: &str) -> Vec<u8> {
