@@ -27,6 +27,9 @@ pub(super) struct event_base {
     /// Notified when a callback has returned that another thread waits for.
     returned: Condition,
     core: UnsafeCell<Core>,
+    /// Whether a core is entered, so that a debug build finds out who enters twice.
+    #[cfg(debug_assertions)]
+    entered: std::cell::Cell<bool>,
 }
 
 /// What a base owns. C's objects refer to what is in here by ids.
@@ -147,7 +150,13 @@ impl event_base {
             method,
             edge,
         };
-        Ok(event_base { returned: Condition::of(&lock), lock, core: UnsafeCell::new(core) })
+        Ok(event_base {
+            returned: Condition::of(&lock),
+            lock,
+            core: UnsafeCell::new(core),
+            #[cfg(debug_assertions)]
+            entered: std::cell::Cell::new(false),
+        })
     }
 
     /// The lock of the base, which is that of its bufferevents too.
@@ -168,6 +177,8 @@ impl event_base {
     #[inline]
     pub(super) unsafe fn enter(&self) -> Entered<'_> {
         self.lock.acquire();
+        #[cfg(debug_assertions)]
+        assert!(!self.entered.replace(true), "a core is entered twice (K1)");
         // SAFETY: the lock, or C4, keeps other threads out, and the caller this one.
         let core = unsafe { &mut *self.core.get() };
         Entered { base: self, core }
@@ -201,6 +212,8 @@ impl DerefMut for Entered<'_> {
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        self.base.entered.set(false);
         self.base.lock.release();
     }
 }

@@ -122,7 +122,7 @@ impl evbuffer {
     #[inline]
     pub(super) fn with_calls<T>(&self, work: impl FnOnce(&mut Calls) -> T) -> T {
         let _held = self.lock().hold();
-        // SAFETY: the lock, or C4; `work` is ours and comes to no other reference.
+        // SAFETY: H2; `work` is ours and comes to no other reference.
         work(unsafe { &mut *self.calls.get() })
     }
 
@@ -233,7 +233,7 @@ fn first_changed() -> Option<*const evbuffer> {
 pub(in crate::capi) fn settle_accounts() {
     owed::pay();
     while let Some(buf) = first_changed() {
-        // SAFETY: the list has a use of each handle in it.
+        // SAFETY: the list has a use of each handle in it (H3).
         let buf = unsafe { &*buf };
         let _pin = buf.pin();
         buf.call_callbacks();
@@ -284,7 +284,7 @@ fn hear(address: usize, change: Change) {
     // SAFETY: the ear goes before its handle does (`forget_callbacks`), and the address is that of a handle that was exposed to
     // nobody but us.
     let buf = unsafe { &*ptr::with_exposed_provenance::<evbuffer>(address) };
-    // SAFETY: the base's lock, or C4; the engine runs in none of our `with_calls`.
+    // SAFETY: H2; the engine, which holds the base's lock, runs in none of our `with_calls`.
     let calls = unsafe { &mut *buf.calls.get() };
     calls.note(change.added, change.removed);
     if !std::mem::replace(&mut calls.listed, true) {

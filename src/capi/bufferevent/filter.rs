@@ -86,7 +86,7 @@ unsafe extern "C-unwind" fn bufferevent_filter_new(
         context,
         busy: Cell::new(0),
     });
-    let filter = Bev::new(below.seen.base.get(), Kind::Filter, Some(layer), options);
+    let filter = Bev::make(below.seen.base.get(), Kind::Filter, Some(layer), options);
     // SAFETY: it was made a line above.
     if let Some(filter) = unsafe { Bev::at(filter) } {
         filter.make_buffers(out_changed, in_changed);

@@ -166,7 +166,7 @@ impl Bev {
     }
 
     /// A bufferevent whose buffers are still to be set.
-    fn new(
+    fn make(
         base: *mut event_base,
         kind: Kind,
         layer: Option<Box<filter::Layer>>,
@@ -348,7 +348,7 @@ unsafe fn destroy(bev: *mut bufferevent) {
         Kind::Pair => object.end_buffers(),
         Kind::Filter => filter::end(object),
     }
-    // SAFETY: `Bev::new` made it with a box.
+    // SAFETY: `Bev::make` made it with a box.
     let gone = unsafe { Box::from_raw(bev.cast::<Bev>()) };
     if let Some(layer) = gone.0.into_inner().layer {
         layer.free();

@@ -34,7 +34,7 @@ unsafe extern "C" fn bufferevent_pair_new(
         return -1;
     }
     let options = options | option::DEFER_CALLBACKS;
-    let halves = [0; 2].map(|_| Bev::new(base, Kind::Pair, None, options));
+    let halves = [0; 2].map(|_| Bev::make(base, Kind::Pair, None, options));
     for (place, bev) in halves.into_iter().enumerate() {
         // SAFETY: both were made above.
         if let Some(bev) = unsafe { Bev::at(bev) } {

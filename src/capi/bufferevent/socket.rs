@@ -32,7 +32,7 @@ unsafe extern "C" fn bufferevent_socket_new(
     // SAFETY: K1: nothing is entered when a function of C's is called.
     let mut core = unsafe { owner.enter() };
     let Some(id) = insert(&mut core, options) else { return ptr::null_mut() };
-    let bev = Bev::new(base, Kind::Socket(Some(id)), None, options);
+    let bev = Bev::make(base, Kind::Socket(Some(id)), None, options);
     // SAFETY: it was made a line above.
     let Some(object) = (unsafe { Bev::at(bev) }) else { return ptr::null_mut() };
     object.settle_in(&mut core, id);
