@@ -42,6 +42,8 @@ on_every_backend!(
     a_persistent_event_goes_on_and_another_does_not,
     a_timeout_comes_when_nothing_else_does_and_never_early,
     edges_are_told_once_where_there_are_any,
+    states_and_edges_of_one_descriptor_are_told_apart,
+    an_event_may_wait_for_the_socket_of_a_bufferevent,
     a_hang_up_is_told_and_what_nobody_waits_for_does_not_spin,
     an_early_close_is_told_where_it_can_be,
     a_number_that_is_closed_and_used_again_is_another_file,
@@ -171,6 +173,71 @@ fn edges_are_told_once_where_there_are_any(method: &str) {
         empty(&near);
         assert_eq!(pass(&mut base), []);
     }
+}
+
+fn states_and_edges_of_one_descriptor_are_told_apart(method: &str) {
+    let mut base = base_on(method);
+    let (near, far) = pair();
+    let state = noted(&mut base, "state", reading(&near).persist(), None);
+    let edge = Event::fd(&near, Interest::READ | Interest::EDGE).persist();
+    let edge = noted(&mut base, "edge", edge, None);
+    let has_edges = base.features().contains(Features::EDGE);
+    for _ in 0..3 {
+        poke(&far);
+        let mut both = names(&pass(&mut base));
+        both.sort_unstable();
+        assert_eq!(both, ["edge", "state"]);
+        assert_eq!(pass(&mut base).len(), if has_edges { 1 } else { 2 });
+        empty(&near);
+        assert_eq!(pass(&mut base), []);
+    }
+    base.del(edge).unwrap();
+    poke(&far);
+    for _ in 0..2 {
+        assert_eq!(pass(&mut base), [("state", READ)], "who is left goes on");
+    }
+    base.add(edge, None).unwrap();
+    assert!(names(&pass(&mut base)).contains(&"edge"), "who comes hears what is true already");
+    base.del(state).unwrap();
+    assert_eq!(pass(&mut base).len(), usize::from(!has_edges));
+    poke(&far);
+    assert_eq!(pass(&mut base), [("edge", READ)]);
+    base.free(edge).unwrap();
+    assert_eq!(run_dry(&mut base), []);
+}
+
+fn an_event_may_wait_for_the_socket_of_a_bufferevent(method: &str) {
+    let mut base = base_on(method);
+    let (near, far) = pair();
+    let number = near.as_raw_fd();
+    let id = base.new_socket(Some(OwnedFd::from(near)), &Options::new()).unwrap();
+    base.set_read_callback(id, |base, id| {
+        base.context_mut().push(("bufferevent", READ));
+        let input = base.bufferevent(id).unwrap().input();
+        input.drain(input.len()).unwrap();
+    })
+    .unwrap();
+    pass(&mut base);
+    let beside = noted(&mut base, "beside", Event::raw_fd(number, Interest::READ).persist(), None);
+    poke(&far);
+    for _ in 0..3 {
+        assert_eq!(pass(&mut base), [("beside", READ)], "until somebody reads");
+    }
+    base.bufferevent(id).unwrap().enable(Interest::READ);
+    // Reading is taken up before the next wait, and done in the turn after that.
+    assert!((0..3).any(|_| pass(&mut base).contains(&("bufferevent", READ))));
+    pass(&mut base);
+    assert_eq!(pass(&mut base), [], "and then no longer");
+    poke(&far);
+    let both = pass(&mut base);
+    assert!(both.contains(&("beside", READ)) && both.contains(&("bufferevent", READ)), "{both:?}");
+    noted(&mut base, "writer", Event::raw_fd(number, Interest::WRITE), None);
+    assert_eq!(pass(&mut base), [("writer", WRITE)]);
+    base.free(beside).unwrap();
+    poke(&far);
+    assert_eq!(pass(&mut base), [("bufferevent", READ)]);
+    base.free_bufferevent(id).unwrap();
+    assert_eq!(run_dry(&mut base), []);
 }
 
 fn a_hang_up_is_told_and_what_nobody_waits_for_does_not_spin(method: &str) {

@@ -107,28 +107,6 @@ fn an_edge_triggered_event_that_is_added_again_hears_what_is_left() {
 }
 
 #[test]
-fn events_of_a_descriptor_must_agree_about_edges() {
-    let mut base = base();
-    let (near, far) = pair();
-    let level = noted(&mut base, "level", reading(&near).persist(), None);
-    let edge_event = Event::fd(&near, Interest::READ | Interest::EDGE).persist();
-    let edge = base.new_event(edge_event, note("edge")).unwrap();
-    pass(&mut base);
-    let before = base.stats();
-    let refused = base.add(edge, Some(Duration::ZERO));
-    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
-    assert_eq!(base.pending(edge).unwrap(), Pending::default(), "neither the descriptor nor the timeout");
-    poke(&far);
-    assert_eq!(pass(&mut base), [("level", READ)]);
-    assert_eq!(base.stats().changes_applied, before.changes_applied);
-    base.del(level).unwrap();
-    base.add(edge, None).unwrap();
-    assert!(matches!(base.add(level, None), Err(Error::Invalid(_))));
-    assert_eq!(pass(&mut base), [("edge", READ)]);
-    assert_eq!(pass(&mut base), []);
-}
-
-#[test]
 fn the_peers_leaving_is_reported_as_closed_to_those_who_ask() {
     let mut base = base();
     let (near, far) = pair();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use support::events::*;
 use zerovent::EventBase;
-use zerovent::event_base::{Config, Ended, Event, EventId, Run, supported_methods};
+use zerovent::event_base::{Config, Ended, Event, EventId, Interest, Run, supported_methods};
 
 /// One fork at a time, so that a child holds no descriptors but its own test's.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -110,6 +110,36 @@ fn the_childs_loop_works_and_the_parents_is_untouched() {
         assert_eq!(pass(&mut base), []);
         poke(&far);
         assert_eq!(calls(&mut base), [("socket", READ)]);
+    });
+}
+
+#[test]
+fn both_modes_of_a_descriptor_work_in_the_child_and_the_parents_sets_are_untouched() {
+    on_each_backend(|mut base| {
+        let (_, near, far) = watching(&mut base);
+        let edge = Event::fd(&near, Interest::READ | Interest::EDGE).persist();
+        noted(&mut base, "edge", edge, None);
+        assert_eq!(pass(&mut base), []);
+        let before = watched_by_the_kernel();
+        let both_are_told = |base: &mut Base| {
+            poke(&far);
+            let mut told = names(&calls(base));
+            // One wait need not bring both.
+            while !(told.contains(&"edge") && told.contains(&"socket")) {
+                told.extend(names(&calls(base)));
+            }
+            empty(&near);
+        };
+        in_a_child(|| {
+            base.reinit().unwrap();
+            both_are_told(&mut base);
+        });
+        assert_eq!(watched_by_the_kernel(), before);
+        // The child has read the byte again; io_uring tells of each edge nevertheless.
+        assert!(!names(&pass(&mut base)).contains(&"socket"));
+        both_are_told(&mut base);
+        base.reinit().unwrap();
+        both_are_told(&mut base);
     });
 }
 

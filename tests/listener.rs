@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::time::Duration;
 
 use support::net::{PATIENCE, any_port, run, run_for};
-use zerovent::event_base::{Config, Event, Interest};
+use zerovent::event_base::{Config, Event};
 use zerovent::listener::{ListenOptions, ListenerId};
 use zerovent::{Error, EventBase};
 
@@ -226,19 +226,4 @@ fn a_listener_gives_way_to_what_is_more_important() {
     assert_eq!(base.context()[..], ["event", "connection"]);
     let none = base.listen(any_port(), &ListenOptions::new().priority(2), |_, _, _, _| {});
     assert!(matches!(none, Err(Error::OutOfRange)));
-}
-
-#[test]
-fn a_listener_that_cannot_be_watched_closes_its_socket() {
-    let mut base = base(0);
-    // Whatever number the next socket gets is watched for edges, by somebody who never closed the books on it.
-    for number in 0..1024 {
-        let event = Event::raw_fd(number, Interest::READ | Interest::EDGE);
-        let stale = base.new_event(event, |_, _, _| {}).unwrap();
-        base.add(stale, None).unwrap();
-    }
-    let slots = base.stats().slots;
-    let refused = base.listen(any_port(), &ListenOptions::new(), |_, _, _, _| {});
-    assert!(matches!(refused, Err(Error::Invalid(_))));
-    assert_eq!(base.stats().slots, slots);
 }

@@ -260,14 +260,14 @@ impl<C> EventBase<C> {
     ///
     /// # Errors
     ///
-    /// [`Error::Stale`]; [`Error::Invalid`] if another event of the descriptor disagrees about edge triggering;
-    /// [`Error::Io`] if the signal cannot be caught, or if a number in the millions is not open. The event is
+    /// [`Error::Stale`]; [`Error::Io`] if the signal cannot be caught, or if a number in the millions is not open. The event is
     /// then as it was.
     ///
     /// # Differences from libevent
     ///
     /// What the kernel must be told is told before the loop waits next, all at once. A descriptor that it cannot wait for
     /// (a regular file, a closed number) is therefore no error here; it counts as always ready, as poll(2) has it.
+    /// Events of one descriptor need not agree about [`Interest::EDGE`], nor with a bufferevent or a listener on it: each hears what it asks for.
     #[doc(alias = "event_add")]
     #[doc(alias = "evtimer_add")]
     #[doc(alias = "evsignal_add")]

@@ -17,15 +17,23 @@ struct FileId {
     waitable: bool,
 }
 
+/// Where a registration stands: whether in the second set, of which file, under which number.
+type Place = (bool, FileId, RawFd);
+
 #[derive(Debug, Default)]
-struct Table {
+pub(super) struct Table {
     open: HashMap<RawFd, FileId>,
-    registered: HashMap<(FileId, RawFd), (Interest, u64)>,
+    registered: HashMap<Place, (Interest, u64)>,
     /// What the kernel says of files that cannot be waited for; 0 is `EPERM`.
     refusal: i32,
     /// Fail the next so many calls for lack of memory.
     short_of_memory: u32,
-    reports: Vec<Ready>,
+    /// Fail to make the second set once.
+    pub(super) short_of_descriptors: bool,
+    /// The token of the second set.
+    pub(super) second_set: u64,
+    pub(super) reports: Vec<Ready>,
+    pub(super) second_reports: Vec<Ready>,
     wait_fails: bool,
     calls: u32,
 }
@@ -33,12 +41,14 @@ struct Table {
 impl Table {
     fn control(
         &mut self,
+        second: bool,
         fd: RawFd,
         exists: bool,
         entry: Option<(Interest, u64)>,
     ) -> std::result::Result<(), i32> {
         self.calls += 1;
-        if self.short_of_memory > 0 {
+        // Forgetting takes none.
+        if self.short_of_memory > 0 && entry.is_some() {
             self.short_of_memory -= 1;
             return Err(libc::ENOMEM);
         }
@@ -46,12 +56,13 @@ impl Table {
         if !file.waitable {
             return Err(if self.refusal == 0 { libc::EPERM } else { self.refusal });
         }
-        if self.registered.contains_key(&(file, fd)) != exists {
+        let place = (second, file, fd);
+        if self.registered.contains_key(&place) != exists {
             return Err(if exists { libc::ENOENT } else { libc::EEXIST });
         }
         match entry {
-            Some(entry) => self.registered.insert((file, fd), entry),
-            None => self.registered.remove(&(file, fd)),
+            Some(entry) => self.registered.insert(place, entry),
+            None => self.registered.remove(&place),
         };
         Ok(())
     }
@@ -60,19 +71,33 @@ impl Table {
     fn close(&mut self, fd: RawFd, is_held: bool) {
         let Some(file) = self.open.remove(&fd) else { return };
         if !is_held {
-            self.registered.remove(&(file, fd));
+            self.registered.retain(|&(_, other, number), _| (other, number) != (file, fd));
         }
+    }
+
+    /// What stands in one of the sets of the file that has the number now.
+    pub(super) fn registration(&self, second: bool, fd: RawFd) -> Option<(Interest, u64)> {
+        self.registered.get(&(second, *self.open.get(&fd)?, fd)).copied()
     }
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Kernel(Arc<Mutex<Table>>);
+pub(super) struct Kernel {
+    table: Arc<Mutex<Table>>,
+    is_second: bool,
+}
 
-#[cfg(feature = "capi")]
 impl Kernel {
     /// Opens a file.
     pub(super) fn open(&self, fd: RawFd, waitable: bool) {
         self.table().open.insert(fd, FileId { number: fd as u32, waitable });
+    }
+
+    /// Reports what an open file is ready for.
+    pub(super) fn make_ready(&self, fd: RawFd, what: What) {
+        let mut table = self.table();
+        let (_, token) = table.registered[&(false, table.open[&fd], fd)];
+        table.reports.push(Ready { token, what });
     }
 
     /// How often it was told something.
@@ -82,8 +107,12 @@ impl Kernel {
 }
 
 impl Kernel {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap()
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap()
+    }
+
+    fn control(&self, fd: RawFd, exists: bool, entry: Option<(Interest, u64)>) -> io::Result<()> {
+        os(self.table().control(self.is_second, fd, exists, entry))
     }
 }
 
@@ -97,15 +126,24 @@ impl Backend for Kernel {
     }
 
     fn add(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
-        os(self.table().control(fd, false, Some((interest, token))))
+        self.control(fd, false, Some((interest, token)))
     }
 
     fn modify(&mut self, fd: RawFd, interest: Interest, token: u64) -> io::Result<()> {
-        os(self.table().control(fd, true, Some((interest, token))))
+        self.control(fd, true, Some((interest, token)))
     }
 
     fn remove(&mut self, fd: RawFd) -> io::Result<()> {
-        os(self.table().control(fd, true, None))
+        self.control(fd, true, None)
+    }
+
+    fn beside(&mut self, token: u64) -> io::Result<Box<dyn Backend>> {
+        let mut table = self.table();
+        table.second_set = token;
+        if std::mem::take(&mut table.short_of_descriptors) {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        Ok(Box::new(Kernel { table: Arc::clone(&self.table), is_second: true }))
     }
 
     fn wait(&mut self, _timeout_ns: Option<u64>, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -113,7 +151,8 @@ impl Backend for Kernel {
         if table.wait_fails {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
-        ready.append(&mut table.reports);
+        let Table { reports, second_reports, .. } = &mut *table;
+        ready.append(if self.is_second { second_reports } else { reports });
         Ok(())
     }
 }
@@ -129,7 +168,7 @@ pub(super) fn reactor(priorities: u8) -> Reactor {
 
 pub(super) fn reactor_on(kernel: &Kernel) -> Reactor {
     let mut reactor = reactor(1);
-    reactor.backend = Some(Box::new(kernel.clone()));
+    reactor.set_backend(Box::new(kernel.clone()));
     reactor.method = &TABLE;
     reactor
 }
@@ -145,7 +184,7 @@ pub(super) fn reading(fd: RawFd) -> Source {
 pub(super) fn turn(reactor: &mut Reactor) -> io::Result<()> {
     let mut wait = reactor.prepare(true, None);
     let result = wait.wait();
-    reactor.complete(wait);
+    reactor.complete(wait, |_, _| {});
     result
 }
 
@@ -191,6 +230,8 @@ struct World {
     random: Random,
     watches: Vec<Watch>,
     files: u32,
+    /// How some wait: by edges, unless all wait alike.
+    edges: Interest,
 }
 
 const NUMBERS: usize = 4;
@@ -240,7 +281,8 @@ impl World {
 
     fn make(&mut self, fd: RawFd) {
         let Some(&file) = self.kernel.table().open.get(&fd) else { return };
-        let interest = [Interest::READ, Interest::WRITE][self.random.below(2)];
+        let mode = [Interest::empty(), self.edges][self.random.below(2)];
+        let interest = [Interest::READ, Interest::WRITE][self.random.below(2)] | mode;
         let id = slot(&mut self.reactor, Source::Fd { fd, interest }, true);
         self.watches.push(Watch { id, fd, file, pending: true, interest });
         self.reactor.add(id, None).unwrap();
@@ -287,27 +329,50 @@ impl World {
         if !pending().any(|watch| watch.file == file) {
             return;
         }
-        let wanted = pending().fold(Interest::empty(), |all, watch| all | watch.interest);
+        let wanted = |mode: Interest| {
+            let alike = pending().filter(|watch| watch.interest & Interest::EDGE == mode);
+            alike.map(|watch| watch.interest).reduce(|all, interest| all | interest)
+        };
+        let [states, edges] = [Interest::empty(), Interest::EDGE].map(wanted);
         if file.waitable {
-            let (interest, token) = table.registered[&(file, fd)];
-            assert_eq!(interest, wanted);
-            assert!(self.reactor.fds.first_waiting(token).is_some(), "its reports arrive");
+            let [first, second] = [false, true].map(|second| table.registration(second, fd));
+            assert_eq!(first.map(|(interest, _)| interest), edges.or(states));
+            assert_eq!(second.map(|(interest, _)| interest), edges.and(states));
+            for (interest, token) in first.into_iter().chain(second) {
+                let told = [Interest::empty(), Interest::EDGE].map(|mode| self.told(token, fd, mode));
+                let expected = [interest - Interest::EDGE == interest, interest.contains(Interest::EDGE)];
+                assert_eq!(told, expected, "its reports arrive, where they belong");
+            }
         } else {
-            assert!(self.reactor.fds.has_always_ready());
+            assert!(states.is_none() || self.reactor.fds.has_always_ready());
         }
-        for ((other, number), (_, token)) in &table.registered {
+        for ((_, other, number), (_, token)) in &table.registered {
             let is_stale = *number == fd && *other != file;
-            assert!(!is_stale || self.reactor.fds.first_waiting(*token).is_none(), "a stranger's arrive");
+            let arrives = [Interest::empty(), Interest::EDGE].map(|mode| self.told(*token, fd, mode));
+            assert!(!is_stale || arrives == [false; 2], "a stranger's arrive");
         }
+    }
+
+    /// Whether a report under this token reaches those who wait for this number in this mode.
+    fn told(&self, token: u64, fd: RawFd, mode: Interest) -> bool {
+        let fds = &self.reactor.fds;
+        let alike =
+            |watch: &&Watch| watch.fd == fd && watch.pending && watch.interest & Interest::EDGE == mode;
+        self.watches.iter().any(|watch| alike(&watch))
+            && match fds.mixed_waiting(token) {
+                Some((_, meant)) => meant == mode,
+                None => fds.first_waiting(token).is_some(),
+            }
     }
 }
 
 #[test]
 fn whatever_happens_to_numbers_the_kernel_knows_what_is_wanted_of_which_file() {
-    for seed in 1..=200 {
+    for seed in 1..=300 {
         let kernel = Kernel::default();
         let reactor = reactor_on(&kernel);
-        let mut world = World { kernel, reactor, random: Random(seed), watches: Vec::new(), files: 0 };
+        let edges = if seed % 3 == 0 { Interest::empty() } else { Interest::EDGE };
+        let mut world = World { kernel, reactor, random: Random(seed), watches: Vec::new(), files: 0, edges };
         (0..500).for_each(|_| world.step());
         while let Some(watch) = world.watches.pop() {
             world.reactor.remove(watch.id).unwrap();
@@ -332,7 +397,7 @@ fn a_slot_that_is_given_another_source_is_bound_to_that() {
     reactor.set_source(id, reading(5)).unwrap();
     reactor.add(id, None).unwrap();
     turn(&mut reactor).unwrap();
-    assert!(kernel.table().registered.contains_key(&(file, 5)));
+    assert!(kernel.table().registered.contains_key(&(false, file, 5)));
 }
 
 #[test]
@@ -346,11 +411,11 @@ fn what_cannot_be_registered_for_lack_of_memory_is_tried_again_soon() {
     reactor.add(id, None).unwrap();
     let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, Some(RETRY_NS));
-    reactor.complete(wait);
+    reactor.complete(wait, |_, _| {});
     let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, None);
-    reactor.complete(wait);
-    assert!(kernel.table().registered.contains_key(&(file, 5)));
+    reactor.complete(wait, |_, _| {});
+    assert!(kernel.table().registered.contains_key(&(false, file, 5)));
 }
 
 #[test]
@@ -365,14 +430,14 @@ fn an_error_that_never_gets_better_is_told_to_the_owner_and_not_tried_again() {
         for _ in 0..3 {
             let wait = reactor.prepare(false, None);
             assert_eq!(wait.timeout_ns, Some(0), "{refusal}");
-            reactor.complete(wait);
+            reactor.complete(wait, |_, _| {});
             assert_eq!(reactor.next_active(0).unwrap().what, What::READ, "its next read tells");
         }
         assert_eq!(kernel.table().calls, 1, "asked once");
         reactor.del(id).unwrap();
         let wait = reactor.prepare(false, None);
         assert_eq!(wait.timeout_ns, None);
-        reactor.complete(wait);
+        reactor.complete(wait, |_, _| {});
     }
 }
 
@@ -388,7 +453,7 @@ fn a_wait_that_fails_loses_nothing() {
     turn(&mut reactor).unwrap_err();
     kernel.table().wait_fails = false;
     reactor.check_invariants();
-    let token = kernel.table().registered[&(file, 5)].1;
+    let token = kernel.table().registered[&(false, file, 5)].1;
     kernel.table().reports.push(Ready { token, what: What::READ });
     turn(&mut reactor).unwrap();
     let active = reactor.next_active(0).unwrap();

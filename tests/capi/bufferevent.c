@@ -223,6 +223,73 @@ the_write_mark_says_when_little_is_left(void)
 }
 
 static void
+count_call(evutil_socket_t fd, short what, void *arg)
+{
+	++*(int *)arg;
+	(void)fd, (void)what;
+}
+
+/* A bufferevent's socket is the program's, too. */
+static void
+an_event_of_the_programs_may_wait_for_the_socket(void)
+{
+	int peer, fd;
+	char byte;
+	struct record record = { 0 };
+	int reads = 0, writes = 0;
+	struct event reader, writer;
+	struct bufferevent *bev;
+	begin();
+	bev = half(&peer, BEV_OPT_CLOSE_ON_FREE, &record);
+	fd = bufferevent_getfd(bev);
+	turn();
+	event_assign(&reader, base, fd, EV_READ | EV_PERSIST, count_call, &reads);
+	event_assign(&writer, base, fd, EV_WRITE, count_call, &writes);
+	CHECK_INT(event_add(&reader, NULL), 0);
+	CHECK_INT(event_add(&writer, NULL), 0);
+	turn();
+	CHECK_INT(reads, 0);
+	CHECK_INT(writes, 1);
+	/* The bufferevent does not read yet: it is told again and again. */
+	send_text(peer, "x");
+	event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	CHECK_INT(reads, 2);
+	CHECK_INT(recv(fd, &byte, 1, MSG_PEEK), 1);
+	bufferevent_enable(bev, EV_READ);
+	turn();
+	CHECK_INT(record.reads, 1);
+	check_input(bev, "x");
+	reads = 0;
+	turn();
+	CHECK_INT(reads, 0);
+	/* Both are told of the next bytes, which the bufferevent reads. */
+	send_text(peer, "yz");
+	turn();
+	CHECK_INT(reads, 1);
+	CHECK_INT(record.reads, 2);
+	check_input(bev, "yz");
+	/* The bufferevent still hears of it when the socket takes more, and so does an event that is added again. */
+	bufferevent_write(bev, "answer", 6);
+	CHECK_INT(event_add(&writer, NULL), 0);
+	turn();
+	CHECK_INT(writes, 2);
+	check_received(peer, "answer");
+	CHECK_INT(event_del(&reader), 0);
+	send_text(peer, "left alone");
+	turn();
+	CHECK_INT(reads, 1);
+	check_input(bev, "left alone");
+	CHECK_INT(event_add(&reader, NULL), 0);
+	CHECK_INT(event_add(&writer, NULL), 0);
+	CHECK_INT(event_del(&reader), 0);
+	CHECK_INT(event_del(&writer), 0);
+	bufferevent_free(bev);
+	turn();
+	end();
+}
+
+static void
 the_end_is_told_once_and_reading_stops(void)
 {
 	int peer;
@@ -703,6 +770,7 @@ MAIN(CASE_ROW(bytes_are_echoed), CASE_ROW(a_new_one_writes_and_does_not_read),
     CASE_ROW(buffers_are_closed_at_the_transports_end), CASE_ROW(callbacks_can_be_asked_for),
     CASE_ROW(the_read_mark_delays_the_callback_and_stops_reading), CASE_ROW(an_input_that_stays_full_costs_no_calls),
     CASE_ROW(the_write_mark_says_when_little_is_left), CASE_ROW(the_end_is_told_once_and_reading_stops),
+    CASE_ROW(an_event_of_the_programs_may_wait_for_the_socket),
     CASE_ROW(an_error_is_told_with_its_number), CASE_ROW(an_error_is_told_with_its_number_later_too),
     CASE_ROW(silence_is_a_timeout_of_each_direction), CASE_ROW(deferred_callbacks_come_in_their_order),
     CASE_ROW(triggers_call_at_once_and_respect_marks), CASE_ROW(a_descriptor_is_closed_only_if_asked),

@@ -354,7 +354,7 @@ several_events_of_one_descriptor_are_all_called(void)
 static void
 edges_are_told_once_and_named(void)
 {
-	struct event ev, level;
+	struct event ev;
 	int pair[2];
 	begin();
 	make_pair(pair);
@@ -365,9 +365,30 @@ edges_are_told_once_and_named(void)
 	event_base_loop(base, EVLOOP_NONBLOCK);
 	CHECK_INT(calls, 1);
 	CHECK_INT(last_what, EV_READ | EV_ET);
-	event_assign(&level, base, pair[0], EV_READ, count, NULL);
-	/* The header demands that all agree; libevent checks it in its debug mode only. */
-	CHECK_INT(event_add(&level, NULL), is_zerovent() ? -1 : 0);
+	event_base_free(base);
+}
+
+/* The header demands that all agree, which libevent checks in its debug mode only. With ours each hears what it asks for. */
+static void
+edges_and_states_are_told_apart(void)
+{
+	struct event edge, state;
+	int pair[2], edges = 0, states = 0, i;
+	begin();
+	make_pair(pair);
+	event_assign(&edge, base, pair[0], EV_READ | EV_ET | EV_PERSIST, add_to, &edges);
+	event_assign(&state, base, pair[0], EV_READ | EV_PERSIST, add_to, &states);
+	CHECK_INT(event_add(&edge, NULL), 0);
+	CHECK_INT(event_add(&state, NULL), 0);
+	CHECK_INT(write(pair[1], "x", 1), 1);
+	for (i = 0; i < 3; i++)
+		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	if (is_zerovent()) {
+		CHECK_INT(edges, 1);
+		CHECK_INT(states, 3);
+	}
+	CHECK_INT(event_del(&edge), 0);
+	CHECK_INT(event_del(&state), 0);
 	event_base_free(base);
 }
 
@@ -610,7 +631,8 @@ MAIN(CASE_ROW(a_descriptor_that_can_be_read_is_told_once), CASE_ROW(a_persistent
     CASE_ROW(adding_again_without_a_timeout_leaves_the_one_there_is), CASE_ROW(removing_a_timer_leaves_the_rest),
     CASE_ROW(a_persistent_timeout_comes_again), CASE_ROW(a_persistent_event_times_out_when_its_descriptor_is_silent),
     CASE_ROW(an_event_can_be_activated_by_hand), CASE_ROW(several_events_of_one_descriptor_are_all_called),
-    CASE_ROW(edges_are_told_once_and_named), CASE_ROW(a_peer_that_closes_can_be_waited_for),
+    CASE_ROW(edges_are_told_once_and_named), CASE_ROW(edges_and_states_are_told_apart),
+    CASE_ROW(a_peer_that_closes_can_be_waited_for),
     CASE_ROW(an_active_event_can_be_added), CASE_ROW(epoll_takes_no_files), CASE_ROW(a_descriptor_that_is_not_there_keeps_the_loop),
     CASE_ROW(the_argument_may_be_the_event_itself), CASE_ROW(impossible_events_are_refused),
     CASE_ROW(an_event_says_how_it_was_made), CASE_ROW(more_important_events_come_first),

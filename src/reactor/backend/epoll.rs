@@ -2,7 +2,7 @@
 //! of the file is closed; `EPOLL_CTL_ADD` reports at once what is already true; errors and hang-ups are always reported.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use libc::epoll_event;
 
@@ -20,14 +20,21 @@ pub(super) static METHOD: Method =
     Method { name: "epoll", features: Features::all(), open: || Ok(Box::new(Epoll::new()?)) };
 
 #[derive(Debug)]
-struct Epoll {
+pub(super) struct Epoll {
     set: OwnedFd,
     events: Vec<epoll_event>,
 }
 
 impl Epoll {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Ok(Epoll { set: epoll::create()?, events: vec![epoll_event { events: 0, u64: 0 }; BATCH_MIN] })
+    }
+}
+
+/// Which other sets can watch: it can be read while it has something to report.
+impl AsRawFd for Epoll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.set.as_raw_fd()
     }
 }
 

@@ -10,11 +10,12 @@ mod select;
 
 use std::fmt;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use super::{Interest, What};
 use crate::error::{Error, Result};
 use crate::features::Features;
+use epoll::Epoll;
 
 /// A kind of backend.
 #[derive(Debug)]
@@ -59,6 +60,14 @@ pub(crate) trait Backend: fmt::Debug + Send {
 
     /// A descriptor has been closed. A kernel that keeps the set knows; who goes by numbers must stop watching this one.
     fn closed(&mut self, _fd: RawFd) {}
+
+    /// A second set, for descriptors of which this one reports edges to be watched for states too: this one reports it under `token` when
+    /// it has something to report. An error if this one cannot take it now.
+    fn beside(&mut self, token: u64) -> io::Result<Box<dyn Backend>> {
+        let second = Epoll::new()?;
+        self.add(second.as_raw_fd(), Interest::READ, token)?;
+        Ok(Box::new(second))
+    }
 
     /// Waits up to `timeout_ns` (`None`: for ever) and appends what is ready. Being interrupted is no error.
     fn wait(&mut self, timeout_ns: Option<u64>, ready: &mut Vec<Ready>) -> io::Result<()>;

@@ -21,6 +21,9 @@
 //! - An edge-triggered slot that comes wants to hear what is true already, and `modify` makes the kernel say it.
 //! - Each telling has a generation in its token. A report under an old one, from a file that a duplicate keeps open after
 //!   its number was closed here, reaches nobody.
+//! - Of a descriptor whose slots disagree about edges this is what the kernel knows of the edges; the rest is [`beside`].
+
+mod beside;
 
 use std::io;
 use std::os::fd::RawFd;
@@ -29,6 +32,7 @@ use super::backend::Backend;
 use super::{Arena, Interest, RawId, Slot, arena::extend_to, queue::NOBODY};
 use crate::error::{Error, Result};
 use crate::sys::descriptor;
+use beside::Beside;
 
 /// What the kernel knows of a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +58,23 @@ struct FdEntry {
     /// The slot that left last.
     bound: Option<RawId>,
     known: Known,
+    /// What the second set was told of it.
+    beside: Interest,
+    /// Whether it was waited for in both modes since its number came up: its reports tell which one they are for.
+    is_mixed: bool,
     /// Whether it is on the dirty list.
     dirty: bool,
 }
 
-const UNKNOWN: FdEntry =
-    FdEntry { first: NOBODY, generation: 0, bound: None, known: Known::Nothing, dirty: false };
+const UNKNOWN: FdEntry = FdEntry {
+    first: NOBODY,
+    generation: 0,
+    bound: None,
+    known: Known::Nothing,
+    beside: Interest::empty(),
+    is_mixed: false,
+    dirty: false,
+};
 
 const _: () = assert!(size_of::<FdEntry>() <= 24, "every descriptor up to the highest one has one");
 
@@ -70,6 +85,7 @@ pub(super) struct FdMap {
     refused: Vec<RawFd>,
     /// Refused ones that are watched for edges: told once that they are ready.
     refused_edges: Vec<RawFd>,
+    beside: Beside,
     /// How many changes were noted, and how many reached the kernel.
     pub(super) changes_asked: u64,
     pub(super) changes_applied: u64,
@@ -91,14 +107,18 @@ impl FdMap {
         slot.next_peer = NOBODY;
         let (fd, edge) = (slot.fd, slot.interest.contains(Interest::EDGE));
         let entry = self.entry(fd)?;
+        let mut is_news = edge || entry.bound != Some(id);
         if entry.first == NOBODY {
             entry.first = id.index();
         } else {
-            let last = last_peer(slots, entry.first, edge)?;
+            let (last, agrees) = last_peer(slots, entry.first, edge);
             peer(slots, last).next_peer = id.index();
+            if !agrees && !entry.is_mixed {
+                // Its reports are to tell from now on which mode they are for.
+                (entry.is_mixed, is_news) = (true, true);
+            }
         }
-        let is_same = self.entries[fd as usize].bound == Some(id);
-        self.doubt(fd, edge || !is_same);
+        self.doubt(fd, is_news);
         self.changed(fd);
         Ok(())
     }
@@ -171,6 +191,7 @@ impl FdMap {
         if self.entries.get(fd as usize).is_none_or(|entry| entry.known == Known::Nothing) {
             return;
         }
+        self.forget_beside(fd);
         match backend {
             Some(backend) => {
                 backend.closed(fd);
@@ -233,9 +254,8 @@ impl FdMap {
         let mut again = 0;
         for place in 0..self.dirty.len() {
             let fd = self.dirty[place];
-            let wanted = wanted(slots, self.entries[fd as usize].first);
             self.entries[fd as usize].dirty = false;
-            match self.apply_one(backend, fd, wanted) {
+            match self.apply_one(slots, backend, fd) {
                 Ok(()) => {}
                 Err(e) if is_shortage(&e) => {
                     log::warn!("descriptor {fd} cannot be watched now, trying again: {e}");
@@ -243,7 +263,7 @@ impl FdMap {
                     self.dirty[again] = fd;
                     again += 1;
                 }
-                Err(_) => self.refuse(fd, wanted),
+                Err(_) => self.refuse(slots, fd),
             }
         }
         self.dirty.truncate(again);
@@ -261,11 +281,18 @@ impl FdMap {
         if !matches!(entry.known, Known::Nothing | Known::Closed) {
             return Ok(());
         }
-        let wanted = wanted(slots, entry.first);
-        self.apply_one(backend, fd, wanted)
+        self.apply_one(slots, backend, fd)
     }
 
-    fn apply_one(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
+    fn apply_one(&mut self, slots: &mut Arena<Slot>, backend: &mut dyn Backend, fd: RawFd) -> io::Result<()> {
+        let entry = &self.entries[fd as usize];
+        if entry.is_mixed {
+            return self.apply_mixed(slots, backend, fd);
+        }
+        self.want(backend, fd, wanted(slots, entry.first))
+    }
+
+    fn want(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
         let entry = &mut self.entries[fd as usize];
         if entry.known == Known::Closed {
             backend.closed(fd);
@@ -287,30 +314,24 @@ impl FdMap {
         Ok(())
     }
 
-    /// Tells the kernel what is wanted, in the words that are most likely right, and else in the others.
+    /// Tells the kernel what is wanted.
     fn tell(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
         self.changes_applied += 1;
         let entry = &mut self.entries[fd as usize];
         let generation = entry.generation.wrapping_add(1) & GENERATIONS;
-        let token = u64::from(generation) << 32 | u64::from(fd as u32);
-        if entry.known == Known::Nothing {
-            let added = backend.add(fd, wanted, token);
-            or_else(added, io::ErrorKind::AlreadyExists, || backend.modify(fd, wanted, token))?;
-        } else {
-            let modified = backend.modify(fd, wanted, token);
-            or_else(modified, io::ErrorKind::NotFound, || backend.add(fd, wanted, token))?;
-        }
+        let mark = if entry.is_mixed { beside::mark(wanted) } else { 0 };
+        let token = u64::from(generation) << 32 | u64::from(fd as u32) | mark;
+        register(backend, entry.known != Known::Nothing, fd, wanted, token)?;
         (entry.generation, entry.known) = (generation, Known::Told(wanted));
         Ok(())
     }
 
-    fn refuse(&mut self, fd: RawFd, wanted: Interest) {
-        self.entries[fd as usize].known = Known::Refused;
-        if wanted.contains(Interest::EDGE) {
-            self.refused_edges.push(fd);
-        } else {
-            self.refused.push(fd);
-        }
+    fn refuse(&mut self, slots: &mut Arena<Slot>, fd: RawFd) {
+        let entry = &mut self.entries[fd as usize];
+        entry.known = Known::Refused;
+        let [edges, states] = wanted_apart(slots, entry.first);
+        self.refused_edges.extend(edges.map(|_| fd));
+        self.refused.extend(states.map(|_| fd));
     }
 
     /// What the kernel knows is something else now; what it no longer refuses is not always ready any more.
@@ -324,8 +345,10 @@ impl FdMap {
 
     /// Forgets what the kernel was told: there is a new backend, which knows nothing yet.
     pub(super) fn start_over(&mut self) {
+        self.beside = Beside::default();
         for fd in 0..self.entries.len() {
             let entry = &mut self.entries[fd];
+            entry.beside = Interest::empty();
             if !matches!(entry.known, Known::Nothing | Known::Refused) {
                 entry.known = Known::Nothing;
                 self.changed(fd as RawFd);
@@ -352,16 +375,27 @@ fn wanted(slots: &mut Arena<Slot>, first: u32) -> Interest {
     if all == Interest::EDGE { Interest::empty() } else { all }
 }
 
-/// The end of the list; an error if somebody on it disagrees about edges.
-fn last_peer(slots: &mut Arena<Slot>, first: u32, edge: bool) -> Result<u32> {
-    let mut last = first;
+/// The same, of those who want edges and of those who want states, as far as there are any.
+fn wanted_apart(slots: &mut Arena<Slot>, first: u32) -> [Option<Interest>; 2] {
+    let mut wanted = [None; 2];
+    let mut next = first;
+    while next != NOBODY {
+        let slot = peer(slots, next);
+        let kind = &mut wanted[usize::from(!slot.interest.contains(Interest::EDGE))];
+        *kind = Some(kind.unwrap_or_default() | slot.interest);
+        next = slot.next_peer;
+    }
+    wanted
+}
+
+/// The end of the list, and whether all on it agree about edges.
+fn last_peer(slots: &mut Arena<Slot>, first: u32, edge: bool) -> (u32, bool) {
+    let (mut last, mut agrees) = (first, true);
     loop {
         let slot = peer(slots, last);
-        if slot.interest.contains(Interest::EDGE) != edge {
-            return Err(Error::Invalid("all events of a descriptor must agree on edge triggering"));
-        }
+        agrees &= slot.interest.contains(Interest::EDGE) == edge;
         if slot.next_peer == NOBODY {
-            return Ok(last);
+            return (last, agrees);
         }
         last = slot.next_peer;
     }
@@ -373,9 +407,26 @@ fn peer(slots: &mut Arena<Slot>, index: u32) -> &mut Slot {
 
 /// What may be better soon. Everything else never is: epoll refuses regular files and directories with `EPERM`, itself
 /// with `EINVAL` or `ELOOP`, a closed number with `EBADF`. Those are reported as ready, so that the owner's next read or
-/// write tells the rest.
+/// write tells the rest. A second set takes a descriptor, of which there may be none left.
 fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC))
+    matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC | libc::EMFILE | libc::ENFILE))
+}
+
+/// Tells a set what is wanted, in the words that are most likely right, and else in the others.
+fn register(
+    set: &mut dyn Backend,
+    is_known: bool,
+    fd: RawFd,
+    wanted: Interest,
+    token: u64,
+) -> io::Result<()> {
+    if is_known {
+        let modified = set.modify(fd, wanted, token);
+        or_else(modified, io::ErrorKind::NotFound, || set.add(fd, wanted, token))
+    } else {
+        let added = set.add(fd, wanted, token);
+        or_else(added, io::ErrorKind::AlreadyExists, || set.modify(fd, wanted, token))
+    }
 }
 
 fn or_else(
