@@ -1,5 +1,6 @@
-//! What a round trip on bufferevents, and an operation of a buffer, cost a C program on our library and on Debian's libevent: one binary, two
-//! libraries, and the processor time of its process. `-- --table` measures both in interleaved rounds; without it criterion measures row by row.
+//! What a round trip on bufferevents, an operation of memcached, and one of a buffer, cost a C program on our library and on Debian's libevent: one
+//! binary, two libraries, and the processor time of its process. `-- --table` measures both in interleaved rounds, `-- --instructions` counts; without
+//! either criterion measures row by row.
 
 #[path = "capi/mod.rs"]
 mod capi;

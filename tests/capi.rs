@@ -46,6 +46,7 @@ programs! {
     forks
     debugs
     leaves
+    rearm
     bufferevent
     bufferevent_connect
     bufferevent_limits

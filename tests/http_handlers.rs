@@ -5,6 +5,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::fs;
+use std::io::{ErrorKind, Read};
 use std::rc::Rc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -22,13 +23,20 @@ fn text(text: impl Into<String>) -> Response {
 
 /// A server whose `/held` hands its responders to the test.
 fn with_held(more: impl FnOnce(Served) -> Served + Send + 'static) -> (Running, Receiver<Responder>) {
+    with_held_by(ServerOptions::new(), more)
+}
+
+fn with_held_by(
+    options: ServerOptions,
+    more: impl FnOnce(Served) -> Served + Send + 'static,
+) -> (Running, Receiver<Responder>) {
     let (sender, responders): (Sender<Responder>, _) = mpsc::channel();
     let routes = move || {
         more(Routes::new())
             .route("GET", "/held", move |_, _, responder| sender.send(responder).unwrap())
             .route("GET", "/now", |_, _, responder| responder.answer(text("now")).unwrap())
     };
-    (Running::serve(ServerOptions::new(), routes), responders)
+    (Running::serve(options, routes), responders)
 }
 
 #[test]
@@ -196,6 +204,21 @@ fn shutting_down_waits_for_what_handlers_owe() {
     let response = client.response();
     assert!(response.text() == "at last" && response.closes() && client.is_closed());
     server.stop();
+}
+
+#[test]
+fn a_server_that_is_shut_down_waits_for_a_handler_no_longer_than_it_may() {
+    let timeout = Duration::from_millis(200);
+    let (server, responders) = with_held_by(ServerOptions::new().drain_timeout(timeout), |routes| routes);
+    let mut client = server.connect();
+    client.send_get("/held", "");
+    let responder = responders.recv_timeout(PATIENCE).unwrap();
+    let begun = Instant::now();
+    server.stop();
+    assert!(begun.elapsed() >= timeout, "not before its time");
+    let answered = client.stream().read(&mut [0]);
+    assert_eq!(answered.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    assert!(responder.answer(text("too late")).is_err());
 }
 
 #[test]

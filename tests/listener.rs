@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::time::Duration;
 
 use support::net::{PATIENCE, any_port, run, run_for};
-use zerovent::event_base::{Config, Event, Interest};
+use zerovent::event_base::{Config, Event};
 use zerovent::listener::{ListenOptions, ListenerId};
 use zerovent::{Error, EventBase};
 

@@ -1,14 +1,17 @@
 //! The rows, the columns and the goals of the table, and the load.
 
+mod memcached;
+
 #[path = "../../tests/support/capi.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a binary has no outside, and the tests use other parts of it")]
 mod library;
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::measure::{Column, Goal, Plan, Row, Work};
+use crate::measure::{Column, Counter, Goal, Plan, Row, Servers, Work, count};
 use crate::traffic::echo::{Load, TRIPS_MIN};
 use crate::traffic::{self, Server, process};
 use library::{Library, compile};
@@ -21,6 +24,12 @@ const COLUMNS: [Column; 2] = [Column::alone(OURS), Column::alone(DEBIANS)];
 /// Connections, bytes of a message, how that reads, and what it may cost of what it costs on Debian's library.
 const ECHOES: [(usize, usize, &str, f64); 2] =
     [(50, 64, "50 x 64 B", 0.80), (50, 16 * 1024, "50 x 16 KiB", 0.25)];
+
+/// memcached, which may cost no more than on Debian's library.
+const MEMCACHED: [(memcached::Size, &str); 2] = [
+    (memcached::Size { connections: 50, threads: 1 }, "memcached, 50 connections, 1 thread"),
+    (memcached::Size { connections: 100, threads: 4 }, "memcached, 100 connections, 4 threads"),
+];
 
 /// Operations of a buffer of the program's own, as `strokes.c` names them, and how they read. None may cost more than on Debian's library.
 const STROKES: [(&str, &str); 14] = [
@@ -40,23 +49,55 @@ const STROKES: [(&str, &str); 14] = [
     ("move", "add 1 KiB, add_buffer, drain"),
 ];
 
+/// What a row measures.
+enum Operation {
+    Echo { connections: usize, len: usize },
+    Memcached(memcached::Size),
+    Stroke(&'static str),
+}
+
+/// The rows, in the order of the table: first those of servers.
+fn operation(row: usize) -> Operation {
+    let strokes_at = ECHOES.len() + MEMCACHED.len();
+    match row {
+        _ if row < ECHOES.len() => Operation::Echo { connections: ECHOES[row].0, len: ECHOES[row].1 },
+        _ if row < strokes_at => Operation::Memcached(MEMCACHED[row - ECHOES.len()].0),
+        _ => Operation::Stroke(STROKES[row - strokes_at].0),
+    }
+}
+
 pub(crate) fn plan() -> Plan {
     let goal = |most| vec![Goal { of: DEBIANS, most }];
+    let row = |name: String, text, most, counter| Row { counter, ..Row::new(name, text, goal(most)) };
     let echoes = ECHOES
         .into_iter()
-        .map(|(connections, len, text, most)| Row::new(format!("{connections}x{len}"), text, goal(most)));
+        .map(|(connections, len, text, most)| row(format!("{connections}x{len}"), text, most, None));
+    let counter: Counter = |_, row, subject| match operation(row) {
+        Operation::Memcached(size) => memcached::instructions(size, subject, library(subject)),
+        Operation::Echo { .. } | Operation::Stroke(_) => None,
+    };
+    let memcached = MEMCACHED.into_iter().map(|(size, text)| Row {
+        starts: memcached::STARTS,
+        ..row(format!("memcached{}", size.connections), text, 1.0, Some(counter))
+    });
     let strokes = STROKES
         .into_iter()
-        .map(|(name, text)| Row { counted: true, ..Row::new(name.to_owned(), text, goal(1.0)) });
+        .map(|(name, text)| row(name.to_owned(), text, 1.0, Some(count::INSTRUCTIONS_EACH)));
     Plan {
         name: "capi",
-        rows: echoes.chain(strokes).collect(),
+        rows: echoes.chain(memcached).chain(strokes).collect(),
         columns: &COLUMNS,
         work,
         missing,
         settle: |_| traffic::step_aside(),
-        servers: None,
+        servers: Some(Servers { serve, calls: None }),
     }
+}
+
+/// What a process with `--server` becomes: memcached is the only server that does not know of cores by itself.
+fn serve(words: &[String]) {
+    let [subject, threads] = words else { panic!("--server capi SUBJECT THREADS") };
+    memcached::serve(library(subject), threads);
 }
 
 /// The C programs, each compiled once.
@@ -81,16 +122,16 @@ fn library(subject: &str) -> Library {
 }
 
 fn work(row: usize, subject: &str) -> Option<Work> {
-    match row.checked_sub(ECHOES.len()) {
-        None => echo(row, subject),
-        Some(stroke) => strokes(STROKES[stroke].0, library(subject)),
+    match operation(row) {
+        Operation::Echo { connections, len } => echo(connections, len, subject),
+        Operation::Memcached(size) => memcached::work(size, subject, library(subject)),
+        Operation::Stroke(name) => strokes(name, library(subject)),
     }
 }
 
-fn echo(row: usize, subject: &str) -> Option<Work> {
+fn echo(connections: usize, len: usize, subject: &str) -> Option<Work> {
     let mut command = library(subject).command(server()?)?;
     let server = Server::run(command.arg(traffic::SERVER_CORE.to_string()));
-    let (connections, len, ..) = ECHOES[row];
     let mut load = Load::new(&server, connections, len);
     load.rounds(10);
     Some(Box::new(move |count| {
@@ -105,7 +146,9 @@ fn strokes(name: &'static str, library: Library) -> Option<Work> {
     library.command(program)?;
     Some(Box::new(move |count| {
         let mut command = library.command(program).expect("it was there a moment ago");
-        let output = command.args([name, &count.to_string()]).output().expect("it runs");
+        // What callgrind says of it goes where callgrind's caller looks.
+        command.args([name, &count.to_string()]).stderr(Stdio::inherit());
+        let output = command.output().expect("it runs");
         let said = String::from_utf8(output.stdout).expect("a number is text");
         Duration::from_nanos(said.trim().parse().expect("it says how long it took"))
     }))

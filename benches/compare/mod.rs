@@ -126,7 +126,7 @@ impl Section {
         if plan.servers.as_ref().is_some_and(|servers| servers.calls.is_some()) && have("strace") {
             output.put(&format!("{}, system calls", self.name), &count::calls(plan, only));
         }
-        if plan.rows.iter().any(|row| row.counted) && !measure::is_smoke() && have("valgrind") {
+        if plan.rows.iter().any(|row| row.counter.is_some()) && !measure::is_smoke() && have("valgrind") {
             output.put(&format!("{}, instructions", self.name), &count::instructions(plan, None));
         }
         if self.name == "files" && have("wrk") {

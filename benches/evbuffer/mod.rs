@@ -10,7 +10,7 @@ mod rows;
 mod subject_c;
 mod subject_zerovent;
 
-use crate::measure::{self, Column, Goal, Plan};
+use crate::measure::{self, Column, Goal, Plan, count};
 use rows::{ROWS, Row, Subject};
 
 const WARM: &str = "warm";
@@ -57,7 +57,7 @@ fn goals(row: Row) -> Vec<Goal> {
 
 pub(crate) fn plan() -> Plan {
     let planned = |(row, text): (Row, _)| measure::Row {
-        counted: COUNTED.contains(&row),
+        counter: COUNTED.contains(&row).then_some(count::INSTRUCTIONS_EACH),
         ..measure::Row::new(format!("{row:?}"), text, goals(row))
     };
     Plan {

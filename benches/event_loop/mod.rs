@@ -8,7 +8,7 @@ mod subject_libev;
 mod subject_libevent;
 mod subject_zerovent;
 
-use crate::measure::{self, Column, Goal, Plan, Work};
+use crate::measure::{self, Column, Goal, Plan, Work, count};
 use floor::Floor;
 use rows::{ROWS, Row};
 
@@ -44,7 +44,7 @@ fn is_counted(row: Row) -> bool {
 
 pub(crate) fn plan() -> Plan {
     let planned = |(row, text): (Row, _)| measure::Row {
-        counted: is_counted(row),
+        counter: is_counted(row).then_some(count::INSTRUCTIONS_EACH),
         ..measure::Row::new(format!("{row:?}"), text, goals(row))
     };
     Plan {

@@ -4,15 +4,19 @@
 use std::process::Command;
 
 use super::table::{Line, Table, Verdict, hundredths, whole};
-use super::{Plan, number};
+use super::{Counter, Plan, number};
 
-/// For each row that says so, the instructions of 2N operations without those of N.
+/// Counts those of 2N operations without those of N, done by a process of this program with whatever that starts.
+pub(crate) const INSTRUCTIONS_EACH: Counter = instructions_each;
+
+/// The instructions of an operation, for each row that says how to count them.
 pub(crate) fn instructions(plan: &Plan, only: Option<&str>) -> Table {
     let names = plan.subjects();
-    let counted = plan.chosen_rows(only).filter(|(_, row)| row.counted);
-    let lines = counted.map(|(index, row)| {
-        let figures = names.iter().map(|subject| instructions_each(plan, index, subject)).collect();
-        Line { text: row.text, figures, verdicts: Vec::new() }
+    let counted = plan.chosen_rows(only).filter_map(|(index, row)| Some((index, row, row.counter?)));
+    let lines = counted.map(|(index, row, counter)| {
+        let figures: Vec<_> = names.iter().map(|subject| counter(plan, index, subject)).collect();
+        eprintln!("{}: {} has been counted", plan.name, row.text);
+        Line::of_counts(row, &names, figures)
     });
     Table { first: "operation", lines: lines.collect(), names, show: whole }
 }
@@ -32,9 +36,12 @@ fn instructions_of(plan: &Plan, row: usize, subject: &str, count: u64) -> Option
     command.arg("--callgrind-out-file=/dev/null").arg(program);
     command.args(["--count", plan.name, &row.to_string(), subject, &count.to_string()]);
     let output = command.output().expect("valgrind is installed");
-    let log = String::from_utf8_lossy(&output.stderr);
-    let total = log.lines().find_map(|line| line.split_once("Collected :"))?.1.trim().parse().ok();
-    total.filter(|_| output.status.success())
+    collected(&String::from_utf8_lossy(&output.stderr)).filter(|_| output.status.success())
+}
+
+/// What callgrind says of the first process that has ended.
+pub(crate) fn collected(log: &str) -> Option<u64> {
+    log.lines().find_map(|line| line.split_once("Collected :"))?.1.trim().parse().ok()
 }
 
 /// `--count PLAN ROW SUBJECT N`: does the work once, for somebody who counts.

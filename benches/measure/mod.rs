@@ -16,9 +16,15 @@ use criterion::Criterion;
 /// Does an operation so many times, and says how long that took without what had to be prepared.
 pub(crate) type Work = Box<dyn FnMut(u64) -> Duration>;
 
+/// Counts the instructions of an operation of a row, by its number, for a subject.
+pub(crate) type Counter = fn(&Plan, usize, &str) -> Option<f64>;
+
 /// What the goals allow for small operations, and for large ones.
 pub(crate) const ALLOWANCE: f64 = 1.05;
 pub(crate) const ALLOWANCE_LARGE: f64 = 1.15;
+
+/// How often the processes of a row are started, unless the row has reasons of its own.
+const STARTS: usize = 5;
 
 /// A bench.
 pub(crate) struct Plan {
@@ -54,13 +60,15 @@ pub(crate) struct Row {
     pub(crate) allowance: f64,
     /// The most system calls an operation of zerovent's.
     pub(crate) calls_max: Option<f64>,
-    /// Whether it is among those whose instructions are counted.
-    pub(crate) counted: bool,
+    /// How often its processes are started anew: some operations take twice as long at unlucky addresses.
+    pub(crate) starts: usize,
+    /// How its instructions are counted, if they are.
+    pub(crate) counter: Option<Counter>,
 }
 
 impl Row {
     pub(crate) fn new(name: String, text: &'static str, goals: Vec<Goal>) -> Row {
-        Row { name, text, goals, allowance: ALLOWANCE, calls_max: None, counted: false }
+        Row { name, text, goals, allowance: ALLOWANCE, calls_max: None, starts: STARTS, counter: None }
     }
 
     pub(crate) fn is_called(&self, only: Option<&str>) -> bool {

@@ -56,6 +56,17 @@ impl Line {
     }
 }
 
+impl Line {
+    /// The line of a row of which something was counted, a figure a name. Goals are of times: beside whom they are is told, not whether they are met.
+    pub(crate) fn of_counts(row: &Row, names: &[&'static str], figures: Vec<Option<f64>>) -> Line {
+        let told = |goal: &Goal| {
+            let of = names.iter().position(|name| *name == goal.of)?;
+            Verdict::told(goal.of, figures[0].as_slice(), figures[of].as_slice())
+        };
+        Line { text: row.text, verdicts: row.goals.iter().filter_map(told).collect(), figures }
+    }
+}
+
 impl Verdict {
     /// The ratios of zerovent's figure to the other's in the same round.
     fn of(goal: &Goal, row: &Row, names: &[&'static str], rounds: &[Vec<f64>]) -> Option<Verdict> {
@@ -82,6 +93,7 @@ impl Verdict {
         let met = if self.is_met { "met" } else { "**missed**" };
         let goal = self.most.map_or(String::new(), |most| format!(", goal {most:.2}, {met}"));
         match self.of {
+            Some(of) if low == high => format!("{of} {median:.2}{goal}"),
             Some(of) => format!("{of} {median:.2} ({low:.2} to {high:.2}){goal}"),
             None => goal.trim_start_matches(", ").to_owned(),
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::measure::count::collected;
 pub(crate) use process::Server;
 
 pub(crate) const SERVER_CORE: usize = 0;
@@ -40,16 +41,30 @@ pub(crate) fn take_server_core() {
 }
 
 /// Lets this process, and those that it will start, have as many descriptors as they may.
-#[allow(unsafe_code, reason = "std does not know of limits")]
 pub(crate) fn allow_many_descriptors() {
+    let most = descriptors_max();
+    assert!(set_descriptors_max(most), "as many as allowed are allowed");
+}
+
+/// Lets this process have `most` descriptors, and never again more; says how many it may have then. Callgrind keeps it from that.
+pub(crate) fn limit_descriptors(most: u64) -> u64 {
+    if set_descriptors_max(most) { most } else { descriptors_max() }
+}
+
+#[allow(unsafe_code, reason = "std does not know of limits")]
+fn descriptors_max() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is live and writable.
     let told = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     assert_eq!(told, 0, "each process has limits");
-    limit.rlim_cur = limit.rlim_max;
+    limit.rlim_max
+}
+
+#[allow(unsafe_code, reason = "std does not know of limits")]
+fn set_descriptors_max(most: u64) -> bool {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: `limit` is live.
-    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
-    assert_eq!(set, 0, "as many as allowed are allowed");
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 }
 }
 
 /// Starts a server of a plan.
@@ -73,6 +88,30 @@ pub(crate) fn calls_each(plan: &str, words: &[&str], count: u64, work: impl Fn(&
         process::read_summary(&summary).into_iter().map(|(_, calls)| calls).sum::<u64>()
     });
     (twice as f64 - once as f64) / count as f64
+}
+
+/// Instructions that a server takes for an operation: callgrind counts those for either number of them, and what both have in common is nobody's.
+/// `work` says how many operations it did.
+pub(crate) fn instructions_each(
+    plan: &str,
+    words: &[&str],
+    counts: [u64; 2],
+    work: impl Fn(&Server, u64) -> u64,
+) -> Option<f64> {
+    let counted = |count| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = directory.path().join("log");
+        let mut command = Command::new("valgrind");
+        command.args(["--tool=callgrind", "--trace-children=yes", "--callgrind-out-file=/dev/null"]);
+        command.arg(format!("--log-file={}", log.display())).arg(this_program());
+        let server = Server::run(command.args(["--server", plan]).args(words));
+        let done = work(&server, count);
+        server.stop("TERM");
+        let instructions = collected(&fs::read_to_string(log).expect("callgrind reports"))?;
+        Some((done as f64, instructions as f64))
+    };
+    let ((few, of_few), (many, of_many)) = (counted(counts[0])?, counted(counts[1])?);
+    Some((of_many - of_few) / (many - few))
 }
 
 /// Keeps this process, and the threads that it will start, away from the servers' core.

@@ -6,12 +6,12 @@ use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use libc::timeval;
+use libc::{c_short, timeval};
 
 use super::bufferevent::Askers;
 use super::config::{Limit, env, event_config, features_of};
 use super::count::Counts;
-use super::layout::event;
+use super::layout::{ev, event};
 use super::lock::{Condition, Lock};
 use super::once::Once;
 use super::{debug, free, log, thread};
@@ -19,7 +19,7 @@ use crate::bufferevent;
 use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::listener;
-use crate::reactor::{CommonTimeout, Reactor, open_backend};
+use crate::reactor::{CommonTimeout, Reactor, SlotId, open_backend};
 
 /// A base, as C holds it: a pointer to this.
 pub(super) struct event_base {
@@ -27,6 +27,9 @@ pub(super) struct event_base {
     /// Notified when a callback has returned that another thread waits for.
     returned: Condition,
     core: UnsafeCell<Core>,
+    /// Whether a core is entered, so that a debug build finds out who enters twice.
+    #[cfg(debug_assertions)]
+    entered: std::cell::Cell<bool>,
 }
 
 /// What a base owns. C's objects refer to what is in here by ids.
@@ -46,6 +49,8 @@ pub(super) struct Core {
     pub(super) askers: Askers,
     pub(super) listener_table: super::listener::Table,
     method: &'static CStr,
+    /// What of an event's `events` its callback is told beside what has happened: `EV_ET`, if the backend honours it.
+    pub(super) edge: c_short,
 }
 
 /// A timeout that many events share: what C hands us for it, and what the reactor knows it by.
@@ -68,6 +73,8 @@ pub(super) struct Control {
     pub(super) notifiable: bool,
     /// The event whose callback is running; null for none.
     pub(super) current: *mut event,
+    /// The slot of the event whose callback is running, if the event neither waits nor is active: it may be added again.
+    pub(super) kept: Option<SlotId>,
     /// How often the callback of the signal that is running is still to be called.
     pub(super) calls_left: u32,
     /// How many callbacks have been called, so that one can be told from its next run.
@@ -89,6 +96,7 @@ impl Control {
             thread: None,
             notifiable,
             current: ptr::null_mut(),
+            kept: None,
             calls_left: 0,
             calls: 0,
             waiting: 0,
@@ -126,6 +134,7 @@ impl event_base {
         let method = config.name_of(backend.method());
         let mut reactor = Reactor::new(backend, 0, 1)?;
         reactor.set_caches_time(config.caches_time());
+        let edge = if reactor.edge_triggered() { ev::ET } else { 0 };
         let lock = if config.is_locked() { Lock::new() } else { Lock::none() };
         let core = Core {
             reactor,
@@ -139,8 +148,15 @@ impl event_base {
             askers: Askers::new(),
             listener_table: super::listener::Table::default(),
             method,
+            edge,
         };
-        Ok(event_base { returned: Condition::of(&lock), lock, core: UnsafeCell::new(core) })
+        Ok(event_base {
+            returned: Condition::of(&lock),
+            lock,
+            core: UnsafeCell::new(core),
+            #[cfg(debug_assertions)]
+            entered: std::cell::Cell::new(false),
+        })
     }
 
     /// The lock of the base, which is that of its bufferevents too.
@@ -161,6 +177,8 @@ impl event_base {
     #[inline]
     pub(super) unsafe fn enter(&self) -> Entered<'_> {
         self.lock.acquire();
+        #[cfg(debug_assertions)]
+        assert!(!self.entered.replace(true), "a core is entered twice (K1)");
         // SAFETY: the lock, or C4, keeps other threads out, and the caller this one.
         let core = unsafe { &mut *self.core.get() };
         Entered { base: self, core }
@@ -194,6 +212,8 @@ impl DerefMut for Entered<'_> {
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        self.base.entered.set(false);
         self.base.lock.release();
     }
 }

@@ -43,10 +43,10 @@ impl Core {
         }
         let mark = MARK | (number as suseconds_t) << NUMBER_SHIFT;
         let marked = timeval { tv_sec: plain.tv_sec, tv_usec: plain.tv_usec | mark };
-        let common = Box::new(Common { marked, timeout: self.reactor.common_timeout(span(&plain)) });
-        let marked = &raw const common.marked;
-        self.common.push(common);
-        Some(marked)
+        let timeout = self.reactor.common_timeout(span(&plain));
+        self.common.push(Box::new(Common { marked, timeout }));
+        // Its address is asked for once it is where it stays.
+        self.common.last().map(|common| &raw const common.marked)
     }
 
     /// A time without a mark, and with less than a second of microseconds.

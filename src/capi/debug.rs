@@ -47,11 +47,11 @@ extern "C" fn event_enable_debug_mode() {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_debug_unassign(event: *mut event) {
-    // SAFETY: C1.
-    let Some(event) = (unsafe { event.as_mut() }) else { return };
+    // SAFETY: C1, E1.
+    let Some(event) = (unsafe { event.as_ref() }) else { return };
     check_not_added(event, "event_debug_unassign");
     note_teardown(event);
-    event.flags &= !evlist::INIT;
+    event.set_flags(event.flags() & !evlist::INIT);
 }
 
 /// What debugging remembers is all there is to be released.
@@ -135,20 +135,34 @@ pub(super) fn note_teardown(event: *const event) {
 /// An event has been added, or it was tried.
 #[inline]
 pub(super) fn note_added(event: &event, timeout: Option<&timeval>) {
+    if log::hears_debug() {
+        tell_added(event, timeout.is_some());
+    }
+    note(event, true);
+}
+
+#[cold]
+fn tell_added(event: &event, is_timed: bool) {
     log::debug(format_args!(
         "event_add: event: {event:p} (fd {}), {}call {:?}",
-        event.fd,
-        if timeout.is_some() { "EV_TIMEOUT " } else { "" },
-        event.callback.map(|callback| callback as *const ())
+        event.fd.get(),
+        if is_timed { "EV_TIMEOUT " } else { "" },
+        event.callback.get().map(|callback| callback as *const ())
     ));
-    note(event, true);
 }
 
 /// An event has been deleted.
 #[inline]
 pub(super) fn note_deleted(event: &event) {
-    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd));
+    if log::hears_debug() {
+        tell_deleted(event);
+    }
     note(event, false);
+}
+
+#[cold]
+fn tell_deleted(event: &event) {
+    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd.get()));
 }
 
 #[inline]

@@ -4,6 +4,7 @@ use std::ffi::c_int;
 use std::ptr;
 
 use super::base::{Core, enter, event_base};
+use super::count::STATE;
 use super::event::{event_at, warn_baseless};
 use super::free::is_alive;
 use super::layout::{ev, event, evlist};
@@ -31,7 +32,7 @@ unsafe extern "C" fn event_del_block(event: *mut event) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_del_noblock(event: *mut event) -> c_int {
+pub(in crate::capi) unsafe extern "C" fn event_del_noblock(event: *mut event) -> c_int {
     // SAFETY: the caller's promise is the same.
     unsafe { del(event, Wait::No) }
 }
@@ -42,7 +43,7 @@ unsafe extern "C" fn event_del_noblock(event: *mut event) -> c_int {
 unsafe fn del(event: *mut event, wait: Wait) -> c_int {
     // SAFETY: the caller's promise.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
-    if event.base.is_null() {
+    if event.base.get().is_null() {
         warn_baseless("event_del");
         return -1;
     }
@@ -51,7 +52,7 @@ unsafe fn del(event: *mut event, wait: Wait) -> c_int {
         return 0;
     }
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
-    let Some(mut core) = (unsafe { enter(event.base) }) else { return -1 };
+    let Some(mut core) = (unsafe { enter(event.base.get()) }) else { return -1 };
     if event.is(evlist::FINALIZING) {
         return 0;
     }
@@ -60,31 +61,30 @@ unsafe fn del(event: *mut event, wait: Wait) -> c_int {
     if was_inserted {
         core.notify();
     }
-    let is_running = core.is_running_elsewhere(event);
-    drop(core);
-    let waits = wait == Wait::Yes || (wait == Wait::AsMade && event.events & ev::FINALIZE == 0);
-    if is_running && waits {
-        // SAFETY: C1.
-        unsafe { wait_while_running(event) };
+    let waits = wait == Wait::Yes || (wait == Wait::AsMade && event.events.get() & ev::FINALIZE == 0);
+    if waits && core.is_running_elsewhere(event) {
+        let base = event.base.get();
+        drop(core);
+        // SAFETY: C1: the base of an event that is in use; the event itself is not looked at any more (E4).
+        unsafe { wait_while_running(base, event) };
     }
     0
 }
 
 /// Programs free events after their base: one that waits for nothing, and that nobody can be calling, needs none.
 fn is_nothing_to_delete(event: &event) -> bool {
-    let may_be_called = event.events & ev::SIGNAL != 0 || thread::has_locks();
-    event.slot().is_none() && (!may_be_called || !is_alive(event.base))
+    let may_be_called = event.events.get() & ev::SIGNAL != 0 || thread::has_locks();
+    event.flags() & STATE == 0 && (!may_be_called || !is_alive(event.base.get()))
 }
 
-/// Waits, on another thread than the loop's, until the callback of `event` has returned, if it is running.
+/// Waits, on another thread than the loop's, until the callback of `event` has returned, if it is running. Only the address of the event
+/// counts: the callback may free it.
 ///
 /// # Safety
 ///
-/// - C1: `event` has a base.
-pub(super) unsafe fn wait_while_running(event: *const event) {
+/// - C1 for `base`, of which nothing is entered.
+pub(super) unsafe fn wait_while_running(base: *const event_base, event: *const event) {
     // SAFETY: the caller's promise.
-    let base = unsafe { (*event).base };
-    // SAFETY: C1.
     let Some(base) = (unsafe { base.as_ref() }) else { return };
     if !base.returned().exists() {
         return;

@@ -11,7 +11,7 @@ use libc::{c_short, timeval};
 use super::base::{Core, current_base, enter, event_base};
 use super::count::STATE;
 use super::layout::{EventCallback, Socket, ev, event, evlist};
-use super::time::span;
+use super::time::nanos;
 use super::{debug, errno, log, memory};
 use crate::error::{Error, Result};
 use crate::reactor::{Interest, SlotId, SlotSpec, Source, What};
@@ -22,8 +22,10 @@ const DESCRIPTOR: c_short = ev::READ | ev::WRITE | ev::CLOSED;
 /// What the reactor has words for.
 pub(super) const KNOWN: c_short = SOURCES | ev::TIMEOUT;
 
-/// What an event's `closure` says when it is to be finalized; 0 otherwise.
+/// What an event's `closure` says when it is to be finalized, or is one of ours; 0 otherwise.
 pub(super) mod closure {
+    /// It is ours, and its callback is called with nothing that has happened when its base goes while it waits or is active.
+    pub(in crate::capi) const TOLD_OF_THE_END: u8 = 7;
     pub(in crate::capi) const FINALIZE: u8 = 5;
     pub(in crate::capi) const FINALIZE_FREE: u8 = 6;
 }
@@ -31,18 +33,18 @@ pub(super) mod closure {
 impl event {
     /// The slot that stands for it, if there is one (K2).
     pub(super) fn slot(&self) -> Option<SlotId> {
-        if self.flags & STATE == 0 { None } else { SlotId::from_bits(self.slot) }
+        if self.flags() & STATE == 0 { None } else { SlotId::from_bits(self.slot.get()) }
     }
 
     pub(super) fn is(&self, flag: c_short) -> bool {
-        self.flags & flag != 0
+        self.flags() & flag != 0
     }
 
     fn source(&self) -> Source {
-        if self.events & ev::SIGNAL != 0 {
-            Source::Signal(self.fd)
-        } else if self.events & DESCRIPTOR != 0 && self.fd >= 0 {
-            Source::Fd { fd: self.fd, interest: self.interest() }
+        if self.events.get() & ev::SIGNAL != 0 {
+            Source::Signal(self.fd.get())
+        } else if self.events.get() & DESCRIPTOR != 0 && self.fd.get() >= 0 {
+            Source::Fd { fd: self.fd.get(), interest: self.interest() }
         } else {
             Source::None
         }
@@ -50,28 +52,28 @@ impl event {
 
     fn interest(&self) -> Interest {
         // The bits are the same.
-        Interest::from_bits_truncate((self.events & (DESCRIPTOR | ev::ET)) as u8)
+        Interest::from_bits_truncate((self.events.get() & (DESCRIPTOR | ev::ET)) as u8)
     }
 
     /// Whether it is to wait for a descriptor and has none: libevent counts it as waiting all the same.
     pub(super) fn lacks_descriptor(&self) -> bool {
-        self.events & ev::SIGNAL == 0 && self.events & DESCRIPTOR != 0 && self.fd < 0
+        self.events.get() & ev::SIGNAL == 0 && self.events.get() & DESCRIPTOR != 0 && self.fd.get() < 0
     }
 }
 
 /// Waiting.
 impl Core {
     /// Lets an event wait for its source, and for `timeout` at most. One that fails changes nothing.
-    pub(super) fn add(&mut self, event: &mut event, timeout: Option<&timeval>) -> Result<()> {
+    pub(super) fn add(&mut self, event: &event, timeout: Option<&timeval>) -> Result<()> {
         if event.is(evlist::FINALIZING) {
             return Err(Error::Invalid("it is being finalized"));
         }
-        let waits = event.events & SOURCES != 0;
+        let waits = event.events.get() & SOURCES != 0;
         if !waits && timeout.is_none() {
             return Ok(());
         }
         let (slot, is_new) = self.slot_for(event)?;
-        let mut state = event.flags & STATE;
+        let mut state = event.flags() & STATE;
         if waits && state & evlist::INSERTED == 0 {
             if let Err(error) = self.add_source(event, slot) {
                 self.drop_if_new(slot, is_new);
@@ -84,24 +86,37 @@ impl Core {
             state = self.after_timeout(event, slot, state) | evlist::TIMEOUT;
         }
         self.set_state(event, state);
+        self.note_most();
         Ok(())
     }
 
     /// The event's slot, and whether it has been made just now.
-    fn slot_for(&mut self, event: &mut event) -> Result<(SlotId, bool)> {
+    fn slot_for(&mut self, event: &event) -> Result<(SlotId, bool)> {
         if let Some(slot) = event.slot() {
             return Ok((slot, false));
         }
         // A base may have fewer priorities by now than when the event was given its own.
         let least = self.reactor.priorities() - 1;
-        let slot = self.reactor.insert(SlotSpec {
-            owner: ptr::from_mut(event) as u64,
+        let spec = SlotSpec {
+            owner: ptr::from_ref(event) as u64,
             source: event.source(),
-            persist: event.events & ev::PERSIST != 0,
-            priority: Some(event.priority.min(least as u8)),
-        })?;
-        event.slot = slot.to_bits();
+            persist: event.events.get() & ev::PERSIST != 0,
+            priority: Some(event.priority.get().min(least as u8)),
+        };
+        if let Some(kept) = self.take_kept(event, &spec) {
+            return Ok((kept, true));
+        }
+        let slot = self.reactor.insert(spec)?;
+        event.slot.set(slot.to_bits());
         Ok((slot, true))
+    }
+
+    /// The slot that is kept for an event while its callback runs, if it would be made as it is. One that has been assigned anew has
+    /// forgotten it.
+    fn take_kept(&mut self, event: &event, spec: &SlotSpec) -> Option<SlotId> {
+        let kept = self.control.kept.filter(|kept| kept.to_bits() == event.slot.get())?;
+        let is_same = self.reactor.spec(kept).is_ok_and(|made| made == *spec);
+        if is_same { self.control.kept.take() } else { None }
     }
 
     fn drop_if_new(&mut self, slot: SlotId, is_new: bool) {
@@ -121,8 +136,7 @@ impl Core {
         if let Some(common) = self.common_timeout(timeout) {
             return self.reactor.add_common(slot, common);
         }
-        let timeout = Some(span(timeout));
-        if self.reactor.add_timer(slot, timeout) { Ok(()) } else { self.reactor.add(slot, timeout) }
+        self.reactor.add_for(slot, nanos(timeout))
     }
 
     /// A new timeout takes back the call that was due to the old one, and what is left of a signal's calls.
@@ -142,7 +156,7 @@ impl Core {
     }
 
     /// Takes an event back from everything.
-    pub(super) fn del(&mut self, event: &mut event) {
+    pub(super) fn del(&mut self, event: &event) {
         if ptr::eq(self.control.current, event) {
             self.control.calls_left = 0;
         }
@@ -162,7 +176,7 @@ impl Core {
     }
 
     /// Makes an event called as if `what` had happened, a signal's `calls` times.
-    pub(super) fn activate(&mut self, event: &mut event, what: c_short, calls: c_short) {
+    pub(super) fn activate(&mut self, event: &event, what: c_short, calls: c_short) {
         if event.is(evlist::FINALIZING) {
             return;
         }
@@ -170,20 +184,21 @@ impl Core {
         // K2; the bits are the same.
         let _ = self.reactor.activate(slot, What::from_bits_truncate((what & KNOWN) as u8));
         if event.is(evlist::ACTIVE) {
-            event.result |= what;
+            event.result.set(event.result.get() | what);
             return;
         }
-        event.result = what;
-        event.calls = calls;
-        self.set_state(event, event.flags & STATE | evlist::ACTIVE);
+        event.result.set(what);
+        event.calls.set(calls);
+        self.set_state(event, event.flags() & STATE | evlist::ACTIVE);
+        self.note_most();
     }
 
     /// Takes an event's timeout back.
-    fn remove_timer(&mut self, event: &mut event) {
+    fn remove_timer(&mut self, event: &event) {
         let Some(slot) = event.slot().filter(|_| event.is(evlist::TIMEOUT)) else { return };
         // K2.
         let _ = self.reactor.remove_timer(slot);
-        let state = event.flags & STATE & !evlist::TIMEOUT;
+        let state = event.flags() & STATE & !evlist::TIMEOUT;
         if state == 0 {
             let _ = self.reactor.remove(slot);
         }
@@ -195,10 +210,11 @@ impl Core {
 ///
 /// # Safety
 ///
-/// - C1, and nothing else refers to the event's memory while what is returned does.
-pub(super) unsafe fn event_at<'a>(event: *mut event) -> Option<&'a mut event> {
-    // SAFETY: the caller's promise.
-    unsafe { event.as_mut() }
+/// - C1, and what is returned is not used once E4 forbids it.
+#[inline(always)]
+pub(super) unsafe fn event_at<'a>(event: *const event) -> Option<&'a event> {
+    // SAFETY: the caller's promise, and E1.
+    unsafe { event.as_ref() }
 }
 
 /// As libevent says it of an event without a base.
@@ -223,21 +239,22 @@ pub(in crate::capi) unsafe extern "C" fn event_assign(
     debug::check_assigned(event, fd, events);
     // SAFETY: C1; the memory is written and not read, whatever is in it.
     unsafe { event.cast::<u8>().write_bytes(0, size_of::<event>()) };
-    // SAFETY: C1; it is all zeroes now, which is a valid value.
-    let event = unsafe { &mut *event };
-    event.base = base;
-    event.callback = callback;
-    event.arg = if arg == event_self_cbarg() { ptr::from_mut(event).cast() } else { arg };
-    event.fd = fd;
-    event.events = events;
-    event.flags = evlist::INIT;
+    let itself = event.cast::<c_void>();
+    // SAFETY: C1; it is all zeroes now, which is a valid value; E1.
+    let event = unsafe { &*event };
+    event.base.set(base);
+    event.callback.set(callback);
+    event.arg.set(if arg == event_self_cbarg() { itself } else { arg });
+    event.fd.set(fd);
+    event.events.set(events);
+    event.set_flags(evlist::INIT);
     if events & ev::SIGNAL != 0 && events & DESCRIPTOR != 0 {
         log::warn(format_args!("event_assign: no event waits for a signal and for a descriptor"));
         return -1;
     }
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
     if let Some(core) = unsafe { enter(base) } {
-        event.priority = middle(&core);
+        event.priority.set(middle(&core));
     }
     debug::note_setup(event);
     0
@@ -266,14 +283,14 @@ unsafe extern "C" fn event_set(
 unsafe extern "C" fn event_base_set(base: *mut event_base, event: *mut event) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
-    if event.flags != evlist::INIT {
+    if event.flags() != evlist::INIT {
         return -1;
     }
     debug::check_setup(event, "event_base_set");
     // SAFETY: as in `event_assign`.
     let Some(core) = (unsafe { enter(base) }) else { return -1 };
-    event.base = base;
-    event.priority = middle(&core);
+    event.base.set(base);
+    event.priority.set(middle(&core));
     0
 }
 
@@ -317,27 +334,32 @@ extern "C" fn event_self_cbarg() -> *mut c_void {
 pub(in crate::capi) unsafe extern "C" fn event_add(event: *mut event, timeout: *const timeval) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
-    if event.base.is_null() {
+    if event.base.get().is_null() {
         warn_baseless("event_add");
         return -1;
     }
     debug::check_setup(event, "event_add");
-    if event.events & ev::SIGNAL != 0 {
+    if event.events.get() & ev::SIGNAL != 0 {
         // Its calls are counted while they are made: another thread waits for that to be over.
         // SAFETY: C1.
-        unsafe { super::del::wait_while_running(event) };
+        unsafe { super::del::wait_while_running(event.base.get(), event) };
     }
     // SAFETY: C2.
     let timeout = unsafe { timeout.as_ref() };
     // SAFETY: as in `event_assign`; the base is not null.
-    let Some(mut core) = (unsafe { enter(event.base) }) else { return -1 };
-    let added = core.add(event, timeout);
-    if added.is_ok() {
-        core.notify();
-    }
-    drop(core);
+    let Some(mut core) = (unsafe { enter(event.base.get()) }) else { return -1 };
+    // Before the lock goes (E4).
     debug::note_added(event, timeout);
-    added.map_or_else(|error| refuse(event, &error), |()| 0)
+    match core.add(event, timeout) {
+        Ok(()) => {
+            core.notify();
+            0
+        }
+        Err(error) => {
+            drop(core);
+            refuse(event, &error)
+        }
+    }
 }
 
 #[cold]
@@ -345,7 +367,7 @@ fn refuse(event: &event, error: &Error) -> c_int {
     if event.is(evlist::FINALIZING) {
         return -1;
     }
-    log::warn(format_args!("event_add: fd {} cannot be waited for: {error}", event.fd));
+    log::warn(format_args!("event_add: fd {} cannot be waited for: {error}", event.fd.get()));
     errno::set_from(error);
     -1
 }
@@ -356,7 +378,7 @@ unsafe extern "C" fn event_remove_timer(event: *mut event) -> c_int {
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     debug::check_setup(event, "event_remove_timer");
     // SAFETY: as in `event_assign`.
-    let Some(mut core) = (unsafe { enter(event.base) }) else {
+    let Some(mut core) = (unsafe { enter(event.base.get()) }) else {
         warn_baseless("event_remove_timer");
         return -1;
     };
@@ -368,16 +390,16 @@ unsafe extern "C" fn event_remove_timer(event: *mut event) -> c_int {
 pub(in crate::capi) unsafe extern "C" fn event_active(event: *mut event, what: c_int, calls: c_short) {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return };
-    if event.base.is_null() {
+    if event.base.get().is_null() {
         return warn_baseless("event_active");
     }
     debug::check_setup(event, "event_active");
-    if event.events & ev::SIGNAL != 0 {
+    if event.events.get() & ev::SIGNAL != 0 {
         // SAFETY: C1; as in `event_add`.
-        unsafe { super::del::wait_while_running(event) };
+        unsafe { super::del::wait_while_running(event.base.get(), event) };
     }
     // SAFETY: as in `event_assign`.
-    let Some(mut core) = (unsafe { enter(event.base) }) else { return };
+    let Some(mut core) = (unsafe { enter(event.base.get()) }) else { return };
     core.activate(event, what as c_short, calls);
     core.notify();
 }
@@ -388,7 +410,7 @@ unsafe extern "C" fn event_priority_set(event: *mut event, priority: c_int) -> c
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     debug::check_setup(event, "event_priority_set");
     // SAFETY: as in `event_assign`.
-    let Some(mut core) = (unsafe { enter(event.base) }) else { return -1 };
+    let Some(mut core) = (unsafe { enter(event.base.get()) }) else { return -1 };
     let is_in_range = usize::try_from(priority).is_ok_and(|priority| priority < core.reactor.priorities());
     if event.is(evlist::ACTIVE) || !is_in_range {
         return -1;
@@ -399,6 +421,6 @@ unsafe extern "C" fn event_priority_set(event: *mut event, priority: c_int) -> c
     {
         return -1;
     }
-    event.priority = priority;
+    event.priority.set(priority);
     0
 }

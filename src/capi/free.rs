@@ -36,18 +36,19 @@ unsafe fn prepare(event: *mut event, finalizer: Option<Finalizer>, closure: u8) 
     // SAFETY: the caller's promise.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
-    let Some(mut core) = (unsafe { enter(event.base) }) else {
+    let Some(mut core) = (unsafe { enter(event.base.get()) }) else {
         warn_baseless("event_finalize");
         return -1;
     };
     if !event.is(evlist::FINALIZING) {
         core.del(event);
     }
-    event.closure = closure;
+    event.closure.set(closure);
     // SAFETY: a finalizer is as large as a callback, and is turned back before it is called.
-    event.callback = unsafe { std::mem::transmute::<Option<Finalizer>, Option<EventCallback>>(finalizer) };
+    let callback = unsafe { std::mem::transmute::<Option<Finalizer>, Option<EventCallback>>(finalizer) };
+    event.callback.set(callback);
     core.activate(event, ev::FINALIZE, 1);
-    event.flags |= evlist::FINALIZING;
+    event.set_flags(event.flags() | evlist::FINALIZING);
     core.notify();
     0
 }
@@ -101,12 +102,19 @@ pub(super) fn is_alive(base: *const event_base) -> bool {
     places().any(|place| ptr::eq(place.base.load(Ordering::Relaxed), base))
 }
 
-/// A finalizer that the loop has not come to.
-struct Left {
-    event: *mut event,
-    finalizer: Option<Finalizer>,
-    arg: *mut c_void,
-    frees: bool,
+/// A call that the loop has not come to.
+enum Left {
+    Finalizer {
+        event: *mut event,
+        finalizer: Option<Finalizer>,
+        arg: *mut c_void,
+        frees: bool,
+    },
+    /// An event of ours, whose callback gives back what it has.
+    Ours {
+        callback: EventCallback,
+        arg: *mut c_void,
+    },
 }
 
 #[unsafe(no_mangle)]
@@ -139,10 +147,17 @@ unsafe fn free(base: *mut event_base, finalizes: bool) {
         }
         drop(core);
         // They may activate others.
-        for Left { event, finalizer, arg, frees } in left {
-            if finalizes {
-                // SAFETY: C1, C3; nothing is entered.
-                unsafe { finalize(finalizer, event, arg, frees) };
+        for left in left {
+            match left {
+                Left::Finalizer { event, finalizer, arg, frees } if finalizes => {
+                    // SAFETY: C1, C3; nothing is entered.
+                    unsafe { finalize(finalizer, event, arg, frees) };
+                }
+                Left::Finalizer { .. } => {}
+                Left::Ours { callback, arg } => {
+                    // SAFETY: C3; nothing is entered.
+                    unsafe { callback(-1, 0, arg) };
+                }
             }
         }
     }
@@ -159,17 +174,22 @@ unsafe fn free(base: *mut event_base, finalizes: bool) {
 }
 
 impl Core {
-    /// Lets all events wait for nothing, and says which finalizers are still to be called. What was to be called once is forgotten.
+    /// Lets all events wait for nothing, and says who is still to be called. What was to be called once is forgotten.
     fn release_events(&mut self) -> Vec<Left> {
         let mut left = Vec::new();
         for word in self.event_words() {
-            // SAFETY: K2.
-            let event = unsafe { &mut *(word as *mut event) };
+            // SAFETY: K2, E1.
+            let event = unsafe { &*(word as *const event) };
             self.del(event);
             debug::note_deleted(event);
             if event.is(evlist::FINALIZING) {
                 let (finalizer, frees) = event.finalizer();
-                left.push(Left { event, finalizer, arg: event.arg, frees });
+                let (event, arg) = (ptr::from_ref(event).cast_mut(), event.arg.get());
+                left.push(Left::Finalizer { event, finalizer, arg, frees });
+            } else if let (closure::TOLD_OF_THE_END, Some(callback)) =
+                (event.closure.get(), event.callback.get())
+            {
+                left.push(Left::Ours { callback, arg: event.arg.get() });
             }
         }
         for once in std::mem::take(&mut self.once) {
@@ -181,7 +201,8 @@ impl Core {
 
     /// The addresses of all events that wait or are active.
     pub(super) fn event_words(&self) -> Vec<u64> {
-        let words = self.reactor.views().map(|view| view.spec.owner);
+        let kept = self.control.kept;
+        let words = self.reactor.views().filter(|view| Some(view.id) != kept).map(|view| view.spec.owner);
         words.filter(|word| word & owner::MASK == owner::EVENT).collect()
     }
 }

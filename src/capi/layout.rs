@@ -3,7 +3,9 @@
 //! Programs embed a `struct event` by value and read and write the fields of a `struct bufferevent`, so offsets are
 //! asserted here at compile time, and once more against the C headers by a test.
 
+use std::cell::Cell;
 use std::mem::{offset_of, size_of};
+use std::sync::atomic::{AtomicI16, Ordering};
 
 use libc::{c_char, c_int, c_short, c_void, size_t, sockaddr, timeval};
 
@@ -45,28 +47,53 @@ pub(super) mod evlist {
 
 /// An event, in memory of the caller's. The fields that C's headers name are where they put them; what libevent keeps in the others
 /// is replaced by what we keep.
+///
+/// - **E1**: C and other threads have pointers to the same memory. So every byte is in a cell, any number of shared references may
+///   stand at a time, and there is never a mutable one.
+/// - **E2**: What it is made of (`base`, `fd`, `events`, `callback`, `arg`, `priority`) changes only in functions during which, by C1, nobody
+///   else uses the event. It may be read at any time.
+/// - **E3**: `slot`, `closure`, `calls` and `result` are touched under the lock of its base. `flags` are written under it and read at any time.
+/// - **E4**: Once the lock has been let go of after an event was added, activated or deleted, its memory is not touched again: the
+///   callback, or whoever waited for it, may have freed it.
 #[repr(C)]
 pub(super) struct event {
     /// The slot that stands for it while `flags` says that it is pending or active; meaningless otherwise.
-    pub(super) slot: u64,
-    pub(super) reserved: u64,
-    pub(super) flags: c_short,
-    pub(super) priority: u8,
-    pub(super) closure: u8,
-    pub(super) callback: Option<EventCallback>,
-    pub(super) arg: *mut c_void,
-    pub(super) timeout_position: [u64; 2],
-    pub(super) fd: Socket,
-    pub(super) base: *mut event_base,
-    pub(super) io_or_signal: [u64; 2],
+    pub(super) slot: Cell<u64>,
+    reserved: Cell<u64>,
+    /// Atomic, because it may be read without the lock; relaxed throughout, because nothing is published with it.
+    flags: AtomicI16,
+    pub(super) priority: Cell<u8>,
+    pub(super) closure: Cell<u8>,
+    _gap: Cell<u32>,
+    pub(super) callback: Cell<Option<EventCallback>>,
+    pub(super) arg: Cell<*mut c_void>,
+    timeout_position: Cell<[u64; 2]>,
+    pub(super) fd: Cell<Socket>,
+    _gap_before_base: Cell<u32>,
+    pub(super) base: Cell<*mut event_base>,
+    io_or_signal: Cell<[u64; 2]>,
     /// How often a signal's callback is still to be called.
-    pub(super) calls: c_short,
-    pub(super) calls_pointer: *mut c_short,
-    pub(super) events: c_short,
+    pub(super) calls: Cell<c_short>,
+    _gap_before_pointer: Cell<[u16; 3]>,
+    calls_pointer: Cell<*mut c_short>,
+    pub(super) events: Cell<c_short>,
     /// What it is active with.
-    pub(super) result: c_short,
-    /// When its timeout passes, on the loop's clock.
-    pub(super) timeout: timeval,
+    pub(super) result: Cell<c_short>,
+    _gap_before_timeout: Cell<u32>,
+    timeout: Cell<timeval>,
+}
+
+impl event {
+    /// What it waits for, whether it is active, and whether it was assigned at all: of `evlist`.
+    #[inline(always)]
+    pub(super) fn flags(&self) -> c_short {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(super) fn set_flags(&self, flags: c_short) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
 }
 
 const _: () = {
@@ -96,29 +123,51 @@ pub(super) type DataCallback = unsafe extern "C-unwind" fn(*mut bufferevent, *mu
 pub(super) type BuffereventCallback = unsafe extern "C-unwind" fn(*mut bufferevent, c_short, *mut c_void);
 
 #[repr(C)]
+#[derive(Default)]
 pub(super) struct event_watermark {
-    pub(super) low: size_t,
-    pub(super) high: size_t,
+    pub(super) low: Cell<size_t>,
+    pub(super) high: Cell<size_t>,
 }
 
-/// The part of a bufferevent that C sees. Programs read all of it and write the callbacks, so it is read anew for each call.
+/// The part of a bufferevent that C sees. Programs read all of it and write the callbacks, so it is read anew for each call. As to
+/// who may touch what, see `Bev`.
 #[repr(C)]
 pub(super) struct bufferevent {
-    pub(super) base: *mut event_base,
-    pub(super) ops: *const c_void,
+    pub(super) base: Cell<*mut event_base>,
+    pub(super) ops: Cell<*const c_void>,
     pub(super) ev_read: event,
     pub(super) ev_write: event,
-    pub(super) input: *mut evbuffer,
-    pub(super) output: *mut evbuffer,
+    pub(super) input: Cell<*mut evbuffer>,
+    pub(super) output: Cell<*mut evbuffer>,
     pub(super) wm_read: event_watermark,
     pub(super) wm_write: event_watermark,
-    pub(super) readcb: Option<DataCallback>,
-    pub(super) writecb: Option<DataCallback>,
-    pub(super) errorcb: Option<BuffereventCallback>,
-    pub(super) cbarg: *mut c_void,
-    pub(super) timeout_read: timeval,
-    pub(super) timeout_write: timeval,
-    pub(super) enabled: c_short,
+    pub(super) readcb: Cell<Option<DataCallback>>,
+    pub(super) writecb: Cell<Option<DataCallback>>,
+    pub(super) errorcb: Cell<Option<BuffereventCallback>>,
+    pub(super) cbarg: Cell<*mut c_void>,
+    pub(super) timeout_read: Cell<timeval>,
+    pub(super) timeout_write: Cell<timeval>,
+    pub(super) enabled: Cell<c_short>,
+}
+
+impl bufferevent {
+    /// Its two events are of this descriptor.
+    pub(super) fn set_fd(&self, fd: Socket) {
+        self.ev_read.fd.set(fd);
+        self.ev_write.fd.set(fd);
+    }
+
+    pub(super) fn set_priority(&self, priority: u8) {
+        self.ev_read.priority.set(priority);
+        self.ev_write.priority.set(priority);
+    }
+}
+
+impl event_watermark {
+    pub(super) fn set(&self, low: size_t, high: size_t) {
+        self.low.set(low);
+        self.high.set(high);
+    }
 }
 
 const _: () = {

@@ -1,7 +1,9 @@
 //! `event2/listener.h`: listeners of the engine's, whose sockets are the program's unless it says otherwise.
 
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_uint, c_void};
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Deref;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 
@@ -32,19 +34,37 @@ const BACKLOG: c_int = 128;
 type ErrorCallback = unsafe extern "C-unwind" fn(*mut evconnlistener, *mut c_void);
 
 /// A listener, as C holds it: a pointer to this.
-pub(super) struct evconnlistener {
-    base: *mut event_base,
+///
+/// - **L1**: C and other threads have pointers to the same memory, and whoever gives back the last reference frees it. So all of it lies in a
+///   cell, and only shared references are made to it.
+/// - **L2**: `base`, `fd` and `flags` change only when the base goes, while by C1 nobody else uses the listener. Everything else is
+///   touched under the lock of its base.
+/// - **L3**: Nothing here looks at a listener after code of C's has run, unless it has a reference of its own ([`Reference`]).
+#[repr(transparent)]
+pub(super) struct evconnlistener(UnsafeCell<Parts>);
+
+pub(super) struct Parts {
+    base: Cell<*mut event_base>,
     /// `None` once it has been freed, or its base has gone.
-    id: Option<ListenerId>,
+    id: Cell<Option<ListenerId>>,
     fd: Socket,
     flags: c_uint,
-    callback: Option<ListenerCallback>,
-    error_callback: Option<ErrorCallback>,
-    arg: *mut c_void,
+    callback: Cell<Option<ListenerCallback>>,
+    error_callback: Cell<Option<ErrorCallback>>,
+    arg: Cell<*mut c_void>,
     /// Whether the program wants it to accept. Without a callback it does not, even so.
-    enabled: bool,
+    enabled: Cell<bool>,
     /// Its maker's, and one for each callback that is running.
-    references: u32,
+    references: Cell<u32>,
+}
+
+impl Deref for evconnlistener {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        // SAFETY: L1: there are only shared references to it.
+        unsafe { &*self.0.get() }
+    }
 }
 
 /// Which listener of C's stands at which place of the engine's; null is none.
@@ -79,19 +99,20 @@ unsafe extern "C" fn evconnlistener_new(
     if base.is_null() || (backlog > 0 && unsafe { libc::listen(fd, backlog) } < 0) || fd < 0 {
         return ptr::null_mut();
     }
-    let listener = Box::into_raw(Box::new(evconnlistener {
-        base,
-        id: None,
+    let parts = Parts {
+        base: Cell::new(base),
+        id: Cell::new(None),
         fd,
         flags,
-        callback,
-        error_callback: None,
-        arg,
-        enabled: flags & DISABLED == 0,
-        references: 1,
-    }));
+        callback: Cell::new(callback),
+        error_callback: Cell::new(None),
+        arg: Cell::new(arg),
+        enabled: Cell::new(flags & DISABLED == 0),
+        references: Cell::new(1),
+    };
+    let listener = Box::into_raw(Box::new(evconnlistener(UnsafeCell::new(parts))));
     // SAFETY: it was made above.
-    if unsafe { at(listener) }.is_some_and(|listener| listener.begin()) {
+    if unsafe { at(listener) }.is_some_and(evconnlistener::begin) {
         return listener;
     }
     // SAFETY: it was made above, and nobody else knows it.
@@ -173,16 +194,21 @@ fn close(fd: Socket) {
 
 /// # Safety
 ///
-/// - C1 for `listener`, and the reference is not used after C code has run.
-unsafe fn at<'a>(listener: *mut evconnlistener) -> Option<&'a mut evconnlistener> {
-    // SAFETY: the caller's promise.
-    unsafe { listener.as_mut() }
+/// - C1 for `listener`, and what is returned is used as L3 says.
+unsafe fn at<'a>(listener: *const evconnlistener) -> Option<&'a evconnlistener> {
+    // SAFETY: the caller's promise; L1.
+    unsafe { listener.as_ref() }
 }
 
 impl evconnlistener {
+    /// What C calls it.
+    fn as_c(&self) -> *mut evconnlistener {
+        self.0.get().cast()
+    }
+
     fn enter<'a>(&self) -> Option<Entered<'a>> {
         // SAFETY: C1: the base lives, or its going has been noted here.
-        let base = unsafe { self.base.as_ref() }?;
+        let base = unsafe { self.base.get().as_ref() }?;
         // SAFETY: K1: nothing is entered when a function of C's is called.
         Some(unsafe { base.enter() })
     }
@@ -190,12 +216,12 @@ impl evconnlistener {
     /// The lock that guards it, which is its base's, held.
     fn lock<'a>(&self) -> Option<Held<'a>> {
         // SAFETY: as in `enter`.
-        let base = unsafe { self.base.as_ref() }?;
+        let base = unsafe { self.base.get().as_ref() }?;
         Some(base.lock().hold())
     }
 
     /// Gives the socket to the engine.
-    fn begin(&mut self) -> bool {
+    fn begin(&self) -> bool {
         let options = ListenOptions::new()
             .leave_blocking(self.flags & LEAVE_SOCKETS_BLOCKING != 0)
             .inheritable_connections(self.flags & CLOSE_ON_EXEC == 0)
@@ -209,8 +235,8 @@ impl evconnlistener {
         let core = &mut *core;
         match core.listeners.adopt_as_is(&mut core.reactor, fd, &options) {
             Ok(id) => {
-                self.id = Some(id);
-                core.listener_table.set(id, self);
+                self.id.set(Some(id));
+                core.listener_table.set(id, self.as_c());
                 let begun = self.apply(core);
                 if !begun {
                     self.give_back(core);
@@ -226,8 +252,8 @@ impl evconnlistener {
 
     /// Lets the engine accept if the program wants it and there is somebody to be told.
     fn apply(&self, core: &mut Core) -> bool {
-        let Some(id) = self.id else { return false };
-        let done = if self.enabled && self.callback.is_some() {
+        let Some(id) = self.id.get() else { return false };
+        let done = if self.enabled.get() && self.callback.get().is_some() {
             core.listeners.enable(&mut core.reactor, id)
         } else {
             core.listeners.disable(&mut core.reactor, id)
@@ -236,13 +262,13 @@ impl evconnlistener {
         done.is_ok()
     }
 
-    fn change(&mut self) -> c_int {
+    fn change(&self) -> c_int {
         let Some(mut core) = self.enter() else { return -1 };
         if self.apply(&mut core) { 0 } else { -1 }
     }
 
     /// Takes the socket back from the engine; it is closed if it is to be closed.
-    fn end(&mut self, core: &mut Core) {
+    fn end(&self, core: &mut Core) {
         if self.flags & CLOSE_ON_FREE == 0 {
             return self.give_back(core);
         }
@@ -253,7 +279,7 @@ impl evconnlistener {
     }
 
     /// Takes the socket back from the engine, open.
-    fn give_back(&mut self, core: &mut Core) {
+    fn give_back(&self, core: &mut Core) {
         let Some(id) = self.id.take() else { return };
         core.listener_table.set(id, ptr::null_mut());
         // The engine has it as long as it has an id here.
@@ -269,7 +295,8 @@ unsafe extern "C" fn evconnlistener_free(listener: *mut evconnlistener) {
     // SAFETY: C1.
     let Some(object) = (unsafe { at(listener) }) else { return };
     let held = object.lock();
-    (object.callback, object.error_callback) = (None, None);
+    object.callback.set(None);
+    object.error_callback.set(None);
     object.change();
     drop(held);
     // SAFETY: C1: it is its maker's reference.
@@ -285,8 +312,8 @@ unsafe fn release(listener: *mut evconnlistener) -> bool {
     // SAFETY: the caller's promise.
     let Some(object) = (unsafe { at(listener) }) else { return false };
     let core = object.enter();
-    object.references -= 1;
-    if object.references > 0 {
+    object.references.set(object.references.get() - 1);
+    if object.references.get() > 0 {
         return false;
     }
     match core {
@@ -305,7 +332,7 @@ unsafe extern "C" fn evconnlistener_enable(listener: *mut evconnlistener) -> c_i
     // SAFETY: C1.
     let Some(listener) = (unsafe { at(listener) }) else { return -1 };
     let _held = listener.lock();
-    listener.enabled = true;
+    listener.enabled.set(true);
     listener.change()
 }
 
@@ -314,14 +341,14 @@ unsafe extern "C" fn evconnlistener_disable(listener: *mut evconnlistener) -> c_
     // SAFETY: C1.
     let Some(listener) = (unsafe { at(listener) }) else { return -1 };
     let _held = listener.lock();
-    listener.enabled = false;
+    listener.enabled.set(false);
     listener.change()
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn evconnlistener_get_base(listener: *mut evconnlistener) -> *mut event_base {
     // SAFETY: C1.
-    unsafe { at(listener) }.map_or(ptr::null_mut(), |listener| listener.base)
+    unsafe { at(listener) }.map_or(ptr::null_mut(), |listener| listener.base.get())
 }
 
 #[unsafe(no_mangle)]
@@ -340,7 +367,8 @@ unsafe extern "C" fn evconnlistener_set_cb(
     // SAFETY: C1.
     if let Some(listener) = unsafe { at(listener) } {
         let _held = listener.lock();
-        (listener.callback, listener.arg) = (callback, arg);
+        listener.callback.set(callback);
+        listener.arg.set(arg);
         listener.change();
     }
 }
@@ -354,7 +382,7 @@ unsafe extern "C" fn evconnlistener_set_error_cb(
     // SAFETY: C1.
     if let Some(listener) = unsafe { at(listener) } {
         let _held = listener.lock();
-        listener.error_callback = callback;
+        listener.error_callback.set(callback);
     }
 }
 
@@ -378,7 +406,7 @@ pub(super) fn run(base: &event_base, index: u64, what: What) {
         };
         // SAFETY: what is in the table lives; the lock is held.
         let Some(object) = (unsafe { at(listener) }) else { return };
-        object.references += 1;
+        object.references.set(object.references.get() + 1);
         drop(core);
         let reference = Reference(listener);
         // SAFETY: it is held, and nothing is entered.
@@ -417,7 +445,8 @@ unsafe fn tell(listener: *mut evconnlistener, next: Accepted) -> bool {
     // SAFETY: the caller's reference.
     let Some(object) = (unsafe { at(listener) }) else { return false };
     let held = object.lock();
-    let (callback, error_callback, arg) = (object.callback, object.error_callback, object.arg);
+    let (callback, error_callback) = (object.callback.get(), object.error_callback.get());
+    let arg = object.arg.get();
     drop(held);
     match next {
         Accepted::Nothing => false,
@@ -462,7 +491,7 @@ pub(super) fn abandon(base: *mut event_base) {
         // SAFETY: what is in the table lives.
         if let Some(listener) = unsafe { at(listener) } {
             listener.give_back(&mut core);
-            listener.base = ptr::null_mut();
+            listener.base.set(ptr::null_mut());
         }
     }
 }

@@ -48,37 +48,37 @@ unsafe fn of<T>(event: *const event, name: &str, otherwise: T, get: impl FnOnce(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_get_fd(event: *const event) -> Socket {
     // SAFETY: C1.
-    unsafe { of(event, "event_get_fd", -1, |event| event.fd) }
+    unsafe { of(event, "event_get_fd", -1, |event| event.fd.get()) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_get_base(event: *const event) -> *mut event_base {
     // SAFETY: C1.
-    unsafe { of(event, "event_get_base", ptr::null_mut(), |event| event.base) }
+    unsafe { of(event, "event_get_base", ptr::null_mut(), |event| event.base.get()) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_get_events(event: *const event) -> c_short {
     // SAFETY: C1.
-    unsafe { of(event, "event_get_events", 0, |event| event.events) }
+    unsafe { of(event, "event_get_events", 0, |event| event.events.get()) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_get_callback(event: *const event) -> Option<EventCallback> {
     // SAFETY: C1.
-    unsafe { of(event, "event_get_callback", None, |event| event.callback) }
+    unsafe { of(event, "event_get_callback", None, |event| event.callback.get()) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_get_callback_arg(event: *const event) -> *mut c_void {
     // SAFETY: C1.
-    unsafe { of(event, "event_get_callback_arg", ptr::null_mut(), |event| event.arg) }
+    unsafe { of(event, "event_get_callback_arg", ptr::null_mut(), |event| event.arg.get()) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_get_priority(event: *const event) -> c_int {
     // SAFETY: C1.
-    unsafe { of(event, "event_get_priority", -1, |event| c_int::from(event.priority)) }
+    unsafe { of(event, "event_get_priority", -1, |event| c_int::from(event.priority.get())) }
 }
 
 #[unsafe(no_mangle)]
@@ -94,15 +94,15 @@ unsafe extern "C" fn event_get_assignment(
     let Some(event) = (unsafe { event.as_ref() }) else { return };
     debug::check_setup(event, "event_get_assignment");
     // SAFETY: C2, here and below: each is null or to be written.
-    unsafe { tell(base, event.base) };
+    unsafe { tell(base, event.base.get()) };
     // SAFETY: C2.
-    unsafe { tell(fd, event.fd) };
+    unsafe { tell(fd, event.fd.get()) };
     // SAFETY: C2.
-    unsafe { tell(events, event.events) };
+    unsafe { tell(events, event.events.get()) };
     // SAFETY: C2.
-    unsafe { tell(callback, event.callback) };
+    unsafe { tell(callback, event.callback.get()) };
     // SAFETY: C2.
-    unsafe { tell(arg, event.arg) };
+    unsafe { tell(arg, event.arg.get()) };
 }
 
 /// # Safety
@@ -120,7 +120,7 @@ unsafe extern "C" fn event_pending(event: *const event, kinds: c_short, until: *
     // SAFETY: C1.
     let Some(event) = (unsafe { event.as_ref() }) else { return 0 };
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
-    let Some(core) = (unsafe { enter(event.base) }) else {
+    let Some(core) = (unsafe { enter(event.base.get()) }) else {
         warn_baseless("event_pending");
         return 0;
     };
@@ -141,11 +141,11 @@ impl Core {
     fn pending(&self, event: &event) -> c_short {
         let mut found = 0;
         if event.is(evlist::INSERTED) {
-            found |= event.events & (ev::READ | ev::WRITE | ev::CLOSED | ev::SIGNAL);
+            found |= event.events.get() & (ev::READ | ev::WRITE | ev::CLOSED | ev::SIGNAL);
         }
         if event.is(evlist::ACTIVE) {
             let called_for = event.slot().and_then(|slot| self.reactor.view(slot).ok());
-            found |= event.result | called_for.map_or(0, |view| c_short::from(view.called_for.bits()));
+            found |= event.result.get() | called_for.map_or(0, |view| c_short::from(view.called_for.bits()));
         }
         if event.is(evlist::TIMEOUT) {
             found |= ev::TIMEOUT;
@@ -234,14 +234,14 @@ fn words(table: &[(c_short, &'static str)], flags: c_short) -> String {
 }
 
 fn kind(event: &event) -> &'static str {
-    if event.events & ev::SIGNAL == 0 { "fd " } else { "sig" }
+    if event.events.get() & ev::SIGNAL == 0 { "fd " } else { "sig" }
 }
 
 impl Core {
     fn describe_waiting(&self, text: &mut String, event: &event) {
-        let waits = words(&WAITS, event.events);
+        let waits = words(&WAITS, event.events.get());
         // Writing to a string cannot fail, here and below.
-        let _ = write!(text, "  {:p} [{} {}]{waits}", ptr::from_ref(event), kind(event), event.fd);
+        let _ = write!(text, "  {:p} [{} {}]{waits}", ptr::from_ref(event), kind(event), event.fd.get());
         if let Some(slot) = event.slot()
             && let Ok((_, Some(deadline_ns))) = self.reactor.waits(slot)
         {
@@ -252,14 +252,14 @@ impl Core {
     }
 
     fn describe_active(&self, text: &mut String, event: &event) {
-        let happened = words(&HAPPENED, self.pending(event) | event.result);
+        let happened = words(&HAPPENED, self.pending(event) | event.result.get());
         let address = ptr::from_ref(event);
         let _ = writeln!(
             text,
             "  {address:p} [{} {}, priority={}]{happened} active",
             kind(event),
-            event.fd,
-            event.priority
+            event.fd.get(),
+            event.priority.get()
         );
     }
 }
@@ -268,12 +268,12 @@ impl Core {
 unsafe extern "C" fn event_base_active_by_fd(base: *mut event_base, fd: Socket, kinds: c_short) {
     let descriptor = ev::READ | ev::WRITE | ev::CLOSED;
     let what = |event: &event| {
-        if event.fd != fd || event.events & ev::SIGNAL != 0 {
+        if event.fd.get() != fd || event.events.get() & ev::SIGNAL != 0 {
             0
         } else if kinds & ev::TIMEOUT != 0 {
             if event.is(evlist::TIMEOUT) { ev::TIMEOUT } else { 0 }
         } else if event.is(evlist::INSERTED) {
-            event.events & kinds & descriptor
+            event.events.get() & kinds & descriptor
         } else {
             0
         }
@@ -285,8 +285,8 @@ unsafe extern "C" fn event_base_active_by_fd(base: *mut event_base, fd: Socket, 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn event_base_active_by_signal(base: *mut event_base, signal: c_int) {
     let what = |event: &event| {
-        let watches = event.fd == signal && event.is(evlist::INSERTED);
-        if watches { event.events & ev::SIGNAL } else { 0 }
+        let watches = event.fd.get() == signal && event.is(evlist::INSERTED);
+        if watches { event.events.get() & ev::SIGNAL } else { 0 }
     };
     // SAFETY: the caller's promise is the same.
     unsafe { activate_all(base, what) };
@@ -303,7 +303,7 @@ unsafe fn activate_all(base: *mut event_base, what: impl Fn(&event) -> c_short) 
     let Some(mut core) = (unsafe { enter(base) }) else { return };
     for word in core.event_words() {
         // SAFETY: K2.
-        if let Some(event) = unsafe { event_at(word as *mut event) } {
+        if let Some(event) = unsafe { event_at(word as *const event) } {
             let what = what(event);
             if what != 0 {
                 core.activate(event, what, 1);

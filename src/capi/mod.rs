@@ -33,7 +33,8 @@
 //! - **K1**: A reference into a `Core` or a buffer lives only inside one function of ours, which calls nobody else's code while it does. The
 //!   lock of the object, if it has one, is held for as long.
 //! - **K2**: While a slot exists its owner's word is the address of a `struct event` whose fields say so; whoever makes the event neither
-//!   pending nor active removes the slot first.
+//!   pending nor active removes the slot first. The loop keeps one such slot in `Control::kept` while the callback of its event runs: of
+//!   that the word is not looked at.
 //! - **K3**: Memory that C is to free comes from `memory`, and from nowhere else.
 #![allow(unsafe_code, reason = "C's pointers are taken at their word; each block cites the contract above")]
 #![allow(non_camel_case_types, reason = "the types have the names that C knows them by")]

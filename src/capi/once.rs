@@ -1,8 +1,8 @@
 //! `event_base_once` and `event_base_loopexit`: events of ours that are called once; and the other ways to end the loop.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::ptr;
 
 use libc::{c_short, timeval};
 
@@ -10,14 +10,14 @@ use super::base::{enter, event_base};
 use super::layout::{EventCallback, Socket, ev, event, evlist};
 use super::{errno, memory};
 
-/// An event that is called once, and what for. The base knows where it is until then.
+/// An event that is called once, and what for. The base knows where it is until then. It is shared as its event is (E1).
 pub(super) struct Once {
     event: event,
     base: *const event_base,
     callback: EventCallback,
     arg: *mut c_void,
     /// Its place in the base's list.
-    place: usize,
+    place: Cell<usize>,
 }
 
 const WAITS: c_short = ev::READ | ev::WRITE | ev::CLOSED;
@@ -39,33 +39,38 @@ pub(super) unsafe extern "C" fn event_base_once(
     let timeout = unsafe { timeout.as_ref() };
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
     let Some(mut core) = (unsafe { enter(base) }) else { return -1 };
-    let once = memory::allocate(size_of::<Once>()).cast::<MaybeUninit<Once>>();
-    // SAFETY: it is null or ours, and large enough.
-    let Some(once) = (unsafe { once.as_mut() }) else { return -1 };
-    let place = core.once.len();
-    let once = once.write(Once { event: blank(base), base, callback, arg, place });
+    let record = memory::allocate(size_of::<Once>()).cast::<Once>();
+    if record.is_null() {
+        return -1;
+    }
+    let place = Cell::new(core.once.len());
+    // SAFETY: it is ours, and large enough.
+    unsafe { record.write(Once { event: blank(base), base, callback, arg, place }) };
+    // SAFETY: it was written a line above, and lives until it has been called, for which the lock is needed.
+    let once = unsafe { &*record };
     let is_timer = events & WAITS == 0;
-    (once.event.fd, once.event.events) = if is_timer { (-1, 0) } else { (fd, events & WAITS) };
-    once.event.priority = (core.reactor.priorities() / 2) as u8;
-    once.event.arg = ptr::from_mut(once).cast();
+    let (fd, events) = if is_timer { (-1, 0) } else { (fd, events & WAITS) };
+    once.event.fd.set(fd);
+    once.event.events.set(events);
+    once.event.priority.set((core.reactor.priorities() / 2) as u8);
+    once.event.arg.set(record.cast());
     let is_due = is_timer && timeout.is_none_or(|timeout| timeout.tv_sec == 0 && timeout.tv_usec == 0);
     let added = if is_due {
-        core.activate(&mut once.event, ev::TIMEOUT, 1);
+        core.activate(&once.event, ev::TIMEOUT, 1);
         Ok(())
     } else {
-        core.add(&mut once.event, timeout)
+        core.add(&once.event, timeout)
     };
-    let once = ptr::from_mut(once);
     match added {
         Ok(()) => {
-            core.once.push(once);
+            core.once.push(record);
             core.notify();
             0
         }
         Err(error) => {
             drop(core);
             // SAFETY: it was allocated above, and waits for nothing.
-            unsafe { memory::free(once.cast()) };
+            unsafe { memory::free(record.cast()) };
             errno::set_from(&error);
             -1
         }
@@ -75,10 +80,10 @@ pub(super) unsafe extern "C" fn event_base_once(
 /// An event that calls what its record says.
 fn blank(base: *mut event_base) -> event {
     // SAFETY: an event is plain data, and all zeroes are a valid one.
-    let mut event: event = unsafe { MaybeUninit::zeroed().assume_init() };
-    event.base = base;
-    event.flags = evlist::INIT;
-    event.callback = Some(call);
+    let event: event = unsafe { MaybeUninit::zeroed().assume_init() };
+    event.base.set(base);
+    event.set_flags(evlist::INIT);
+    event.callback.set(Some(call));
     event
 }
 
@@ -86,13 +91,16 @@ fn blank(base: *mut event_base) -> event {
 unsafe extern "C-unwind" fn call(fd: Socket, what: c_short, record: *mut c_void) {
     let record = record.cast::<Once>();
     // SAFETY: the record is `event_base_once`'s, and lives until it is forgotten below.
-    let Once { base, callback, arg, place, .. } = *unsafe { &*record };
+    let once = unsafe { &*record };
+    let (callback, arg) = (once.callback, once.arg);
     // SAFETY: C1; callbacks are called with nothing entered.
-    if let Some(mut core) = unsafe { enter(base) } {
+    if let Some(mut core) = unsafe { enter(once.base) } {
+        let place = once.place.get();
         core.once.swap_remove(place);
         if let Some(&moved) = core.once.get(place) {
             // SAFETY: what is in the list has not been called, and lives.
-            unsafe { (*moved).place = place };
+            let moved = unsafe { &*moved };
+            moved.place.set(place);
         }
     }
     // SAFETY: nobody knows it any more.

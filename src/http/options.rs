@@ -41,6 +41,7 @@ pub struct ServerOptions {
     pub(crate) write_timeout: Duration,
     pub(crate) write_rate_min: u32,
     pub(crate) linger: Duration,
+    pub(crate) drain_timeout: Duration,
     pub(crate) pipeline_max: usize,
     pub(crate) reuse_port: bool,
     pub(crate) rate_limit: Option<TokenBucket>,
@@ -58,6 +59,7 @@ impl Default for ServerOptions {
             write_timeout: Duration::from_secs(30),
             write_rate_min: 256,
             linger: Duration::from_secs(2),
+            drain_timeout: Duration::MAX,
             pipeline_max: 64 << 10,
             reuse_port: false,
             rate_limit: None,
@@ -159,6 +161,14 @@ impl ServerOptions {
     #[must_use]
     pub fn linger(mut self, timeout: Duration) -> Self {
         self.linger = timeout;
+        self
+    }
+
+    /// How long a server that is [shut down](super::Server::shutdown) goes on for what is in flight (as long as it takes). Then the
+    /// connections that are left are reset, and what their handlers answer later goes nowhere.
+    #[must_use]
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
         self
     }
 

@@ -70,6 +70,11 @@ pub(crate) enum Waiting {
     Quiet,
 }
 
+impl Waiting {
+    pub(crate) const ALL: [Waiting; QUEUES] =
+        [Waiting::Request, Waiting::Body, Waiting::Idle, Waiting::Descriptor, Waiting::Quiet];
+}
+
 /// How many kinds of waiting there are.
 const QUEUES: usize = 5;
 

@@ -17,6 +17,11 @@ pub fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
+/// An address at which nobody listens, as far as one can know.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind(any_port()).and_then(|listener| listener.local_addr()).expect("there are ports left")
+}
+
 /// A TCP connection over the loopback, both ends blocking.
 pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind(any_port()).unwrap();

@@ -1,15 +1,14 @@
 //! Programs of Debian's, unmodified, on either library: started, proven to have it mapped, asked, and ended.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::capi::Library;
-use super::net::{PATIENCE, any_port};
+use super::net::PATIENCE;
 use super::process::have;
 
 /// How long to wait before something is looked at again.
@@ -35,7 +34,12 @@ impl Program {
 
     /// Starts what `command` is, which has been led to `library`.
     pub fn run(library: Library, command: &mut Command) -> Program {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self::run_into(library, command, Stdio::null())
+    }
+
+    /// As [`run`](Self::run); what it says goes where `stdout` leads.
+    pub fn run_into(library: Library, command: &mut Command, stdout: impl Into<Stdio>) -> Program {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
         Program { child: command.spawn().expect("it starts"), library }
     }
 
@@ -47,7 +51,18 @@ impl Program {
             assert!(Instant::now() < deadline, "nobody listens at {address}");
             thread::sleep(A_MOMENT);
         }
-        check_mapped(self.child.id(), self.library);
+        self.library.check_mapped(self.child.id());
+    }
+
+    /// Waits until it has a library mapped, which has to be the one that is meant.
+    pub fn await_mapped(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !Library::is_any_mapped(self.child.id()) {
+            self.check_alive();
+            assert!(Instant::now() < deadline, "it maps no library");
+            thread::sleep(A_MOMENT);
+        }
+        self.library.check_mapped(self.child.id());
     }
 
     pub fn check_alive(&mut self) {
@@ -64,6 +79,11 @@ impl Program {
     pub fn stop(mut self, signal: &str) -> ExitStatus {
         self.check_alive();
         send_signal(self.child.id(), signal);
+        self.finished()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn finished(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
@@ -96,19 +116,6 @@ pub fn find(name: &str) -> Option<PathBuf> {
         return Some(daemon);
     }
     have(name).then(|| PathBuf::from(name))
-}
-
-/// A process has ours mapped and no libevent of Debian's, or the other way round.
-pub fn check_mapped(process: u32, library: Library) {
-    let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("it runs");
-    let (ours, theirs) = (maps.contains("/libzerovent"), maps.contains("/libevent"));
-    let is_ours = library == Library::Zerovent;
-    assert_eq!((ours, theirs), (is_ours, !is_ours), "{library:?}:\n{maps}");
-}
-
-/// An address at which nobody listens, as far as one can know.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind(any_port()).and_then(|listener| listener.local_addr()).expect("there are ports left")
 }
 
 /// A connection, unless nobody listens: a socket may also connect to itself, if it happens to get the very port.

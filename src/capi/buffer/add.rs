@@ -64,11 +64,14 @@ unsafe extern "C-unwind" fn evbuffer_add_iovec(
 ) -> usize {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return 0 };
-    // SAFETY: C2.
-    let vectors = unsafe { super::space::vectors(vectors, count) };
+    let count = if vectors.is_null() { 0 } else { usize::try_from(count).unwrap_or(0) };
     let _pin = buf.pin();
     let mut added = 0;
-    for vector in vectors {
+    for index in 0..count {
+        // SAFETY: C2: there are so many.
+        let vector = unsafe { vectors.add(index) };
+        // SAFETY: C2. A copy: callbacks are made in between.
+        let vector = unsafe { vector.read() };
         if !is_data(vector.iov_base, vector.iov_len) {
             break;
         }

@@ -27,8 +27,9 @@ mod remove;
 mod search;
 mod space;
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
+use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -43,18 +44,37 @@ pub(super) use callbacks::{accounts_are_settled, evbuffer_add_cb, settle_account
 pub(super) use remove::{evbuffer_remove, evbuffer_remove_buffer};
 
 /// A buffer, as C holds it: a pointer to this.
-pub(super) struct evbuffer {
+///
+/// - **H1**: C and other threads have pointers to the same handle, and whoever gives back the last use of it frees it, perhaps while a
+///   function of it is on its way out. So all of it lies in a cell: only shared references are made to it, and one that is left over does no
+///   harm as long as nobody looks through it.
+/// - **H2**: The cells within are looked into under the lock, one look at a time: a look calls nothing that could come to another.
+/// - **H3**: Whoever looks at a handle after code of C's has run has a use of it ([`Pin`]).
+#[repr(transparent)]
+pub(super) struct evbuffer(UnsafeCell<Handle>);
+
+pub(super) struct Handle {
     /// Of a buffer of its own. A bufferevent's buffers have their base's.
     lock: UnsafeCell<Lock>,
     home: Home,
     calls: UnsafeCell<Calls>,
-    flags: UnsafeCell<u64>,
+    flags: Cell<u64>,
     /// What `evbuffer_reserve_space` has handed out beyond the chain.
     reserved: UnsafeCell<Option<Box<Detached>>>,
     /// Who still uses the handle: its owner is one, and each frame that calls C is.
     users: AtomicU32,
     /// Called when the last user has gone.
     gone: unsafe fn(*const evbuffer),
+}
+
+impl Deref for evbuffer {
+    type Target = Handle;
+
+    #[inline(always)]
+    fn deref(&self) -> &Handle {
+        // SAFETY: H1: there are only shared references to it.
+        unsafe { &*self.0.get() }
+    }
 }
 
 /// Where the bytes are.
@@ -93,7 +113,7 @@ impl Side {
 ///
 /// - C1 holds for `buf`, and the handle stays until its user's pin is gone.
 pub(super) unsafe fn handle<'a>(buf: *const evbuffer) -> Option<&'a evbuffer> {
-    // SAFETY: C1; handles are only ever borrowed shared, what changes in them is in cells.
+    // SAFETY: C1, H1.
     unsafe { buf.as_ref() }
 }
 
@@ -117,15 +137,15 @@ pub(super) unsafe fn handles<'a>(
 impl evbuffer {
     #[inline(always)]
     fn with_home(home: Home, gone: unsafe fn(*const evbuffer)) -> evbuffer {
-        evbuffer {
+        evbuffer(UnsafeCell::new(Handle {
             lock: UnsafeCell::new(Lock::none()),
             home,
             calls: UnsafeCell::new(Calls::new()),
-            flags: UnsafeCell::new(0),
+            flags: Cell::new(0),
             reserved: UnsafeCell::new(None),
             users: AtomicU32::new(1),
             gone,
-        }
+        }))
     }
 
     /// The handle of one of the buffers of a bufferevent of `base`. It must not move once anybody has its address. When the bufferevent
@@ -533,9 +553,7 @@ unsafe fn change_flags(buf: *mut evbuffer, change: impl FnOnce(u64) -> u64) -> c
     // SAFETY: the caller's promise.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let _held = buf.lock().hold();
-    // SAFETY: the lock, or C4, and nothing keeps a reference to the flags.
-    let flags = unsafe { &mut *buf.flags.get() };
-    *flags = change(*flags);
+    buf.flags.set(change(buf.flags.get()));
     0
 }
 

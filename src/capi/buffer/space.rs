@@ -137,7 +137,7 @@ impl evbuffer {
     /// What is reserved beyond the chain. It goes with the content: only who lends the buffer may look.
     #[expect(clippy::mut_from_ref, reason = "it is guarded as the buffer is, which the caller has borrowed")]
     fn reserved(&self, _buffer: &Evbuffer) -> &mut Option<Box<Detached>> {
-        // SAFETY: the lock, or C4, which the caller of `access` has; each caller here lets go before it calls the next.
+        // SAFETY: H2, with the lock that the caller of `access` has; each caller here lets go before it calls the next.
         unsafe { &mut *self.reserved.get() }
     }
 

@@ -5,6 +5,7 @@
 //! a direction was enabled. So nothing stays behind, as it does in libevent when an input at its mark is drained or writing is enabled
 //! again. One that answers `BEV_OK` and does nothing is not asked for ever, and `BEV_ERROR` is told to the event callback.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr;
 
@@ -12,7 +13,7 @@ use super::super::buffer::{evbuffer, evbuffer_get_length, evbuffer_remove_buffer
 use super::super::layout::{bufferevent, ev, evbuffer_cb_info};
 use super::dispatch::bufferevent_trigger;
 use super::pair::{NORMAL, reset_timeout, stop_timeouts};
-use super::{BOTH, Bev, Kind, log, option, verbs, what};
+use super::{BOTH, Bev, Kind, Reference, log, option, verbs, what};
 
 /// Transforms bytes, from the first buffer to the second: at most so many (-1: any number), as hard as the mode says.
 type Filter = unsafe extern "C-unwind" fn(*mut evbuffer, *mut evbuffer, isize, c_int, *mut c_void) -> c_int;
@@ -29,8 +30,8 @@ pub(super) struct Layer {
     output: Filter,
     free_context: Option<Free>,
     context: *mut c_void,
-    /// What the filters add must not make them be called again from inside themselves.
-    busy: c_short,
+    /// What the filters add must not make them be called again from inside themselves. Under the lock.
+    busy: Cell<c_short>,
 }
 
 impl Layer {
@@ -40,12 +41,11 @@ impl Layer {
 
     /// The filter is gone: so is what its functions use, and then what it stood on.
     pub(super) fn free(self) {
+        let _below = Reference(self.underlying);
         if let Some(free) = self.free_context {
             // SAFETY: C3; nothing is entered, and it is called once.
             unsafe { free(self.context) };
         }
-        // SAFETY: the filter had a reference.
-        unsafe { Bev::release(self.underlying) };
     }
 }
 
@@ -72,216 +72,199 @@ unsafe extern "C-unwind" fn bufferevent_filter_new(
     context: *mut c_void,
 ) -> *mut bufferevent {
     // SAFETY: C1.
-    let Some(below) = (unsafe { Bev::at(underlying) }).filter(|_| Bev::check(options)) else {
+    let below = unsafe { Bev::at(underlying) }.filter(|_| Bev::check(options));
+    let Some((below, reference)) = below.and_then(|below| Some((below, below.hold()?))) else {
         return ptr::null_mut();
     };
-    let layer = Layer {
+    // It is the filter's from here on.
+    std::mem::forget(reference);
+    let layer = Box::new(Layer {
         underlying,
         input: input.unwrap_or(pass_on),
         output: output.unwrap_or(pass_on),
         free_context,
         context,
-        busy: 0,
-    };
-    let filter = Bev::new(below.seen.base, Kind::Filter(Box::new(layer)), options).cast::<bufferevent>();
+        busy: Cell::new(0),
+    });
+    let filter = Bev::make(below.seen.base.get(), Kind::Filter, Some(layer), options);
     // SAFETY: it was made a line above.
     if let Some(filter) = unsafe { Bev::at(filter) } {
         filter.make_buffers(out_changed, in_changed);
     }
-    below.set_callbacks(Some(has_read), Some(has_written), Some(has_happened), filter.cast());
-    // SAFETY: C1.
-    unsafe { Bev::hold(underlying) };
-    // SAFETY: it is held.
-    unsafe { verbs::suspend(underlying, ev::READ) };
-    // SAFETY: it is held.
-    unsafe { verbs::enable(underlying, BOTH) };
+    {
+        let _held = below.lock();
+        below.above.set(filter);
+        below.set_callbacks(Some(has_read), Some(has_written), Some(has_happened), filter.cast());
+    }
+    // SAFETY: the filter has a reference.
+    unsafe { verbs::suspend(below, ev::READ) };
+    // SAFETY: as above.
+    unsafe { verbs::enable(below, BOTH) };
     filter
 }
 
 /// Looking.
-///
-/// # Safety
-///
-/// - For each: C1 for `bev`, and what is returned is not used after C code has run.
-unsafe fn layer<'a>(bev: *mut bufferevent) -> Option<&'a mut Layer> {
-    // SAFETY: the caller's promise.
-    match unsafe { Bev::at(bev) }.map(|bev| &mut bev.kind) {
-        Some(Kind::Filter(layer)) => Some(layer),
-        _ => None,
+impl Bev {
+    /// What a filter lies on, to which it has a reference.
+    pub(super) fn underlying(&self) -> *mut bufferevent {
+        self.layer.as_ref().map_or(ptr::null_mut(), |layer| layer.underlying)
     }
-}
 
-pub(super) unsafe fn underlying(bev: *mut bufferevent) -> *mut bufferevent {
-    // SAFETY: the caller's promise.
-    unsafe { layer(bev) }.map_or(ptr::null_mut(), |layer| layer.underlying)
-}
-
-/// What a filter lies on, to which it has a reference.
-unsafe fn beneath<'a>(bev: *mut bufferevent) -> Option<&'a mut Bev> {
-    // SAFETY: the caller's promise.
-    let below = unsafe { underlying(bev) };
-    // SAFETY: the filter has a reference to it.
-    unsafe { Bev::at(below) }
-}
-
-/// The lowest of a stack of filters.
-pub(super) unsafe fn bottom<'a>(bev: *mut bufferevent) -> Option<&'a mut Bev> {
-    let mut bottom = bev;
-    // SAFETY: the caller's promise; a filter has a reference to what it stands on.
-    while let below = unsafe { underlying(bottom) }
-        && !below.is_null()
-    {
-        bottom = below;
+    fn beneath(&self) -> Option<&Bev> {
+        // SAFETY: the filter has a reference to it.
+        unsafe { Bev::at(self.underlying()) }
     }
-    // SAFETY: as above.
-    unsafe { Bev::at(bottom) }
-}
 
-pub(super) fn end(bev: &mut Bev) {
-    bev.end_buffers();
-    let Kind::Filter(layer) = &bev.kind else { return };
-    let below = layer.underlying;
-    // SAFETY: the filter has a reference to it until the end.
-    let Some(underlying) = (unsafe { Bev::at(below) }) else { return };
-    if bev.options & option::CLOSE_ON_FREE != 0 {
-        if underlying.references < 2 {
-            log::warn(format_args!(
-                "a filter closes what it stands on, to which only the filter has a reference"
-            ));
-            return;
+    /// The lowest of a stack of filters.
+    pub(super) fn bottom(&self) -> &Bev {
+        let mut bottom = self;
+        while let Some(below) = bottom.beneath() {
+            bottom = below;
         }
-        // SAFETY: its maker's reference goes with the filter, which has another.
-        return unsafe { super::bufferevent_free(below) };
+        bottom
     }
-    if underlying.seen.cbarg == bev.as_c().cast() {
-        underlying.set_callbacks(None, None, None, ptr::null_mut());
+}
+
+/// What lies beneath calls the filter no more. The lock is held.
+pub(super) fn part(filter: &Bev) {
+    let Some(below) = filter.beneath() else { return };
+    if below.above.get() != filter.as_c() {
+        return;
     }
-    // SAFETY: as above; it has no callbacks any more.
-    unsafe { verbs::resume(below, ev::READ) };
+    below.above.set(ptr::null_mut());
+    if below.seen.cbarg.get() == filter.as_c().cast() {
+        below.set_callbacks(None, None, None, ptr::null_mut());
+    }
+}
+
+pub(super) fn end(filter: &Bev) {
+    filter.end_buffers();
+    let Some(below) = filter.beneath() else { return };
+    if filter.options & option::CLOSE_ON_FREE == 0 {
+        // SAFETY: the filter has a reference; what lies beneath has no callbacks any more.
+        return unsafe { verbs::resume(below, ev::READ) };
+    }
+    let held = below.lock();
+    let has_maker = below.references.get() > 1;
+    drop(held);
+    if !has_maker {
+        return log::warn(format_args!(
+            "a filter closes what it stands on, to which only the filter has a reference"
+        ));
+    }
+    // SAFETY: its maker's reference goes with the filter, which has another.
+    unsafe { super::bufferevent_free(below.as_c()) };
 }
 
 /// Passing bytes.
 ///
 /// # Safety
 ///
-/// - For each: C1 for `bev`, and nothing is entered.
-pub(super) unsafe fn start(bev: *mut bufferevent, directions: c_short) {
-    // SAFETY: the caller's promise.
-    let Some(filter) = (unsafe { Bev::at(bev) }) else { return };
-    // SAFETY: the caller's promise.
-    let below = unsafe { underlying(bev) };
+/// - For each: C1 for `filter`, and nothing is entered.
+pub(super) unsafe fn start(filter: &Bev, directions: c_short) {
     if directions & ev::WRITE != 0 {
         reset_timeout(filter, ev::WRITE);
     }
     if directions & ev::READ != 0 {
         reset_timeout(filter, ev::READ);
-        // SAFETY: the filter has a reference to it.
-        unsafe { verbs::resume(below, ev::READ) };
+        if let Some(below) = filter.beneath() {
+            // SAFETY: the filter has a reference to it.
+            unsafe { verbs::resume(below, ev::READ) };
+        }
     }
     // SAFETY: the caller's promise.
-    unsafe { pass(bev, directions) };
+    unsafe { pass(filter, directions) };
 }
 
-pub(super) unsafe fn stop(bev: *mut bufferevent, directions: c_short) {
-    // SAFETY: the caller's promise.
-    let Some(filter) = (unsafe { Bev::at(bev) }) else { return };
+pub(super) unsafe fn stop(filter: &Bev, directions: c_short) {
     stop_timeouts(filter, directions);
-    if directions & ev::READ != 0 {
-        // SAFETY: the caller's promise.
-        let below = unsafe { underlying(bev) };
+    if let Some(below) = filter.beneath().filter(|_| directions & ev::READ != 0) {
         // SAFETY: the filter has a reference to it.
         unsafe { verbs::suspend(below, ev::READ) };
     }
 }
 
 /// A mark has moved, or a reader has made room.
-pub(super) unsafe fn resume(bev: *mut bufferevent) {
+pub(super) unsafe fn resume(filter: &Bev) {
     // SAFETY: the caller's promise.
-    unsafe { pass(bev, ev::READ) };
+    unsafe { pass(filter, ev::READ) };
 }
 
 /// Passes what there is to pass.
-unsafe fn pass(bev: *mut bufferevent, directions: c_short) {
-    // SAFETY: the caller's promise.
-    unsafe { Bev::hold(bev) };
+unsafe fn pass(filter: &Bev, directions: c_short) {
+    let Some(_reference) = filter.hold() else { return };
     if directions & ev::READ != 0 {
         // SAFETY: it is held.
-        unsafe { draw(bev, NORMAL) };
+        unsafe { draw(filter, NORMAL) };
     }
     if directions & ev::WRITE != 0 {
         // SAFETY: it is held.
-        unsafe { send_down(bev, NORMAL) };
+        unsafe { send_down(filter, NORMAL) };
     }
-    // SAFETY: it was held above.
-    unsafe { Bev::release(bev) };
 }
 
-/// Lets the input function work on what has come in beneath, and says whether anything came of it.
-unsafe fn draw(bev: *mut bufferevent, mode: c_int) -> bool {
-    // SAFETY: the caller's promise.
-    let Some(filter) = (unsafe { Bev::at(bev) }) else { return false };
-    // SAFETY: the caller's promise.
-    let Some(below) = (unsafe { beneath(bev) }) else { return false };
-    let way = Way { bev, direction: ev::READ, from: below.seen.input, to: filter.seen.input, mode };
+/// Lets the input function work on what has come in beneath, and says whether anything came of it. The filter is held.
+unsafe fn draw(filter: &Bev, mode: c_int) -> bool {
+    let Some(way) = Way::of(filter, ev::READ, mode) else { return false };
     // SAFETY: the caller's promise.
     let passed = unsafe { way.run() };
     if passed {
+        reset_timeout(filter, ev::READ);
         // SAFETY: the caller's reference.
-        if let Some(filter) = unsafe { Bev::at(bev) } {
-            reset_timeout(filter, ev::READ);
-        }
-        // SAFETY: as above.
-        unsafe { bufferevent_trigger(bev, ev::READ, 0) };
+        unsafe { bufferevent_trigger(filter.as_c(), ev::READ, 0) };
     }
     passed
 }
 
-/// Lets the output function work on what is to be sent, and says whether anything came of it.
-unsafe fn send_down(bev: *mut bufferevent, mode: c_int) -> bool {
+/// Lets the output function work on what is to be sent, and says whether anything came of it. The filter is held.
+unsafe fn send_down(filter: &Bev, mode: c_int) -> bool {
+    let Some(way) = Way::of(filter, ev::WRITE, mode) else { return false };
     let mut passed_any = false;
-    loop {
-        // SAFETY: the caller's promise.
-        let Some(filter) = (unsafe { Bev::at(bev) }) else { return passed_any };
-        // SAFETY: the caller's promise.
-        let Some(below) = (unsafe { beneath(bev) }) else { return passed_any };
-        let way = Way { bev, direction: ev::WRITE, from: filter.seen.output, to: below.seen.output, mode };
-        // SAFETY: the caller's promise.
-        if !unsafe { way.run() } {
-            return passed_any;
-        }
+    // SAFETY: the caller's promise.
+    while unsafe { way.run() } {
         passed_any = true;
-        // SAFETY: the caller's reference.
-        if let Some(filter) = unsafe { Bev::at(bev) } {
-            reset_timeout(filter, ev::WRITE);
-        }
-        // SAFETY: as above. The callback may write more.
-        unsafe { bufferevent_trigger(bev, ev::WRITE, 0) };
+        reset_timeout(filter, ev::WRITE);
+        // SAFETY: the caller's reference. The callback may write more.
+        unsafe { bufferevent_trigger(filter.as_c(), ev::WRITE, 0) };
         if mode != NORMAL {
-            return true;
+            break;
         }
     }
+    passed_any
 }
 
-/// One direction of a filter, at work.
+/// One direction of a filter that is held, at work.
 #[derive(Clone, Copy)]
-struct Way {
-    bev: *mut bufferevent,
+struct Way<'a> {
+    filter: &'a Bev,
+    layer: &'a Layer,
+    below: &'a Bev,
     direction: c_short,
-    from: *mut evbuffer,
-    to: *mut evbuffer,
     mode: c_int,
 }
 
-impl Way {
+impl<'a> Way<'a> {
+    fn of(filter: &'a Bev, direction: c_short, mode: c_int) -> Option<Self> {
+        let (layer, below) = (filter.layer.as_deref()?, filter.beneath()?);
+        Some(Way { filter, layer, below, direction, mode })
+    }
+
+    /// From where to where.
+    fn buffers(self) -> (*mut evbuffer, *mut evbuffer) {
+        match self.direction {
+            ev::READ => (self.below.seen.input.get(), self.filter.seen.input.get()),
+            _ => (self.filter.seen.output.get(), self.below.seen.output.get()),
+        }
+    }
+
     /// Calls the function as often as it makes sense, and says whether it has done anything.
     ///
     /// # Safety
     ///
-    /// - The caller has a reference to the filter, and nothing is entered.
+    /// - Nothing is entered.
     unsafe fn run(self) -> bool {
         let mut passed = false;
-        // SAFETY: the caller's reference.
-        while let Some(limit) = unsafe { self.limit(passed) } {
+        while let Some(limit) = self.limit(passed) {
             let before = self.lens();
             // SAFETY: the caller's promise.
             match unsafe { self.call(limit) } {
@@ -302,24 +285,20 @@ impl Way {
     }
 
     /// How many bytes may pass, if any may; -1 is any number. What is flushed or finished is called once in any case.
-    unsafe fn limit(self, passed: bool) -> Option<isize> {
-        // SAFETY: the caller's reference.
-        let filter = unsafe { Bev::at(self.bev) }?;
-        let is_enabled = filter.seen.enabled & self.direction != 0;
-        let has_source = self.lens().0 > 0;
+    fn limit(self, passed: bool) -> Option<isize> {
+        let _held = self.filter.lock();
+        let is_enabled = self.filter.seen.enabled.get() & self.direction != 0;
+        let (there, len) = self.lens();
         if self.mode != NORMAL {
-            return (!passed || (is_enabled && has_source)).then_some(-1);
+            return (!passed || (is_enabled && there > 0)).then_some(-1);
         }
-        if !is_enabled || !has_source || filter.references == 0 {
+        if !is_enabled || there == 0 {
             return None;
         }
-        // SAFETY: the caller's reference.
-        let high = match (self.direction, unsafe { beneath(self.bev) }) {
-            (ev::READ, _) => filter.seen.wm_read.high,
-            (_, Some(below)) => below.seen.wm_write.high,
-            _ => return None,
+        let high = match self.direction {
+            ev::READ => self.filter.seen.wm_read.high.get(),
+            _ => self.below.seen.wm_write.high.get(),
         };
-        let len = self.lens().1;
         match high {
             0 => Some(-1),
             _ if len >= high => None,
@@ -328,111 +307,115 @@ impl Way {
     }
 
     unsafe fn call(self, limit: isize) -> Option<c_int> {
-        // SAFETY: the caller's reference.
-        let layer = unsafe { layer(self.bev) }.filter(|layer| layer.busy & self.direction == 0)?;
-        let function = if self.direction == ev::READ { layer.input } else { layer.output };
-        layer.busy |= self.direction;
-        let context = layer.context;
+        let _busy = Busy::begin(self)?;
+        let function = if self.direction == ev::READ { self.layer.input } else { self.layer.output };
+        let (from, to) = self.buffers();
         // SAFETY: C3; nothing is entered.
-        let result = unsafe { function(self.from, self.to, limit, self.mode, context) };
-        // SAFETY: the caller's reference.
-        if let Some(layer) = unsafe { self::layer(self.bev) } {
-            layer.busy &= !self.direction;
-        }
-        Some(result)
+        Some(unsafe { function(from, to, limit, self.mode, self.layer.context) })
     }
 
     /// The function can never go on.
     unsafe fn fail(self) {
         // SAFETY: the caller's reference.
-        unsafe { verbs::disable(self.bev, self.direction) };
+        unsafe { verbs::disable(self.filter, self.direction) };
         let way = if self.direction == ev::READ { what::READING } else { what::WRITING };
         // SAFETY: the caller's promise.
-        unsafe { Bev::run_event(self.bev, what::ERROR | way, 0) };
+        unsafe { self.filter.run_event(what::ERROR | way, 0) };
     }
 
     fn lens(self) -> (usize, usize) {
+        let (from, to) = self.buffers();
         // SAFETY: both buffers live as long as the filter and what lies beneath, to which there are references.
-        (unsafe { evbuffer_get_length(self.from) }, unsafe { evbuffer_get_length(self.to) })
+        (unsafe { evbuffer_get_length(from) }, unsafe { evbuffer_get_length(to) })
+    }
+}
+
+/// A direction of a filter is busy for as long as this lives, also if its function unwinds.
+struct Busy<'a>(Way<'a>);
+
+impl<'a> Busy<'a> {
+    /// `None` if it is busy already.
+    fn begin(way: Way<'a>) -> Option<Self> {
+        let _held = way.filter.lock();
+        let busy = way.layer.busy.get();
+        if busy & way.direction != 0 {
+            return None;
+        }
+        way.layer.busy.set(busy | way.direction);
+        Some(Busy(way))
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let Busy(way) = *self;
+        let _held = way.filter.lock();
+        way.layer.busy.set(way.layer.busy.get() & !way.direction);
     }
 }
 
 /// Called with nothing borrowed whenever the output of a filter has changed.
 unsafe extern "C-unwind" fn out_changed(_: *mut evbuffer, info: *const evbuffer_cb_info, bev: *mut c_void) {
     // SAFETY: it is there for the length of the call.
-    if unsafe { (*info).n_added } > 0 {
-        // SAFETY: the callback goes with its bufferevent.
-        unsafe { pass(bev.cast(), ev::WRITE) };
+    let has_more = unsafe { (*info).n_added } > 0;
+    // SAFETY: the callback goes with its bufferevent.
+    if let Some(filter) = unsafe { Bev::at(bev.cast()) }.filter(|_| has_more) {
+        // SAFETY: as above.
+        unsafe { pass(filter, ev::WRITE) };
     }
 }
 
 /// The same of its input: its reader has made room.
 unsafe extern "C-unwind" fn in_changed(_: *mut evbuffer, info: *const evbuffer_cb_info, bev: *mut c_void) {
     // SAFETY: it is there for the length of the call.
-    if unsafe { (*info).n_deleted } > 0 {
-        // SAFETY: the callback goes with its bufferevent.
-        unsafe { resume(bev.cast()) };
+    let has_room = unsafe { (*info).n_deleted } > 0;
+    // SAFETY: the callback goes with its bufferevent.
+    if let Some(filter) = unsafe { Bev::at(bev.cast()) }.filter(|_| has_room) {
+        // SAFETY: as above.
+        unsafe { resume(filter) };
     }
 }
 
-/// Whether a filter that is called about what lies beneath is still there; it may be on its way out.
-unsafe fn is_alive(filter: *mut c_void) -> bool {
-    // SAFETY: C1: it ends its callbacks before it goes.
-    unsafe { Bev::at(filter.cast::<bufferevent>()) }.is_some_and(|filter| filter.references > 0)
-}
-
 unsafe extern "C-unwind" fn has_read(_below: *mut bufferevent, filter: *mut c_void) {
-    // SAFETY: a filter's callbacks go before it does.
-    if unsafe { is_alive(filter) } {
-        // SAFETY: it is alive, and callbacks are made with nothing entered.
-        unsafe { pass(filter.cast(), ev::READ) };
+    // SAFETY: whoever calls this has a reference to the filter (`dispatch::call`).
+    if let Some(filter) = unsafe { Bev::at(filter.cast()) } {
+        // SAFETY: as above; callbacks are made with nothing entered.
+        unsafe { pass(filter, ev::READ) };
     }
 }
 
 unsafe extern "C-unwind" fn has_written(_below: *mut bufferevent, filter: *mut c_void) {
-    // SAFETY: a filter's callbacks go before it does.
-    if unsafe { is_alive(filter) } {
-        // SAFETY: it is alive, and callbacks are made with nothing entered.
-        unsafe { pass(filter.cast(), ev::WRITE) };
+    // SAFETY: as in `has_read`.
+    if let Some(filter) = unsafe { Bev::at(filter.cast()) } {
+        // SAFETY: as in `has_read`.
+        unsafe { pass(filter, ev::WRITE) };
     }
 }
 
 unsafe extern "C-unwind" fn has_happened(_below: *mut bufferevent, events: c_short, filter: *mut c_void) {
-    // SAFETY: a filter's callbacks go before it does.
-    if !unsafe { is_alive(filter) } {
-        return;
-    }
-    let filter = filter.cast::<bufferevent>();
-    // SAFETY: it is alive.
-    unsafe { Bev::hold(filter) };
+    // SAFETY: as in `has_read`.
+    let Some(filter) = (unsafe { Bev::at(filter.cast()) }) else { return };
     if events & what::READING != 0 {
         // SAFETY: it is held. What came before the end comes first.
         unsafe { pass(filter, ev::READ) };
     }
     // SAFETY: it is held.
-    unsafe { Bev::run_event(filter, events, 0) };
-    // SAFETY: it was held above.
-    unsafe { Bev::release(filter) };
+    unsafe { filter.run_event(events, 0) };
 }
 
 /// Calls the functions once at least, past the marks, and then flushes what lies beneath. 1 if anything has passed.
-pub(super) unsafe fn flush(bev: *mut bufferevent, directions: c_short, mode: c_int) -> c_int {
-    // SAFETY: the caller's promise.
-    unsafe { Bev::hold(bev) };
+pub(super) unsafe fn flush(filter: &Bev, directions: c_short, mode: c_int) -> c_int {
+    let Some(_reference) = filter.hold() else { return 0 };
     let mut passed = false;
     if directions & ev::READ != 0 {
         // SAFETY: it is held.
-        passed |= unsafe { draw(bev, mode) };
+        passed |= unsafe { draw(filter, mode) };
     }
     if directions & ev::WRITE != 0 {
         // SAFETY: it is held.
-        passed |= unsafe { send_down(bev, mode) };
+        passed |= unsafe { send_down(filter, mode) };
     }
-    // SAFETY: it is held.
-    let below = unsafe { underlying(bev) };
     // SAFETY: the filter has a reference to it.
-    unsafe { verbs::bufferevent_flush(below, directions, mode) };
-    // SAFETY: it was held above.
-    unsafe { Bev::release(bev) };
+    unsafe { verbs::bufferevent_flush(filter.underlying(), directions, mode) };
     c_int::from(passed)
 }

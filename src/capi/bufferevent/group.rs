@@ -1,22 +1,24 @@
 //! Groups of bufferevents that share rate limits. Only sockets take part; pairs and filters are members without consequences, as in
 //! libevent. Members have the base of their group.
 
+use std::cell::RefCell;
 use std::ffi::c_int;
 use std::ptr;
 
 use super::super::base::{Entered, event_base};
 use super::super::free::is_alive;
 use super::super::layout::bufferevent;
+use super::super::lock::Held;
 use super::Bev;
 use super::rate_limit::ev_token_bucket_cfg;
 use crate::bufferevent::{RateLimitGroup, RateLimitGroupId};
 
-/// A group, as C holds it: a pointer to this.
+/// A group, as C holds it: a pointer to this. It is only ever borrowed shared. Its members have its base, whose lock guards the list.
 pub(super) struct bufferevent_rate_limit_group {
     base: *mut event_base,
     id: RateLimitGroupId,
     /// Of any kind.
-    members: Vec<*mut bufferevent>,
+    members: RefCell<Vec<*mut bufferevent>>,
 }
 
 impl bufferevent_rate_limit_group {
@@ -28,6 +30,16 @@ impl bufferevent_rate_limit_group {
         let base = unsafe { self.base.as_ref() }?;
         // SAFETY: K1: nothing is entered when a function of C's is called.
         Some(unsafe { base.enter() })
+    }
+
+    /// Its lock, unless its base has gone.
+    fn lock<'a>(&self) -> Option<Held<'a>> {
+        if !is_alive(self.base) {
+            return None;
+        }
+        // SAFETY: it is alive.
+        let base = unsafe { self.base.as_ref() }?;
+        Some(base.lock().hold())
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut RateLimitGroup) -> T) -> Option<T> {
@@ -42,9 +54,9 @@ impl bufferevent_rate_limit_group {
 /// # Safety
 ///
 /// - C1 for `group`.
-unsafe fn at<'a>(group: *mut bufferevent_rate_limit_group) -> Option<&'a mut bufferevent_rate_limit_group> {
+unsafe fn at<'a>(group: *mut bufferevent_rate_limit_group) -> Option<&'a bufferevent_rate_limit_group> {
     // SAFETY: the caller's promise.
-    unsafe { group.as_mut() }
+    unsafe { group.as_ref() }
 }
 
 #[unsafe(no_mangle)]
@@ -60,7 +72,9 @@ unsafe extern "C" fn bufferevent_rate_limit_group_new(
     let mut core = unsafe { owner.enter() };
     let core = &mut *core;
     match core.bufferevents.new_group(&mut core.reactor, &rates.bucket) {
-        Ok(id) => Box::into_raw(Box::new(bufferevent_rate_limit_group { base, id, members: Vec::new() })),
+        Ok(id) => {
+            Box::into_raw(Box::new(bufferevent_rate_limit_group { base, id, members: RefCell::default() }))
+        }
         Err(_) => ptr::null_mut(),
     }
 }
@@ -70,12 +84,14 @@ unsafe extern "C" fn bufferevent_rate_limit_group_new(
 unsafe extern "C" fn bufferevent_rate_limit_group_free(group: *mut bufferevent_rate_limit_group) {
     // SAFETY: C1.
     let Some(object) = (unsafe { at(group) }) else { return };
-    for member in std::mem::take(&mut object.members) {
+    let held = object.lock();
+    for member in object.members.take() {
         // SAFETY: members leave before they go.
         if let Some(bev) = unsafe { Bev::at(member) } {
-            bev.group = ptr::null_mut();
+            bev.group.set(ptr::null_mut());
         }
     }
+    drop(held);
     if let Some(mut core) = object.enter() {
         let core = &mut *core;
         // It is there until this moment.
@@ -117,20 +133,27 @@ unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
 ) -> c_int {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
-    if ptr::eq(bev.group, group) {
+    // SAFETY: C1.
+    let Some(joined) = (unsafe { at(group) }) else {
+        leave(bev);
+        return 0;
+    };
+    let _held = bev.lock();
+    if ptr::eq(bev.group.get(), group) {
         return 0;
     }
+    if !ptr::eq(bev.seen.base.get(), joined.base) {
+        return -1;
+    }
     leave(bev);
-    // SAFETY: C1.
-    let Some(joined) = (unsafe { at(group) }) else { return 0 };
     if let (Some(id), Some(mut core)) = (bev.socket_id(), bev.enter()) {
-        if !ptr::eq(bev.seen.base, joined.base) || core.bufferevents.add_to_group(id, joined.id).is_err() {
+        if core.bufferevents.add_to_group(id, joined.id).is_err() {
             return -1;
         }
         core.notify();
     }
-    joined.members.push(bufev);
-    bev.group = group;
+    joined.members.borrow_mut().push(bufev);
+    bev.group.set(group);
     0
 }
 
@@ -144,12 +167,12 @@ unsafe extern "C" fn bufferevent_remove_from_rate_limit_group(bufev: *mut buffer
 }
 
 /// Takes a bufferevent out of its group, if it is in one.
-pub(super) fn leave(bev: &mut Bev) {
-    let this = bev.as_c();
-    let group = std::mem::replace(&mut bev.group, ptr::null_mut());
+pub(super) fn leave(bev: &Bev) {
+    let _held = bev.lock();
+    let (this, group) = (bev.as_c(), bev.group.replace(ptr::null_mut()));
     // SAFETY: a group takes itself from its members before it goes.
     let Some(group) = (unsafe { at(group) }) else { return };
-    group.members.retain(|&member| !ptr::eq(member, this));
+    group.members.borrow_mut().retain(|&member| !ptr::eq(member, this));
     if let (Some(id), Some(mut core)) = (bev.socket_id(), bev.enter()) {
         // It is there as long as it has an id.
         let _ = core.bufferevents.remove_from_group(id);

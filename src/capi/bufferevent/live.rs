@@ -1,6 +1,7 @@
 //! The part of a bufferevent that C sees, kept true both ways: what the engine changes is shown after each call and before each callback, and what
 //! a program writes into callbacks and marks is told to the engine before it acts on it.
 
+use std::cell::Cell;
 use std::ffi::{c_short, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
@@ -48,10 +49,11 @@ impl Default for Told {
 impl Told {
     fn of(seen: &bufferevent) -> Told {
         let mut heard = Due::empty();
-        heard.set(Due::READ, seen.readcb.is_some());
-        heard.set(Due::WRITE, seen.writecb.is_some());
-        heard.set(Due::CONNECTED | Due::EVENTS, seen.errorcb.is_some());
-        let marks = [seen.wm_read.low, seen.wm_read.high, seen.wm_write.low, seen.wm_write.high];
+        heard.set(Due::READ, seen.readcb.get().is_some());
+        heard.set(Due::WRITE, seen.writecb.get().is_some());
+        heard.set(Due::CONNECTED | Due::EVENTS, seen.errorcb.get().is_some());
+        let marks = [&seen.wm_read.low, &seen.wm_read.high, &seen.wm_write.low, &seen.wm_write.high];
+        let marks = marks.map(Cell::get);
         Told { heard, marks }
     }
 }
@@ -60,7 +62,7 @@ impl Told {
 pub(in crate::capi) fn settle(core: &mut Core) {
     let mut place = 0;
     while let Some(index) = core.bufferevents.touched(place) {
-        // SAFETY: C1: what is in the table lives; the lock is held.
+        // SAFETY: C1: what is in the table lives, and the lock is held.
         if let Some(bev) = unsafe { Bev::at(core.table.at(u64::from(index))) } {
             bev.tell(&mut core.bufferevents);
         }
@@ -71,50 +73,50 @@ pub(in crate::capi) fn settle(core: &mut Core) {
 
 impl Bev {
     /// Tells the engine what a program may have changed.
-    pub(super) fn tell(&mut self, engine: &mut Engine) {
+    pub(super) fn tell(&self, engine: &mut Engine) {
         let (Some(id), now) = (self.socket_id(), Told::of(&self.seen)) else { return };
-        if now == self.told {
+        if now == self.told.get() {
             return;
         }
         engine.hear_only(id, now.heard);
-        if now.marks != self.told.marks
+        if now.marks != self.told.get().marks
             && let Ok(bufferevent) = engine.get(id)
         {
             let [read_low, read_high, write_low, write_high] = now.marks;
             bufferevent.set_watermark(Interest::READ, read_low, read_high);
             bufferevent.set_watermark(Interest::WRITE, write_low, write_high);
         }
-        self.told = now;
+        self.told.set(now);
     }
 
     /// Shows what the engine has changed.
-    pub(super) fn show(&mut self, core: &Core) {
+    pub(super) fn show(&self, core: &Core) {
         let Some(bufferevent) = self.socket_id().and_then(|id| core.bufferevents.look(id)) else { return };
         let enabled = directions_of(bufferevent.enabled());
         // What is suspended is not enabled in the engine, and still is for C.
-        self.seen.enabled &= enabled | self.suspended | !BOTH;
+        self.seen.enabled.set(self.seen.enabled.get() & (enabled | self.suspended.get() | !BOTH));
         self.show_fd(bufferevent);
         self.show_pending(enabled);
     }
 
-    fn show_fd(&mut self, bufferevent: &Bufferevent) {
+    fn show_fd(&self, bufferevent: &Bufferevent) {
         // A descriptor that could not be watched is nobody's but C's, which still finds it here.
         if let Some(fd) = bufferevent.fd() {
-            (self.seen.ev_read.fd, self.seen.ev_write.fd) = (fd.as_raw_fd(), fd.as_raw_fd());
+            self.seen.set_fd(fd.as_raw_fd());
         }
     }
 
     /// The two events count as pending as long as their direction is wanted.
-    fn show_pending(&mut self, enabled: c_short) {
-        let has_fd = self.seen.ev_read.fd >= 0;
+    fn show_pending(&self, enabled: c_short) {
+        let has_fd = self.seen.ev_read.fd.get() >= 0;
         let pending = |direction: c_short, has_timeout: bool| match has_fd && enabled & direction != 0 {
             true if has_timeout => evlist::INIT | evlist::INSERTED | evlist::TIMEOUT,
             true => evlist::INIT | evlist::INSERTED,
             false => evlist::INIT,
         };
         let is_set = |time: &libc::timeval| time.tv_sec != 0 || time.tv_usec != 0;
-        self.seen.ev_read.flags = pending(ev::READ, is_set(&self.seen.timeout_read));
-        self.seen.ev_write.flags = pending(ev::WRITE, is_set(&self.seen.timeout_write));
+        self.seen.ev_read.set_flags(pending(ev::READ, is_set(&self.seen.timeout_read.get())));
+        self.seen.ev_write.set_flags(pending(ev::WRITE, is_set(&self.seen.timeout_write.get())));
     }
 }
 
@@ -129,24 +131,23 @@ pub(super) fn interest_of(directions: c_short) -> Interest {
 
 /// The visible part of a bufferevent that nothing has happened to. Writing is enabled from the start.
 pub(super) fn nothing_seen(base: *mut event_base, ops: *const c_void) -> bufferevent {
-    const NO_MARKS: event_watermark = event_watermark { low: 0, high: 0 };
     const NO_TIME: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 0 };
     bufferevent {
-        base,
-        ops,
+        base: Cell::new(base),
+        ops: Cell::new(ops),
         ev_read: unassigned(),
         ev_write: unassigned(),
-        input: std::ptr::null_mut(),
-        output: std::ptr::null_mut(),
-        wm_read: NO_MARKS,
-        wm_write: NO_MARKS,
-        readcb: None,
-        writecb: None,
-        errorcb: None,
-        cbarg: std::ptr::null_mut(),
-        timeout_read: NO_TIME,
-        timeout_write: NO_TIME,
-        enabled: ev::WRITE,
+        input: Cell::new(std::ptr::null_mut()),
+        output: Cell::new(std::ptr::null_mut()),
+        wm_read: event_watermark::default(),
+        wm_write: event_watermark::default(),
+        readcb: Cell::new(None),
+        writecb: Cell::new(None),
+        errorcb: Cell::new(None),
+        cbarg: Cell::new(std::ptr::null_mut()),
+        timeout_read: Cell::new(NO_TIME),
+        timeout_write: Cell::new(NO_TIME),
+        enabled: Cell::new(ev::WRITE),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Bev, Kind, filter, pair};
 impl Bev {
     /// Whether the input is at its high mark.
     pub(super) fn is_full(&self) -> bool {
-        let high = self.seen.wm_read.high;
+        let high = self.seen.wm_read.high.get();
         high != 0 && self.input_len() >= high
     }
 }
@@ -27,23 +27,25 @@ unsafe extern "C-unwind" fn bufferevent_setwatermark(
 ) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
+    let held = bev.lock();
     if directions & ev::WRITE != 0 {
-        (bev.seen.wm_write.low, bev.seen.wm_write.high) = (low, high);
+        bev.seen.wm_write.set(low, high);
     }
     if directions & ev::READ != 0 {
-        (bev.seen.wm_read.low, bev.seen.wm_read.high) = (low, high);
+        bev.seen.wm_read.set(low, high);
     }
-    match bev.kind {
-        Kind::Socket(..) => {
-            if let (Some(_), Some(mut core)) = (bev.socket_id(), bev.enter()) {
+    drop(held);
+    match bev.kind.get() {
+        Kind::Socket(_) => {
+            if let Some(mut core) = bev.enter() {
                 bev.tell(&mut core.bufferevents);
                 core.notify();
             }
         }
         // SAFETY: C1; nothing is entered.
-        Kind::Pair(_) => unsafe { pair::resume(bufev) },
+        Kind::Pair => unsafe { pair::resume(bev) },
         // SAFETY: C1; nothing is entered.
-        Kind::Filter(_) => unsafe { filter::resume(bufev) },
+        Kind::Filter => unsafe { filter::resume(bev) },
     }
 }
 
@@ -61,13 +63,14 @@ unsafe extern "C" fn bufferevent_getwatermark(
         ev::WRITE => &bev.seen.wm_write,
         _ => return -1,
     };
+    let _held = bev.lock();
     // SAFETY: C2; null is not wanted.
     if let Some(low) = unsafe { low.as_mut() } {
-        *low = marks.low;
+        *low = marks.low.get();
     }
     // SAFETY: C2; null is not wanted.
     if let Some(high) = unsafe { high.as_mut() } {
-        *high = marks.high;
+        *high = marks.high.get();
     }
     0
 }
@@ -83,13 +86,15 @@ pub(super) unsafe extern "C" fn bufferevent_set_timeouts(
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     // SAFETY: C2.
-    bev.seen.timeout_read = unsafe { read.as_ref() }.copied().unwrap_or(NONE);
-    // SAFETY: C2.
-    bev.seen.timeout_write = unsafe { write.as_ref() }.copied().unwrap_or(NONE);
+    let (read, write) = (unsafe { read.as_ref() }, unsafe { write.as_ref() });
+    let (read, write) = (read.copied().unwrap_or(NONE), write.copied().unwrap_or(NONE));
+    let _held = bev.lock();
+    bev.seen.timeout_read.set(read);
+    bev.seen.timeout_write.set(write);
     if !bev.is_socket() {
         return pair::adjust_timeouts(bev);
     }
-    let (read, write) = (duration(&bev.seen.timeout_read), duration(&bev.seen.timeout_write));
+    let (read, write) = (duration(&read), duration(&write));
     bev.with(|bufferevent| bufferevent.set_timeouts(read, write)).map_or(-1, |()| 0)
 }
 

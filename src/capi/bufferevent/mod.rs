@@ -28,11 +28,14 @@ mod resolve;
 mod socket;
 mod verbs;
 
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_char, c_int, c_short};
+use std::ops::Deref;
 use std::ptr;
 
 use super::base::{Entered, event_base};
-use super::layout::{bufferevent, ev};
+use super::layout::{Socket, bufferevent, ev};
+use super::lock::Held;
 use super::log;
 use crate::bufferevent::Bufferevent;
 use crate::bufferevent::BuffereventId;
@@ -82,33 +85,61 @@ mod what {
 const BOTH: c_short = ev::READ | ev::WRITE;
 
 /// A bufferevent. C has its address, and takes it for a `struct bufferevent`, which comes first.
+///
+/// - **B1**: C and other threads have pointers to the same memory, and whoever gives back the last reference frees it. So all of it
+///   lies in a cell and each part is a cell of its own: any number of shared references may stand at a time, none is mutable, and one
+///   that is left over from a bufferevent that has gone does no harm as long as nobody looks through it.
+/// - **B2**: What a bufferevent stands on (`base`, `kind`, `input`, `output`, `layer`, `options`) changes only in functions during which, by
+///   C1, nobody else uses it: those that make it, `bufferevent_base_set`, and those that end it or its base. It may be read at any time.
+/// - **B3**: Everything else is touched under the lock of its base.
+/// - **B4**: Nothing here looks at a bufferevent after code of C's has run, unless it has a reference of its own ([`Reference`]).
+#[repr(transparent)]
+struct Bev(UnsafeCell<Parts>);
+
 #[repr(C)]
-struct Bev {
+struct Parts {
     seen: bufferevent,
-    kind: Kind,
+    kind: Cell<Kind>,
     options: c_int,
-    references: u32,
+    references: Cell<u32>,
     /// Why a direction that is enabled moves nothing: a filter above does not want it to.
-    suspended: c_short,
+    suspended: Cell<c_short>,
+    /// What C gets for an `errno` with an error that the engine knows nothing of.
+    errno: Cell<c_int>,
+    dns_error: Cell<c_int>,
     /// The marks and the callbacks that the engine was told of last.
-    told: live::Told,
+    told: Cell<live::Told>,
     /// Callbacks of a pair or a filter that the loop is still to make.
     waiting: Waiting,
-    /// What C gets for an `errno` with an error that the engine knows nothing of.
-    errno: c_int,
-    dns_error: c_int,
+    /// The other half of a pair; null when it has been freed.
+    partner: Cell<*mut bufferevent>,
+    /// The transport of a filter.
+    layer: Option<Box<filter::Layer>>,
+    /// The filter that its callbacks are for; null for none.
+    above: Cell<*mut bufferevent>,
     /// What a program asks for again; the engine has copies.
-    bucket: *mut ev_token_bucket_cfg,
-    group: *mut group::bufferevent_rate_limit_group,
+    bucket: Cell<*mut ev_token_bucket_cfg>,
+    group: Cell<*mut group::bufferevent_rate_limit_group>,
     /// 0 is what it was at first.
-    max_single: [usize; 2],
+    max_single: Cell<[usize; 2]>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// `None` once its base has gone.
     Socket(Option<BuffereventId>),
-    Pair(pair::Half),
-    Filter(Box<filter::Layer>),
+    Pair,
+    Filter,
+}
+
+impl Deref for Bev {
+    type Target = Parts;
+
+    #[inline(always)]
+    fn deref(&self) -> &Parts {
+        // SAFETY: B1: there are only shared references to it.
+        unsafe { &*self.0.get() }
+    }
 }
 
 /// What `be_ops` points to. Programs compare it, and a debugger finds a name there, as in libevent.
@@ -135,26 +166,35 @@ impl Bev {
     }
 
     /// A bufferevent whose buffers are still to be set.
-    fn new(base: *mut event_base, kind: Kind, options: c_int) -> *mut Bev {
-        let ops: *const Ops = match &kind {
-            Kind::Socket(..) => &SOCKET_OPS,
-            Kind::Pair(_) => &PAIR_OPS,
-            Kind::Filter(_) => &FILTER_OPS,
+    fn make(
+        base: *mut event_base,
+        kind: Kind,
+        layer: Option<Box<filter::Layer>>,
+        options: c_int,
+    ) -> *mut bufferevent {
+        let ops: *const Ops = match kind {
+            Kind::Socket(_) => &SOCKET_OPS,
+            Kind::Pair => &PAIR_OPS,
+            Kind::Filter => &FILTER_OPS,
         };
-        Box::into_raw(Box::new(Bev {
+        let parts = Parts {
             seen: live::nothing_seen(base, ops.cast()),
-            kind,
+            kind: Cell::new(kind),
             options,
-            references: 1,
-            suspended: 0,
-            told: live::Told::default(),
+            references: Cell::new(1),
+            suspended: Cell::new(0),
+            errno: Cell::new(0),
+            dns_error: Cell::new(0),
+            told: Cell::new(live::Told::default()),
             waiting: Waiting::default(),
-            errno: 0,
-            dns_error: 0,
-            bucket: ptr::null_mut(),
-            group: ptr::null_mut(),
-            max_single: [0; 2],
-        }))
+            partner: Cell::new(ptr::null_mut()),
+            layer,
+            above: Cell::new(ptr::null_mut()),
+            bucket: Cell::new(ptr::null_mut()),
+            group: Cell::new(ptr::null_mut()),
+            max_single: Cell::new([0; 2]),
+        };
+        Box::into_raw(Box::new(Bev(UnsafeCell::new(parts)))).cast()
     }
 }
 
@@ -162,38 +202,39 @@ impl Bev {
 impl Bev {
     /// # Safety
     ///
-    /// - C1 holds for `bev`, and the reference is not used after C code has run.
-    unsafe fn at<'a>(bev: *const bufferevent) -> Option<&'a mut Bev> {
-        // SAFETY: C1, and every bufferevent that C has is the first part of one of ours.
-        unsafe { bev.cast_mut().cast::<Bev>().as_mut() }
+    /// - C1 holds for `bev`, and what is returned is used as B4 says.
+    #[inline(always)]
+    unsafe fn at<'a>(bev: *const bufferevent) -> Option<&'a Bev> {
+        // SAFETY: C1, and every bufferevent that C has is the first part of one of ours; B1.
+        unsafe { bev.cast::<Bev>().as_ref() }
     }
 
     /// What C calls it.
-    fn as_c(&mut self) -> *mut bufferevent {
-        ptr::from_mut(self).cast()
+    fn as_c(&self) -> *mut bufferevent {
+        self.0.get().cast()
     }
 
     /// The core of its base, unless that has gone.
     fn enter<'a>(&self) -> Option<Entered<'a>> {
         // SAFETY: C1: the base lives, or its going has been noted here.
-        let base = unsafe { self.seen.base.as_ref() }?;
+        let base = unsafe { self.seen.base.get().as_ref() }?;
         // SAFETY: K1: no function of this room is called while the core is entered, but those that say so.
         Some(unsafe { base.enter() })
     }
 
     fn socket_id(&self) -> Option<BuffereventId> {
-        match self.kind {
+        match self.kind.get() {
             Kind::Socket(id) => id,
             _ => None,
         }
     }
 
     fn is_socket(&self) -> bool {
-        matches!(self.kind, Kind::Socket(..))
+        matches!(self.kind.get(), Kind::Socket(_))
     }
 
     /// Does something with the engine's bufferevent; `None` if it is no socket.
-    fn with<T>(&mut self, work: impl FnOnce(&mut Bufferevent) -> T) -> Option<T> {
+    fn with<T>(&self, work: impl FnOnce(&mut Bufferevent) -> T) -> Option<T> {
         let id = self.socket_id()?;
         let mut core = self.enter()?;
         let result = core.bufferevents.get(id).ok().map(work);
@@ -202,49 +243,72 @@ impl Bev {
         result
     }
 
+    /// Its descriptor, or -1.
+    fn fd(&self) -> Socket {
+        let _held = self.lock();
+        self.seen.ev_read.fd.get()
+    }
+
     fn input_len(&self) -> usize {
-        // SAFETY: the handle lives as long as the bufferevent.
-        unsafe { super::buffer::evbuffer_get_length(self.seen.input) }
+        // SAFETY: the handle lives as long as the bufferevent (B2).
+        unsafe { super::buffer::evbuffer_get_length(self.seen.input.get()) }
     }
 
     fn output_len(&self) -> usize {
         // SAFETY: as above.
-        unsafe { super::buffer::evbuffer_get_length(self.seen.output) }
+        unsafe { super::buffer::evbuffer_get_length(self.seen.output.get()) }
+    }
+
+    /// Its lock, which is its base's, held.
+    fn lock<'a>(&self) -> Option<Held<'a>> {
+        // SAFETY: as in `enter`.
+        let base = unsafe { self.seen.base.get().as_ref() }?;
+        Some(base.lock().hold())
+    }
+
+    /// Its lock, if programs share it between threads: then it is held also while code of C's runs.
+    fn shared_lock<'a>(&self) -> Option<Held<'a>> {
+        if self.is_locked() { self.lock() } else { None }
+    }
+
+    /// Whether programs share it between threads.
+    fn is_locked(&self) -> bool {
+        self.options & option::THREADSAFE != 0
+    }
+}
+
+/// A reference to a bufferevent, which is given back also if code of C's unwinds. A `longjmp` over it costs the reference.
+struct Reference(*mut bufferevent);
+
+impl Drop for Reference {
+    fn drop(&mut self) {
+        // SAFETY: it was taken for this.
+        unsafe { Bev::release(self.0) };
     }
 }
 
 /// References.
 impl Bev {
-    /// # Safety
-    ///
-    /// - C1 holds for `bev`, which is not null.
-    unsafe fn hold(bev: *mut bufferevent) {
-        // SAFETY: the caller's promise.
-        if let Some(bev) = unsafe { Bev::at(bev) } {
-            let _held = bev.lock();
-            bev.references += 1;
+    /// Takes one, unless the last one has been given back: then another thread waits for the caller to let it end the bufferevent.
+    fn hold(&self) -> Option<Reference> {
+        let _held = self.lock();
+        if self.references.get() == 0 {
+            return None;
         }
+        self.references.set(self.references.get() + 1);
+        Some(Reference(self.as_c()))
     }
 
     /// Gives a reference back, and says whether it was the last one: then it is gone.
     ///
     /// # Safety
     ///
-    /// - C1 holds for `bev`, which is not null, and the reference is the caller's.
+    /// - C1 holds for `bev`, which is not null, nothing is entered, and the reference is the caller's.
     unsafe fn release(bev: *mut bufferevent) -> bool {
         // SAFETY: the caller's promise.
         let Some(object) = (unsafe { Bev::at(bev) }) else { return false };
         let held = object.lock();
-        object.references -= 1;
-        let is_last = object.references == 0;
-        if is_last {
-            // Before anybody else has the lock: the loop, and the other half of a pair, hold only what they find.
-            match object.kind {
-                Kind::Socket(..) => socket::unlist(object),
-                Kind::Pair(_) => pair::part(object),
-                Kind::Filter(_) => {}
-            }
-        }
+        let is_last = object.give_back();
         drop(held);
         if is_last {
             // SAFETY: it was the last reference.
@@ -253,29 +317,40 @@ impl Bev {
         is_last
     }
 
-    /// Its lock, which is its base's, held.
-    fn lock<'a>(&self) -> Option<super::lock::Held<'a>> {
-        // SAFETY: as in `enter`.
-        let base = unsafe { self.seen.base.as_ref() }?;
-        Some(base.lock().hold())
+    /// Gives a reference back, under the lock, and says whether it was the last. Then nobody finds the bufferevent any more: the loop, the
+    /// other half of a pair and what lies beneath a filter take references to what they find.
+    fn give_back(&self) -> bool {
+        self.references.set(self.references.get() - 1);
+        if self.references.get() > pair::waiting_timeouts(self) {
+            return false;
+        }
+        match self.kind.get() {
+            Kind::Socket(_) => socket::unlist(self),
+            Kind::Pair => pair::part(self),
+            Kind::Filter => filter::part(self),
+        }
+        if !self.is_socket() {
+            pair::stop_timeouts(self, BOTH);
+        }
+        true
     }
 }
 
 /// # Safety
 ///
-/// - Nobody has a reference to `bev` any more.
+/// - Nobody has a reference to `bev` any more, and nothing is entered.
 unsafe fn destroy(bev: *mut bufferevent) {
     // SAFETY: the caller's promise: nobody else looks at it.
     let Some(object) = (unsafe { Bev::at(bev) }) else { return };
-    rate_limit::leave(object);
-    match object.kind {
-        Kind::Socket(..) => socket::end(object),
-        Kind::Pair(_) => pair::end(object),
-        Kind::Filter(_) => filter::end(object),
+    group::leave(object);
+    match object.kind.get() {
+        Kind::Socket(_) => socket::end(object),
+        Kind::Pair => object.end_buffers(),
+        Kind::Filter => filter::end(object),
     }
-    // SAFETY: `Bev::new` made it with a box.
+    // SAFETY: `Bev::make` made it with a box.
     let gone = unsafe { Box::from_raw(bev.cast::<Bev>()) };
-    if let Kind::Filter(layer) = gone.kind {
+    if let Some(layer) = gone.0.into_inner().layer {
         layer.free();
     }
     super::buffer::settle_accounts();
@@ -284,7 +359,10 @@ unsafe fn destroy(bev: *mut bufferevent) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_incref(bufev: *mut bufferevent) {
     // SAFETY: C1.
-    unsafe { Bev::hold(bufev) };
+    if let Some(bev) = unsafe { Bev::at(bufev) } {
+        // It is the program's from here on.
+        std::mem::forget(bev.hold());
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -298,20 +376,27 @@ unsafe extern "C-unwind" fn bufferevent_decref(bufev: *mut bufferevent) -> c_int
 unsafe extern "C" fn bufferevent_lock(bufev: *mut bufferevent) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
-    bev.acquire();
-    bev.references += 1;
+    // `bufferevent_unlock` gives both back.
+    std::mem::forget(bev.shared_lock());
+    std::mem::forget(bev.hold());
 }
 
+/// The lock goes before the bufferevent does: whoever waits for that has to get it.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn bufferevent_unlock(bufev: *mut bufferevent) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
-    // SAFETY: C1: the lock is held, so the base lives, and is looked for before its bufferevent may go.
-    let base = unsafe { bev.seen.base.as_ref() }.filter(|_| bev.is_locked());
-    // SAFETY: C1: it is the reference that `bufferevent_lock` took.
-    unsafe { Bev::release(bufev) };
+    // SAFETY: C1: the base lives, or its going has been noted here.
+    let base = unsafe { bev.seen.base.get().as_ref() }.filter(|_| bev.is_locked());
+    let held = bev.lock();
+    let is_last = bev.give_back();
+    drop(held);
     if let Some(base) = base {
         base.lock().release();
+    }
+    if is_last {
+        // SAFETY: it was the last reference.
+        unsafe { destroy(bufev) };
     }
 }
 
@@ -324,19 +409,4 @@ unsafe extern "C-unwind" fn bufferevent_free(bufev: *mut bufferevent) {
     bev.set_callbacks(None, None, None, ptr::null_mut());
     // SAFETY: C1: it is the reference that its maker had.
     unsafe { Bev::release(bufev) };
-}
-
-impl Bev {
-    /// Whether programs share it between threads.
-    fn is_locked(&self) -> bool {
-        self.options & option::THREADSAFE != 0
-    }
-
-    /// Takes its lock, if it has one.
-    fn acquire(&self) {
-        // SAFETY: as in `enter`.
-        if let Some(base) = unsafe { self.seen.base.as_ref() }.filter(|_| self.is_locked()) {
-            base.lock().acquire();
-        }
-    }
 }

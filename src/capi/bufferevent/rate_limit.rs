@@ -7,7 +7,7 @@ use std::time::Duration;
 use libc::timeval;
 
 use super::super::layout::bufferevent;
-use super::{Bev, group, marks};
+use super::{Bev, marks};
 use crate::bufferevent::{Direction, RATE_LIMIT_MAX, TokenBucket};
 
 /// What a turn may read or write as far as programs are told, unless they have said otherwise.
@@ -56,7 +56,8 @@ unsafe extern "C" fn bufferevent_set_rate_limit(
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     // SAFETY: C1; null is no limit.
     let bucket = unsafe { rates.as_ref() }.map(|rates| rates.bucket);
-    bev.bucket = rates;
+    let _held = bev.lock();
+    bev.bucket.set(rates);
     let Some(id) = bev.socket_id() else { return 0 };
     let Some(mut core) = bev.enter() else { return -1 };
     let now_ns = core.reactor.now();
@@ -70,12 +71,12 @@ unsafe extern "C" fn bufferevent_get_token_bucket_cfg(
     bufev: *const bufferevent,
 ) -> *const ev_token_bucket_cfg {
     // SAFETY: C1.
-    unsafe { Bev::at(bufev) }.map_or(ptr::null(), |bev| bev.bucket.cast_const())
+    unsafe { Bev::at(bufev) }.map_or(ptr::null(), |bev| bev.bucket.get().cast_const())
 }
 
 impl Bev {
     /// What is in a bucket of its own; as much as there can be if it has none.
-    fn tokens(&mut self, direction: Direction) -> isize {
+    fn tokens(&self, direction: Direction) -> isize {
         let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else { return isize::MAX };
         let now_ns = core.reactor.now();
         core.bufferevents.tokens(id, direction, now_ns).ok().flatten().unwrap_or(isize::MAX)
@@ -83,24 +84,28 @@ impl Bev {
 
     /// What a turn may move in this direction as far as the program is concerned.
     fn max_single(&self, direction: Direction) -> isize {
-        match self.max_single[place(direction)] {
+        match self.max_single.get()[place(direction)] {
             0 => MAX_SINGLE as isize,
             bytes => bytes as isize,
         }
     }
 
     /// How much would be moved now: what is in its bucket, or else what a turn may move, and no more than the group has for it.
-    fn max_to_move(&mut self, direction: Direction) -> isize {
-        let own = if self.bucket.is_null() { self.max_single(direction) } else { self.tokens(direction) };
+    fn max_to_move(&self, direction: Direction) -> isize {
+        let own =
+            if self.bucket.get().is_null() { self.max_single(direction) } else { self.tokens(direction) };
         let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else { return own.max(0) };
         let now_ns = core.reactor.now();
         let share = core.bufferevents.share(id, direction, now_ns).unwrap_or(usize::MAX);
         own.min(isize::try_from(share).unwrap_or(isize::MAX)).max(0)
     }
 
-    fn set_max_single(&mut self, direction: Direction, bytes: usize) -> c_int {
+    fn set_max_single(&self, direction: Direction, bytes: usize) -> c_int {
         let bytes = if bytes > RATE_LIMIT_MAX { 0 } else { bytes };
-        self.max_single[place(direction)] = bytes;
+        let _held = self.lock();
+        let mut max_single = self.max_single.get();
+        max_single[place(direction)] = bytes;
+        self.max_single.set(max_single);
         self.with(|bufferevent| match direction {
             Direction::Read => bufferevent.set_max_single_read(bytes),
             Direction::Write => bufferevent.set_max_single_write(bytes),
@@ -109,7 +114,7 @@ impl Bev {
     }
 
     /// Takes bytes out of a bucket of its own, or puts some in.
-    fn decrement(&mut self, direction: Direction, bytes: isize) -> c_int {
+    fn decrement(&self, direction: Direction, bytes: isize) -> c_int {
         let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else { return -1 };
         let now_ns = core.reactor.now();
         let taken = core.bufferevents.take_tokens(id, direction, bytes, now_ns);
@@ -123,11 +128,6 @@ fn place(direction: Direction) -> usize {
         Direction::Read => 0,
         Direction::Write => 1,
     }
-}
-
-/// A bufferevent goes: it leaves its group.
-pub(super) fn leave(bev: &mut Bev) {
-    group::leave(bev);
 }
 
 #[unsafe(no_mangle)]

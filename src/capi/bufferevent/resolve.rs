@@ -104,10 +104,10 @@ unsafe extern "C-unwind" fn bufferevent_socket_connect_hostname(
     // SAFETY: C2, and it is not null.
     let host = unsafe { CStr::from_ptr(host) }.to_string_lossy();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-    bev.dns_error = 0;
+    bev.dns_error.set(0);
     let answer = match resolve::numeric(host, family, port) {
         // A socket that the program has made is connected, and no other.
-        None if bev.seen.ev_read.fd < 0 => return bev.dial(host, family, port),
+        None if bev.fd() < 0 => return bev.dial(host, family, port),
         None => look_up(host, family, port),
         Some(answer) => answer.map(|addresses| addresses.first().copied()),
     };
@@ -123,7 +123,7 @@ fn look_up(host: &str, family: Family, port: u16) -> Result<Option<SocketAddr>, 
 }
 
 impl Bev {
-    fn dial(&mut self, host: &str, family: Family, port: u16) -> c_int {
+    fn dial(&self, host: &str, family: Family, port: u16) -> c_int {
         let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else { return -1 };
         self.tell(&mut core.bufferevents);
         let asked = ask(&mut core, id, host, family, port);
@@ -138,11 +138,10 @@ impl Bev {
         }
     }
 
-    fn fail_to_resolve(&mut self, error: ResolveError) {
-        self.dns_error = error.code();
-        let bev = self.as_c();
+    fn fail_to_resolve(&self, error: ResolveError) {
+        self.dns_error.set(error.code());
         // SAFETY: it lives, nothing is entered, and being deferred it calls nobody.
-        unsafe { Bev::run_event(bev, what::ERROR, option::DEFER_CALLBACKS) };
+        unsafe { self.run_event(what::ERROR, option::DEFER_CALLBACKS) };
     }
 }
 
@@ -164,7 +163,7 @@ unsafe fn connect_to(bufev: *mut bufferevent, answer: Result<Option<SocketAddr>,
     // SAFETY: the address lives for the call.
     if unsafe { bufferevent_socket_connect(bufev, bytes.as_ptr().cast(), bytes.len() as c_int) } < 0 {
         // SAFETY: the caller's promise; being deferred it calls nobody.
-        unsafe { Bev::run_event(bufev, what::ERROR, option::DEFER_CALLBACKS) };
+        unsafe { bev.run_event(what::ERROR, option::DEFER_CALLBACKS) };
     }
 }
 
@@ -172,5 +171,5 @@ unsafe fn connect_to(bufev: *mut bufferevent, answer: Result<Option<SocketAddr>,
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_socket_get_dns_error(bufev: *mut bufferevent) -> c_int {
     // SAFETY: C1.
-    unsafe { Bev::at(bufev) }.map_or(0, |bev| bev.dns_error)
+    unsafe { Bev::at(bufev) }.map_or(0, |bev| bev.dns_error.get())
 }

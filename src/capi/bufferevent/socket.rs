@@ -32,14 +32,14 @@ unsafe extern "C" fn bufferevent_socket_new(
     // SAFETY: K1: nothing is entered when a function of C's is called.
     let mut core = unsafe { owner.enter() };
     let Some(id) = insert(&mut core, options) else { return ptr::null_mut() };
-    let bev = Bev::new(base, Kind::Socket(Some(id)), options);
+    let bev = Bev::make(base, Kind::Socket(Some(id)), None, options);
     // SAFETY: it was made a line above.
-    let Some(object) = (unsafe { Bev::at(bev.cast()) }) else { return ptr::null_mut() };
+    let Some(object) = (unsafe { Bev::at(bev) }) else { return ptr::null_mut() };
     object.settle_in(&mut core, id);
     drop(core);
     object.assign_events(fd);
     object.give_fd(fd);
-    bev.cast()
+    bev
 }
 
 /// A bufferevent of the engine's, without a descriptor.
@@ -52,33 +52,40 @@ fn insert(core: &mut Core, options: c_int) -> Option<BuffereventId> {
 
 impl Bev {
     /// Takes the place of the engine's bufferevent in C's world.
-    fn settle_in(&mut self, core: &mut Core, id: BuffereventId) {
+    fn settle_in(&self, core: &mut Core, id: BuffereventId) {
         core.table.set(id.0.index(), self.as_c());
-        self.kind = Kind::Socket(Some(id));
-        self.told = live::Told::default();
-        let handle =
-            |side| Box::into_raw(Box::new(evbuffer::of_bufferevent(self.seen.base, id, side, free_handle)));
-        (self.seen.input, self.seen.output) = (handle(Side::Input), handle(Side::Output));
+        self.kind.set(Kind::Socket(Some(id)));
+        self.told.set(live::Told::default());
+        let handle = |side| {
+            Box::into_raw(Box::new(evbuffer::of_bufferevent(self.seen.base.get(), id, side, free_handle)))
+        };
+        self.seen.input.set(handle(Side::Input));
+        self.seen.output.set(handle(Side::Output));
         let priority = core.bufferevents.priority(&core.reactor, id).unwrap_or_default();
-        (self.seen.ev_read.priority, self.seen.ev_write.priority) = (priority, priority);
+        self.seen.set_priority(priority);
     }
 
     /// The two events that old programs look at. They stand for the descriptor and are never added.
-    fn assign_events(&mut self, fd: Socket) {
-        let (base, bev) = (self.seen.base, self.as_c().cast());
-        let priorities = (self.seen.ev_read.priority, self.seen.ev_write.priority);
+    fn assign_events(&self, fd: Socket) {
+        let (base, bev) = (self.seen.base.get(), self.as_c().cast());
+        let priorities = (self.seen.ev_read.priority.get(), self.seen.ev_write.priority.get());
         let (read, write) = (ev::READ | ev::PERSIST | ev::FINALIZE, ev::WRITE | ev::PERSIST | ev::FINALIZE);
         // SAFETY: the event is ours, and nothing waits for it.
-        unsafe { event_assign(&mut self.seen.ev_read, base, fd, read, Some(look), bev) };
+        unsafe {
+            event_assign(ptr::from_ref(&self.seen.ev_read).cast_mut(), base, fd, read, Some(look), bev)
+        };
         // SAFETY: as above.
-        unsafe { event_assign(&mut self.seen.ev_write, base, fd, write, Some(look), bev) };
-        (self.seen.ev_read.priority, self.seen.ev_write.priority) = priorities;
+        unsafe {
+            event_assign(ptr::from_ref(&self.seen.ev_write).cast_mut(), base, fd, write, Some(look), bev)
+        };
+        self.seen.ev_read.priority.set(priorities.0);
+        self.seen.ev_write.priority.set(priorities.1);
     }
 
     /// Lets the engine watch a descriptor of the program's. One that cannot be watched is remembered all the same, and found out when a
     /// direction is enabled.
-    fn give_fd(&mut self, fd: Socket) -> bool {
-        (self.seen.ev_read.fd, self.seen.ev_write.fd) = (fd, fd);
+    fn give_fd(&self, fd: Socket) -> bool {
+        self.seen.set_fd(fd);
         let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else { return false };
         let Some(owned) = own(fd) else { return false };
         let core = &mut *core;
@@ -91,14 +98,14 @@ impl Bev {
     }
 
     /// Takes the descriptor back from the engine, open.
-    fn take_fd(&mut self) -> Socket {
+    fn take_fd(&self) -> Socket {
         let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else {
-            return self.seen.ev_read.fd;
+            return self.seen.ev_read.fd.get();
         };
         let core = &mut *core;
         let taken = core.bufferevents.replace_fd(&mut core.reactor, id, None);
         resolve::forget(core, id);
-        taken.ok().flatten().map_or(self.seen.ev_read.fd, IntoRawFd::into_raw_fd)
+        taken.ok().flatten().map_or(self.seen.ev_read.fd.get(), IntoRawFd::into_raw_fd)
     }
 }
 
@@ -131,22 +138,22 @@ unsafe fn free_handle(handle: *const evbuffer) {
 }
 
 /// The loop does not find it any more.
-pub(super) fn unlist(bev: &mut Bev) {
+pub(super) fn unlist(bev: &Bev) {
     if let (Some(id), Some(mut core)) = (bev.socket_id(), bev.enter()) {
         core.table.set(id.0.index(), ptr::null_mut());
     }
 }
 
 /// It is gone for the program: the engine's bufferevent goes, and the descriptor stays if it is to stay.
-pub(super) fn end(bev: &mut Bev) {
+pub(super) fn end(bev: &Bev) {
     retire_buffers(bev);
     let closes = bev.options & option::CLOSE_ON_FREE != 0;
     let is_engines = bev.with(|bufferevent| bufferevent.fd().is_some()) == Some(true);
     if !closes {
         bev.take_fd();
-    } else if !is_engines && bev.seen.ev_read.fd >= 0 {
+    } else if !is_engines && bev.seen.ev_read.fd.get() >= 0 {
         // SAFETY: by its option the descriptor is the bufferevent's, and nothing else is to use it.
-        unsafe { libc::close(bev.seen.ev_read.fd) };
+        unsafe { libc::close(bev.seen.ev_read.fd.get()) };
     }
     if let (Some(id), Some(mut core)) = (bev.socket_id(), bev.enter()) {
         let core = &mut *core;
@@ -156,8 +163,8 @@ pub(super) fn end(bev: &mut Bev) {
     }
 }
 
-fn retire_buffers(bev: &mut Bev) {
-    for handle in [bev.seen.input, bev.seen.output] {
+fn retire_buffers(bev: &Bev) {
+    for handle in [bev.seen.input.get(), bev.seen.output.get()] {
         // SAFETY: the handles are the bufferevent's, which ends, or gets other ones.
         if let Some(handle) = unsafe { handle.as_ref() } {
             // SAFETY: as above.
@@ -167,20 +174,20 @@ fn retire_buffers(bev: &mut Bev) {
 }
 
 /// Its base is about to go: what the bufferevent held of it goes, and the program can still free it.
-pub(super) fn orphan(bev: &mut Bev) {
+pub(super) fn orphan(bev: &Bev) {
     let fd = bev.take_fd();
     retire_buffers(bev);
-    (bev.seen.ev_read.fd, bev.seen.ev_write.fd) = (fd, fd);
-    bev.kind = Kind::Socket(None);
-    bev.seen.base = ptr::null_mut();
+    bev.seen.set_fd(fd);
+    bev.kind.set(Kind::Socket(None));
+    bev.seen.base.set(ptr::null_mut());
     // SAFETY: it makes a buffer, or none.
-    (bev.seen.input, bev.seen.output) = (unsafe { evbuffer_new() }, ptr::null_mut());
+    bev.seen.input.set(unsafe { evbuffer_new() });
     // SAFETY: as above.
-    bev.seen.output = unsafe { evbuffer_new() };
+    bev.seen.output.set(unsafe { evbuffer_new() });
 }
 
 /// Enables directions that are not suspended.
-pub(super) fn start(bev: &mut Bev, directions: c_short) -> c_int {
+pub(super) fn start(bev: &Bev, directions: c_short) -> c_int {
     let wanted = live::interest_of(directions);
     let Some(id) = bev.socket_id() else { return -1 };
     let Some(mut core) = bev.enter() else { return -1 };
@@ -200,16 +207,16 @@ pub(super) fn start(bev: &mut Bev, directions: c_short) -> c_int {
     core.notify();
     bev.show(&core);
     // What cannot be watched cannot be enabled.
-    if bev.seen.ev_read.fd >= 0 && !is_open && directions != 0 { -1 } else { 0 }
+    if bev.seen.ev_read.fd.get() >= 0 && !is_open && directions != 0 { -1 } else { 0 }
 }
 
 /// Another descriptor; the old one stays open.
-pub(super) fn set_fd(bev: &mut Bev, fd: Socket) -> c_int {
+pub(super) fn set_fd(bev: &Bev, fd: Socket) -> c_int {
     bev.take_fd();
     bev.give_fd(fd);
     bev.unfreeze();
     if fd >= 0 {
-        let directions = bev.seen.enabled & BOTH & !bev.suspended;
+        let directions = bev.seen.enabled.get() & BOTH & !bev.suspended.get();
         start(bev, directions);
     }
     bev.assign_events(fd);
@@ -285,7 +292,7 @@ unsafe fn begin(fd: Socket, address: *const sockaddr, len: c_int) -> Begun {
 }
 
 impl Bev {
-    fn go_on(&mut self, fd: Socket, begun: Begun) -> c_int {
+    fn go_on(&self, fd: Socket, begun: Begun) -> c_int {
         let refusal = errno::get();
         if begun == Begun::UnderWay {
             return self.wait_for_connect(fd);
@@ -296,15 +303,15 @@ impl Bev {
             return -1;
         }
         errno::set(refusal);
-        let bev = self.as_c();
         // SAFETY: it lives, nothing is entered, and being deferred it calls nobody.
-        unsafe { Bev::run_event(bev, what::ERROR, option::DEFER_CALLBACKS) };
-        self.seen.enabled &= !BOTH;
+        unsafe { self.run_event(what::ERROR, option::DEFER_CALLBACKS) };
+        let _held = self.lock();
+        self.seen.enabled.set(self.seen.enabled.get() & !BOTH);
         self.with(|bufferevent| bufferevent.disable(Interest::READ | Interest::WRITE));
         0
     }
 
-    fn wait_for_connect(&mut self, fd: Socket) -> c_int {
+    fn wait_for_connect(&self, fd: Socket) -> c_int {
         self.assign_events(fd);
         let (Some(id), Some(mut core)) = (self.socket_id(), self.enter()) else { return -1 };
         let Some(owned) = own(fd) else { return -1 };
@@ -323,7 +330,7 @@ impl Bev {
     }
 
     /// After an exchange of descriptors both ends of both buffers are open, as they are in libevent.
-    fn unfreeze(&mut self) {
+    fn unfreeze(&self) {
         self.with(|bufferevent| bufferevent.thaw_buffers(true));
     }
 }
@@ -335,7 +342,7 @@ unsafe extern "C-unwind" fn bufferevent_base_set(base: *mut event_base, bufev: *
     let Some(bev) = (unsafe { Bev::at(bufev) }).filter(|bev| bev.is_socket()) else { return -1 };
     // SAFETY: C1.
     let Some(owner) = (unsafe { base.as_ref() }) else { return -1 };
-    if ptr::eq(base, bev.seen.base) {
+    if ptr::eq(base, bev.seen.base.get()) {
         return 0;
     }
     // SAFETY: K1: nothing is entered when a function of C's is called.
@@ -344,22 +351,22 @@ unsafe extern "C-unwind" fn bufferevent_base_set(base: *mut event_base, bufev: *
     drop(core);
     let Some(id) = inserted else { return -1 };
     let (fd, old_id) = (bev.take_fd(), bev.socket_id());
-    let old = (bev.seen.input, bev.seen.output);
-    let old_base = std::mem::replace(&mut bev.seen.base, base);
+    let old = (bev.seen.input.get(), bev.seen.output.get());
+    let old_base = bev.seen.base.replace(base);
     // SAFETY: K1: nothing is entered.
     let mut core = unsafe { owner.enter() };
     bev.settle_in(&mut core, id);
     drop(core);
     bev.with(|bufferevent| bufferevent.thaw_buffers(true));
     // SAFETY: the four handles live; nothing is entered.
-    unsafe { evbuffer_add_buffer(bev.seen.input, old.0) };
+    unsafe { evbuffer_add_buffer(bev.seen.input.get(), old.0) };
     // SAFETY: as above.
-    unsafe { evbuffer_add_buffer(bev.seen.output, old.1) };
+    unsafe { evbuffer_add_buffer(bev.seen.output.get(), old.1) };
     bev.with(|bufferevent| bufferevent.thaw_buffers(false));
     leave(old_base, old_id, old);
     bev.give_fd(fd);
     bev.assign_events(fd);
-    let (read, write) = (bev.seen.timeout_read, bev.seen.timeout_write);
+    let (read, write) = (bev.seen.timeout_read.get(), bev.seen.timeout_write.get());
     bev.with(|bufferevent| {
         bufferevent.set_timeouts(super::marks::duration(&read), super::marks::duration(&write));
     });
@@ -369,9 +376,9 @@ unsafe extern "C-unwind" fn bufferevent_base_set(base: *mut event_base, bufev: *
 
 impl Bev {
     /// The new engine's bufferevent does what the old one's did.
-    fn adopt_enabled(&mut self) {
-        let directions = live::interest_of(self.seen.enabled & !self.suspended);
-        let [read, write] = self.max_single;
+    fn adopt_enabled(&self) {
+        let directions = live::interest_of(self.seen.enabled.get() & !self.suspended.get());
+        let [read, write] = self.max_single.get();
         self.with(|bufferevent| {
             bufferevent.disable(Interest::READ | Interest::WRITE);
             bufferevent.enable(directions);

@@ -9,15 +9,17 @@ use super::{BOTH, Bev, Kind, filter, live, pair, socket};
 
 impl Bev {
     pub(super) fn set_callbacks(
-        &mut self,
+        &self,
         read: Option<DataCallback>,
         write: Option<DataCallback>,
         event: Option<BuffereventCallback>,
         arg: *mut c_void,
     ) {
         let _held = self.lock();
-        let seen = &mut self.seen;
-        (seen.readcb, seen.writecb, seen.errorcb, seen.cbarg) = (read, write, event, arg);
+        self.seen.readcb.set(read);
+        self.seen.writecb.set(write);
+        self.seen.errorcb.set(event);
+        self.seen.cbarg.set(arg);
         if let (Some(_), Some(mut core)) = (self.socket_id(), self.enter()) {
             self.tell(&mut core.bufferevents);
         }
@@ -28,16 +30,14 @@ impl Bev {
 ///
 /// # Safety
 ///
-/// - C1 for `bufev`, to which the caller has a reference, and nothing is entered: a pair or a filter may have something to move.
-pub(super) unsafe fn enable(bufev: *mut bufferevent, directions: c_short) -> c_int {
-    // SAFETY: C1.
-    let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
+/// - The caller has a reference to `bev`, and nothing is entered: a pair or a filter may have something to move.
+pub(super) unsafe fn enable(bev: &Bev, directions: c_short) -> c_int {
     let held = bev.lock();
-    bev.seen.enabled |= directions;
-    let wanted = directions & BOTH & !bev.suspended;
+    bev.seen.enabled.set(bev.seen.enabled.get() | directions);
+    let wanted = directions & BOTH & !bev.suspended.get();
     drop(held);
     // SAFETY: the caller's promise.
-    unsafe { start(bufev, wanted) }
+    unsafe { start(bev, wanted) }
 }
 
 /// Lets directions go that are enabled and not suspended.
@@ -45,22 +45,15 @@ pub(super) unsafe fn enable(bufev: *mut bufferevent, directions: c_short) -> c_i
 /// # Safety
 ///
 /// - As [`enable`].
-unsafe fn start(bufev: *mut bufferevent, directions: c_short) -> c_int {
-    // SAFETY: the caller's promise.
-    let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
-    match bev.kind {
-        Kind::Socket(..) => socket::start(bev, directions),
-        Kind::Pair(_) => {
-            // SAFETY: the caller's promise.
-            unsafe { pair::start(bufev, directions) };
-            0
-        }
-        Kind::Filter(_) => {
-            // SAFETY: the caller's promise.
-            unsafe { filter::start(bufev, directions) };
-            0
-        }
+unsafe fn start(bev: &Bev, directions: c_short) -> c_int {
+    match bev.kind.get() {
+        Kind::Socket(_) => return socket::start(bev, directions),
+        // SAFETY: the caller's promise.
+        Kind::Pair => unsafe { pair::start(bev, directions) },
+        // SAFETY: the caller's promise.
+        Kind::Filter => unsafe { filter::start(bev, directions) },
     }
+    0
 }
 
 /// Disables directions.
@@ -68,30 +61,25 @@ unsafe fn start(bufev: *mut bufferevent, directions: c_short) -> c_int {
 /// # Safety
 ///
 /// - As [`enable`].
-pub(super) unsafe fn disable(bufev: *mut bufferevent, directions: c_short) -> c_int {
-    // SAFETY: the caller's promise.
-    let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
+pub(super) unsafe fn disable(bev: &Bev, directions: c_short) {
     let held = bev.lock();
-    bev.seen.enabled &= !directions;
+    bev.seen.enabled.set(bev.seen.enabled.get() & !directions);
     drop(held);
     // SAFETY: the caller's promise.
-    unsafe { stop(bufev, directions & BOTH) };
-    0
+    unsafe { stop(bev, directions & BOTH) };
 }
 
 /// # Safety
 ///
 /// - As [`enable`].
-unsafe fn stop(bufev: *mut bufferevent, directions: c_short) {
-    // SAFETY: the caller's promise.
-    let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
-    match bev.kind {
-        Kind::Socket(..) => {
+unsafe fn stop(bev: &Bev, directions: c_short) {
+    match bev.kind.get() {
+        Kind::Socket(_) => {
             bev.with(|bufferevent| bufferevent.disable(live::interest_of(directions)));
         }
-        Kind::Pair(_) => pair::stop_timeouts(bev, directions),
+        Kind::Pair => pair::stop_timeouts(bev, directions),
         // SAFETY: the caller's promise.
-        Kind::Filter(_) => unsafe { filter::stop(bufev, directions) },
+        Kind::Filter => unsafe { filter::stop(bev, directions) },
     }
 }
 
@@ -100,13 +88,13 @@ unsafe fn stop(bufev: *mut bufferevent, directions: c_short) {
 /// # Safety
 ///
 /// - As [`enable`].
-pub(super) unsafe fn suspend(bufev: *mut bufferevent, directions: c_short) {
+pub(super) unsafe fn suspend(bev: &Bev, directions: c_short) {
+    let held = bev.lock();
+    let news = directions & !bev.suspended.get();
+    bev.suspended.set(bev.suspended.get() | directions);
+    drop(held);
     // SAFETY: the caller's promise.
-    let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
-    let news = directions & !bev.suspended;
-    bev.suspended |= directions;
-    // SAFETY: the caller's promise.
-    unsafe { stop(bufev, news) };
+    unsafe { stop(bev, news) };
 }
 
 /// Ends what [`suspend`] began.
@@ -114,14 +102,14 @@ pub(super) unsafe fn suspend(bufev: *mut bufferevent, directions: c_short) {
 /// # Safety
 ///
 /// - As [`enable`].
-pub(super) unsafe fn resume(bufev: *mut bufferevent, directions: c_short) {
-    // SAFETY: the caller's promise.
-    let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
-    let news = directions & bev.suspended & bev.seen.enabled;
-    bev.suspended &= !directions;
+pub(super) unsafe fn resume(bev: &Bev, directions: c_short) {
+    let held = bev.lock();
+    let news = directions & bev.suspended.get() & bev.seen.enabled.get();
+    bev.suspended.set(bev.suspended.get() & !directions);
+    drop(held);
     if news != 0 {
         // SAFETY: the caller's promise.
-        unsafe { start(bufev, news) };
+        unsafe { start(bev, news) };
     }
 }
 
@@ -150,70 +138,70 @@ unsafe extern "C" fn bufferevent_getcb(
 ) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
+    let _held = bev.lock();
     // SAFETY: C2.
     if let Some(read) = unsafe { read.as_mut() } {
-        *read = bev.seen.readcb;
+        *read = bev.seen.readcb.get();
     }
     // SAFETY: C2.
     if let Some(write) = unsafe { write.as_mut() } {
-        *write = bev.seen.writecb;
+        *write = bev.seen.writecb.get();
     }
     // SAFETY: C2.
     if let Some(event) = unsafe { event.as_mut() } {
-        *event = bev.seen.errorcb;
+        *event = bev.seen.errorcb.get();
     }
     // SAFETY: C2.
     if let Some(arg) = unsafe { arg.as_mut() } {
-        *arg = bev.seen.cbarg;
+        *arg = bev.seen.cbarg.get();
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn bufferevent_enable(bufev: *mut bufferevent, directions: c_short) -> c_int {
-    if bufev.is_null() {
-        return -1;
-    }
     // SAFETY: C1.
-    unsafe { Bev::hold(bufev) };
+    let held = unsafe { Bev::at(bufev) }.and_then(|bev| Some((bev, bev.hold()?)));
+    let Some((bev, _reference)) = held else { return -1 };
     // SAFETY: it is held.
-    let done = unsafe { enable(bufev, directions) };
-    // SAFETY: it was held above.
-    unsafe { Bev::release(bufev) };
-    done
+    unsafe { enable(bev, directions) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn bufferevent_disable(bufev: *mut bufferevent, directions: c_short) -> c_int {
     // SAFETY: C1.
-    unsafe { disable(bufev, directions) }
+    let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
+    // SAFETY: C1: the program has a reference; nothing is entered.
+    unsafe { disable(bev, directions) };
+    0
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_get_enabled(bufev: *mut bufferevent) -> c_short {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return 0 };
+    let _held = bev.lock();
     if let (Some(_), Some(core)) = (bev.socket_id(), bev.enter()) {
         bev.show(&core);
     }
-    bev.seen.enabled
+    bev.seen.enabled.get()
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_get_base(bufev: *mut bufferevent) -> *mut event_base {
     // SAFETY: C1.
-    unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.base)
+    unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.base.get())
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_get_input(bufev: *mut bufferevent) -> *mut evbuffer {
     // SAFETY: C1.
-    unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.input)
+    unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.input.get())
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_get_output(bufev: *mut bufferevent) -> *mut evbuffer {
     // SAFETY: C1.
-    unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.output)
+    unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.output.get())
 }
 
 #[unsafe(no_mangle)]
@@ -225,7 +213,7 @@ unsafe extern "C-unwind" fn bufferevent_write(
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     // SAFETY: C2; nothing is entered.
-    unsafe { evbuffer_add(bev.seen.output, data, len) }
+    unsafe { evbuffer_add(bev.seen.output.get(), data, len) }
 }
 
 #[unsafe(no_mangle)]
@@ -233,7 +221,7 @@ unsafe extern "C-unwind" fn bufferevent_write_buffer(bufev: *mut bufferevent, fr
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     // SAFETY: C1; nothing is entered.
-    unsafe { evbuffer_add_buffer(bev.seen.output, from) }
+    unsafe { evbuffer_add_buffer(bev.seen.output.get(), from) }
 }
 
 #[unsafe(no_mangle)]
@@ -245,7 +233,7 @@ unsafe extern "C-unwind" fn bufferevent_read(
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return 0 };
     // SAFETY: C2; nothing is entered.
-    let count = unsafe { evbuffer_remove(bev.seen.input, data, len) };
+    let count = unsafe { evbuffer_remove(bev.seen.input.get(), data, len) };
     usize::try_from(count).unwrap_or(0)
 }
 
@@ -254,7 +242,7 @@ unsafe extern "C-unwind" fn bufferevent_read_buffer(bufev: *mut bufferevent, to:
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     // SAFETY: C1; nothing is entered.
-    unsafe { evbuffer_add_buffer(to, bev.seen.input) }
+    unsafe { evbuffer_add_buffer(to, bev.seen.input.get()) }
 }
 
 /// Of a socket it has nothing to do: what can be sent always is.
@@ -266,12 +254,12 @@ pub(super) unsafe extern "C-unwind" fn bufferevent_flush(
 ) -> c_int {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
-    match bev.kind {
-        Kind::Socket(..) => 0,
+    match bev.kind.get() {
+        Kind::Socket(_) => 0,
         // SAFETY: C1; nothing is entered.
-        Kind::Pair(_) => unsafe { pair::flush(bufev, directions, mode) },
+        Kind::Pair => unsafe { pair::flush(bev, directions, mode) },
         // SAFETY: C1; nothing is entered.
-        Kind::Filter(_) => unsafe { filter::flush(bufev, directions, mode) },
+        Kind::Filter => unsafe { filter::flush(bev, directions, mode) },
     }
 }
 
@@ -279,8 +267,8 @@ pub(super) unsafe extern "C-unwind" fn bufferevent_flush(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_getfd(bufev: *mut bufferevent) -> Socket {
     // SAFETY: C1.
-    match unsafe { filter::bottom(bufev) } {
-        Some(bev) if bev.is_socket() => bev.seen.ev_read.fd,
+    match unsafe { Bev::at(bufev) }.map(Bev::bottom) {
+        Some(bev) if bev.is_socket() => bev.fd(),
         _ => -1,
     }
 }
@@ -289,7 +277,7 @@ unsafe extern "C" fn bufferevent_getfd(bufev: *mut bufferevent) -> Socket {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn bufferevent_setfd(bufev: *mut bufferevent, fd: Socket) -> c_int {
     // SAFETY: C1.
-    match unsafe { filter::bottom(bufev) } {
+    match unsafe { Bev::at(bufev) }.map(Bev::bottom) {
         Some(bev) if bev.is_socket() => socket::set_fd(bev, fd),
         _ => -1,
     }
@@ -298,7 +286,7 @@ unsafe extern "C-unwind" fn bufferevent_setfd(bufev: *mut bufferevent, fd: Socke
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bufferevent_get_underlying(bufev: *mut bufferevent) -> *mut bufferevent {
     // SAFETY: C1.
-    unsafe { filter::underlying(bufev) }
+    unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), Bev::underlying)
 }
 
 #[unsafe(no_mangle)]
@@ -313,12 +301,13 @@ unsafe extern "C" fn bufferevent_priority_set(bufev: *mut bufferevent, priority:
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     let (Some(id), Ok(priority)) = (bev.socket_id(), u8::try_from(priority)) else { return -1 };
+    let _held = bev.lock();
     let Some(mut core) = bev.enter() else { return -1 };
     let core = &mut *core;
     if core.bufferevents.set_priority(&mut core.reactor, id, priority).is_err() {
         return -1;
     }
-    (bev.seen.ev_read.priority, bev.seen.ev_write.priority) = (priority, priority);
+    bev.seen.set_priority(priority);
     0
 }
 
@@ -326,5 +315,5 @@ unsafe extern "C" fn bufferevent_priority_set(bufev: *mut bufferevent, priority:
 unsafe extern "C" fn bufferevent_get_priority(bufev: *const bufferevent) -> c_int {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
-    c_int::from(bev.seen.ev_read.priority)
+    c_int::from(bev.seen.ev_read.priority.get())
 }

@@ -45,6 +45,9 @@ impl State {
         if self.site.draining {
             self.close_quiet(base);
         }
+        if self.drained_by_ns <= now_ns {
+            self.reset_all(base);
+        }
         if self.sweep_ns <= now_ns {
             self.with_files(|files| files.release_unused(now_ns.saturating_sub(UNUSED_FILE_NS)));
             self.sweep_ns = u64::MAX;
@@ -122,6 +125,15 @@ impl State {
         }
     }
 
+    /// Gives up what is still in flight.
+    fn reset_all<C: 'static>(&mut self, base: &mut EventBase<C>) {
+        for waiting in Waiting::ALL {
+            while let Some(index) = self.table.front(waiting) {
+                self.reset(base, index);
+            }
+        }
+    }
+
     /// What is due after every callback: those who wait for a descriptor may go on, and the timer follows the
     /// deadlines.
     pub(super) fn finish_turn<C: 'static>(&mut self, base: &mut EventBase<C>) {
@@ -132,7 +144,7 @@ impl State {
         if self.site.draining && self.table.len() == 0 {
             return self.end(base);
         }
-        let mut next_ns = self.table.next_deadline().min(self.sweep_ns);
+        let mut next_ns = self.table.next_deadline().min(self.sweep_ns).min(self.drained_by_ns);
         if self.table.front(Waiting::Descriptor).is_some() {
             next_ns = next_ns.min(self.site.now_ns + STARVED_RETRY_NS);
         }

@@ -98,6 +98,8 @@ pub(crate) struct State {
     armed_ns: u64,
     /// When the file cache is looked through next; `u64::MAX` while it is empty.
     sweep_ns: u64,
+    /// When a server that is being shut down gives up what is in flight; `u64::MAX` for never.
+    drained_by_ns: u64,
     accepted: u64,
     turned_away: u64,
 }
@@ -186,7 +188,8 @@ impl Server {
         self.core.state.borrow().stats()
     }
 
-    /// Ends the server: new connections are refused, idle ones are closed, and what is in flight is finished.
+    /// Ends the server: new connections are refused, idle ones are closed, and what is in flight is finished, for as
+    /// long as [`ServerOptions::drain_timeout`] allows.
     /// When the last connection is done, the server leaves nothing in the base; a loop with nothing else to
     /// do then returns.
     ///
@@ -199,6 +202,8 @@ impl Server {
         base.free_listener(listener)?;
         state.listener = None;
         state.site.draining = true;
+        state.site.now_ns = sys::clock::now_ns();
+        state.drained_by_ns = state.after(state.site.options.drain_timeout);
         // The idle are closed in the next turn, after requests that have already arrived have been read.
         state.arm(base, 0);
         Ok(())
@@ -271,6 +276,7 @@ impl Core {
             listener: None,
             armed_ns: u64::MAX,
             sweep_ns: u64::MAX,
+            drained_by_ns: u64::MAX,
             accepted: 0,
             turned_away: 0,
         };

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::each_library;
 use crate::support::net::PATIENCE;
-use crate::support::programs::{A_MOMENT, Program, check_mapped};
+use crate::support::programs::{A_MOMENT, Program};
 
 const WRITERS: usize = 10;
 const FRAMES: usize = 1000;
@@ -101,7 +101,7 @@ fn keeps_every_frame_of_every_writer() {
             assert!(Instant::now() < deadline, "nobody listens");
             thread::sleep(A_MOMENT);
         }
-        check_mapped(program.id(), library);
+        library.check_mapped(program.id());
         thread::scope(|scope| {
             for writer in 0..WRITERS {
                 let socket = &socket;

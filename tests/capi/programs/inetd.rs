@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use super::each_library;
-use crate::support::net::PATIENCE;
-use crate::support::programs::{A_MOMENT, Program, ask, connect, free_address, send_signal, try_connect};
+use crate::support::net::{PATIENCE, free_address};
+use crate::support::programs::{A_MOMENT, Program, ask, connect, send_signal, try_connect};
 
 fn line(port: u16, program: &str) -> String {
     format!("127.0.0.1:{port} stream tcp4 nowait root {program}\n")

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::each_library;
 use crate::support::capi::Library;
-use crate::support::net::PATIENCE;
-use crate::support::programs::{Program, ask, connect, free_address, is_closed};
+use crate::support::net::{PATIENCE, free_address};
+use crate::support::programs::{Program, ask, connect, is_closed};
 
 const THREADS: usize = 4;
 const CONNECTIONS: usize = 100;

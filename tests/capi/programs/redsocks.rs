@@ -7,8 +7,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use super::each_library;
-use crate::support::net::{any_port, pattern};
-use crate::support::programs::{Program, ask, connect, free_address};
+use crate::support::net::{any_port, free_address, pattern};
+use crate::support::programs::{Program, ask, connect};
 
 /// A SOCKS server that takes everybody to an echo.
 fn upstream() -> SocketAddr {

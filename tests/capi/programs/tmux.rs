@@ -13,7 +13,7 @@ use super::each_library;
 use crate::support::capi::Library;
 use crate::support::net::{PATIENCE, pattern};
 use crate::support::process::have;
-use crate::support::programs::{A_MOMENT, check_mapped};
+use crate::support::programs::A_MOMENT;
 
 const WINDOWS: usize = 20;
 const PASTED: usize = 2_000_000;
@@ -35,7 +35,7 @@ impl Tmux {
         command.args(["new-session", "-d", "-x", "80", "-y", "24", "-s", "main", "sh"]);
         assert!(command.status().expect("it runs").success());
         let process = tmux.ask(&["display-message", "-p", "#{pid}"]);
-        check_mapped(process.trim().parse().expect("a number"), library);
+        library.check_mapped(process.trim().parse().expect("a number"));
         Some(tmux)
     }
 

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::each_library;
 use crate::support::capi::Library;
-use crate::support::net::PATIENCE;
-use crate::support::programs::{A_MOMENT, Program, connect, find, free_address};
+use crate::support::net::{PATIENCE, free_address};
+use crate::support::programs::{A_MOMENT, Program, connect, find};
 
 /// Redis, which webdis asks; it has an event loop of its own.
 struct Redis(Child);
