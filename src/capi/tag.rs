@@ -134,7 +134,7 @@ impl evbuffer {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evtag_init() {}
+extern "C-unwind" fn evtag_init() {}
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_encode_int(buf: *mut evbuffer, number: u32) {

@@ -286,7 +286,7 @@ fn hear(address: usize, change: Change) {
 
 /// Adding and removing.
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_add_cb(
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add_cb(
     buf: *mut evbuffer,
     callback: Option<ChangeCallback>,
     arg: *mut c_void,
@@ -299,7 +299,10 @@ pub(in crate::capi) unsafe extern "C" fn evbuffer_add_cb(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_remove_cb_entry(buf: *mut evbuffer, entry: *mut evbuffer_cb_entry) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_remove_cb_entry(
+    buf: *mut evbuffer,
+    entry: *mut evbuffer_cb_entry,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let removed = buf.with_calls(|calls| calls.position(entry).map(|index| calls.entries.remove(index)));
@@ -308,7 +311,7 @@ unsafe extern "C" fn evbuffer_remove_cb_entry(buf: *mut evbuffer, entry: *mut ev
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_remove_cb(
+unsafe extern "C-unwind" fn evbuffer_remove_cb(
     buf: *mut evbuffer,
     callback: Option<ChangeCallback>,
     arg: *mut c_void,
@@ -328,7 +331,7 @@ unsafe extern "C" fn evbuffer_remove_cb(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_cb_set_flags(
+unsafe extern "C-unwind" fn evbuffer_cb_set_flags(
     buf: *mut evbuffer,
     entry: *mut evbuffer_cb_entry,
     flags: u32,
@@ -339,7 +342,7 @@ unsafe extern "C" fn evbuffer_cb_set_flags(
 
 /// What happens while a callback is not enabled it is never told.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_cb_clear_flags(
+unsafe extern "C-unwind" fn evbuffer_cb_clear_flags(
     buf: *mut evbuffer,
     entry: *mut evbuffer_cb_entry,
     flags: u32,
@@ -369,7 +372,7 @@ unsafe fn change_flags(
 
 /// Ends all other callbacks of the buffer, also when `callback` is null.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_setcb(
+unsafe extern "C-unwind" fn evbuffer_setcb(
     buf: *mut evbuffer,
     callback: Option<ObsoleteCallback>,
     arg: *mut c_void,

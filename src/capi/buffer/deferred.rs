@@ -108,7 +108,7 @@ unsafe extern "C-unwind" fn run(_: Socket, happened: c_short, arg: *mut c_void) 
 
 /// From here on callbacks are made by the loop of `base`, and told of all that has happened until then as one change.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_defer_callbacks(buf: *mut evbuffer, base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_defer_callbacks(buf: *mut evbuffer, base: *mut event_base) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     // SAFETY: C1, and nothing is entered.

@@ -447,7 +447,7 @@ fn hold_both<'a>(one: &'a evbuffer, other: &'a evbuffer) -> (Held<'a>, Held<'a>)
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_new() -> *mut evbuffer {
     let home = Home::Own(UnsafeCell::new(Evbuffer::new()));
     Box::into_raw(Box::new(evbuffer::with_home(home, free_own)))
 }
@@ -493,7 +493,7 @@ impl evbuffer {
 
 /// A lock that the caller gives stays the caller's; null makes one.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_enable_locking(buf: *mut evbuffer, lock: *mut c_void) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_enable_locking(buf: *mut evbuffer, lock: *mut c_void) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let made = if lock.is_null() { Lock::new() } else { Lock::lent(lock) };
@@ -518,7 +518,7 @@ impl evbuffer {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_lock(buf: *mut evbuffer) {
+unsafe extern "C-unwind" fn evbuffer_lock(buf: *mut evbuffer) {
     // SAFETY: C1.
     if let Some(buf) = unsafe { handle(buf) } {
         buf.lock().acquire();
@@ -526,7 +526,7 @@ unsafe extern "C" fn evbuffer_lock(buf: *mut evbuffer) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_unlock(buf: *mut evbuffer) {
+unsafe extern "C-unwind" fn evbuffer_unlock(buf: *mut evbuffer) {
     // SAFETY: C1.
     if let Some(buf) = unsafe { handle(buf) } {
         buf.lock().release();
@@ -535,13 +535,13 @@ unsafe extern "C" fn evbuffer_unlock(buf: *mut evbuffer) {
 
 /// Flags say how a buffer is going to be used, which ours need not be told: files are left unread until somebody looks in any case.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_set_flags(buf: *mut evbuffer, flags: u64) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_set_flags(buf: *mut evbuffer, flags: u64) -> c_int {
     // SAFETY: C1.
     unsafe { change_flags(buf, |all| all | flags) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_clear_flags(buf: *mut evbuffer, flags: u64) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_clear_flags(buf: *mut evbuffer, flags: u64) -> c_int {
     // SAFETY: C1.
     unsafe { change_flags(buf, |all| all & !flags) }
 }
@@ -558,26 +558,32 @@ unsafe fn change_flags(buf: *mut evbuffer, change: impl FnOnce(u64) -> u64) -> c
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_get_length(buf: *const evbuffer) -> usize {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_get_length(buf: *const evbuffer) -> usize {
     // SAFETY: C1.
     unsafe { handle(buf) }.and_then(|buf| buf.access(|buffer| buffer.len())).unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_get_contiguous_space(buf: *const evbuffer) -> usize {
+unsafe extern "C-unwind" fn evbuffer_get_contiguous_space(buf: *const evbuffer) -> usize {
     // SAFETY: C1.
     unsafe { handle(buf) }.and_then(|buf| buf.access(|buffer| buffer.contiguous_len())).unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_freeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_freeze(
+    buf: *mut evbuffer,
+    at_front: c_int,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     buf.access(|buffer| buffer.freeze(end(at_front))).map_or(-1, |()| 0)
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_unfreeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_unfreeze(
+    buf: *mut evbuffer,
+    at_front: c_int,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     buf.access(|buffer| buffer.unfreeze(end(at_front))).map_or(-1, |()| 0)

@@ -37,7 +37,7 @@ pub(super) fn eol_of(style: c_int) -> Option<Eol> {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_ptr_set(
+unsafe extern "C-unwind" fn evbuffer_ptr_set(
     buf: *mut evbuffer,
     position: *mut evbuffer_ptr,
     distance: usize,
