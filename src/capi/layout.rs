@@ -206,16 +206,16 @@ pub(super) struct evbuffer_cb_info {
     pub(super) n_deleted: size_t,
 }
 
-/// The lock functions that a program gives us.
+/// The lock functions that a program gives us. They do not throw: they are called from destructors.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct evthread_lock_callbacks {
     pub(super) lock_api_version: c_int,
     pub(super) supported_locktypes: std::ffi::c_uint,
-    pub(super) alloc: Option<unsafe extern "C-unwind" fn(std::ffi::c_uint) -> *mut c_void>,
-    pub(super) free: Option<unsafe extern "C-unwind" fn(*mut c_void, std::ffi::c_uint)>,
-    pub(super) lock: Option<unsafe extern "C-unwind" fn(std::ffi::c_uint, *mut c_void) -> c_int>,
-    pub(super) unlock: Option<unsafe extern "C-unwind" fn(std::ffi::c_uint, *mut c_void) -> c_int>,
+    pub(super) alloc: Option<unsafe extern "C" fn(std::ffi::c_uint) -> *mut c_void>,
+    pub(super) free: Option<unsafe extern "C" fn(*mut c_void, std::ffi::c_uint)>,
+    pub(super) lock: Option<unsafe extern "C" fn(std::ffi::c_uint, *mut c_void) -> c_int>,
+    pub(super) unlock: Option<unsafe extern "C" fn(std::ffi::c_uint, *mut c_void) -> c_int>,
 }
 
 /// The condition functions that a program gives us.
@@ -223,11 +223,11 @@ pub(super) struct evthread_lock_callbacks {
 #[derive(Clone, Copy)]
 pub(super) struct evthread_condition_callbacks {
     pub(super) condition_api_version: c_int,
-    pub(super) alloc_condition: Option<unsafe extern "C-unwind" fn(std::ffi::c_uint) -> *mut c_void>,
-    pub(super) free_condition: Option<unsafe extern "C-unwind" fn(*mut c_void)>,
-    pub(super) signal_condition: Option<unsafe extern "C-unwind" fn(*mut c_void, c_int) -> c_int>,
+    pub(super) alloc_condition: Option<unsafe extern "C" fn(std::ffi::c_uint) -> *mut c_void>,
+    pub(super) free_condition: Option<unsafe extern "C" fn(*mut c_void)>,
+    pub(super) signal_condition: Option<unsafe extern "C" fn(*mut c_void, c_int) -> c_int>,
     pub(super) wait_condition:
-        Option<unsafe extern "C-unwind" fn(*mut c_void, *mut c_void, *const timeval) -> c_int>,
+        Option<unsafe extern "C" fn(*mut c_void, *mut c_void, *const timeval) -> c_int>,
 }
 
 const _: () = {

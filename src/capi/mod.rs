@@ -36,7 +36,7 @@
 //! - **K2**: While a slot exists its owner's word is the address of a `struct event` whose fields say so; whoever makes the event neither
 //!   pending nor active removes the slot first.
 //! - **K3**: Memory that C is to free comes from `memory`, and from nowhere else.
-//! - **K4**: Whatever is called of C's may throw, and whatever is exported may call something of C's, if only to log. So both are "C-unwind", and
+//! - **K4**: Whatever is called of C's may throw, but for the functions of its locks, and whatever is exported may call something of C's, if only to log. So both are "C-unwind", and
 //!   what has to be put right after a call is put right by a destructor.
 #![allow(unsafe_code, reason = "C's pointers are taken at their word; each block cites the contract above")]
 #![allow(non_camel_case_types, reason = "the types have the names that C knows them by")]

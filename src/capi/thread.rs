@@ -10,7 +10,7 @@ use super::layout::{evthread_condition_callbacks, evthread_lock_callbacks};
 use super::{debug, log};
 
 /// Says which thread it is called on.
-type IdCallback = unsafe extern "C-unwind" fn() -> c_ulong;
+type IdCallback = unsafe extern "C" fn() -> c_ulong;
 
 /// Where the locks of objects made from now on come from.
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ extern "C-unwind" fn evthread_use_pthreads() -> c_int {
     0
 }
 
-extern "C-unwind" fn pthread_id() -> c_ulong {
+extern "C" fn pthread_id() -> c_ulong {
     // SAFETY: it takes nothing.
     unsafe { libc::pthread_self() }
 }
