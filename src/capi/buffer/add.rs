@@ -204,7 +204,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
     // SAFETY: C1.
     let Some((target, source)) = (unsafe { handles(target, source) }) else { return -1 };
     if std::ptr::eq(target, source) {
-        let empty = target.access(|buffer| buffer.is_empty());
+        let empty = target.look(|buffer| buffer.is_empty());
         return if empty == Some(true) { 0 } else { -1 };
     }
     let shared = exchange(target, source, |to, from| measured(to, |to| to.add_buffer_reference(from)));

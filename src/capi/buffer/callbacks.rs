@@ -162,7 +162,7 @@ impl evbuffer {
         if untold == Untold::default() {
             return;
         }
-        let len = self.access(|buffer| buffer.len()).unwrap_or(0);
+        let len = self.look(|buffer| buffer.len()).unwrap_or(0);
         let info = evbuffer_cb_info {
             orig_size: len.wrapping_add(untold.removed).wrapping_sub(untold.added),
             n_added: untold.added,
@@ -239,11 +239,11 @@ impl evbuffer {
         let (heard, ear) = self.with_calls(|calls| (!calls.entries.is_empty(), calls.ear));
         let address = ptr::from_ref(self).expose_provenance();
         let ear = match (heard, ear) {
-            (true, None) => self
-                .access(|buffer| buffer.add_callback(move |_, change| hear(address, change)).ok())
-                .flatten(),
+            (true, None) => {
+                self.look(|buffer| buffer.add_callback(move |_, change| hear(address, change)).ok()).flatten()
+            }
             (false, Some(id)) => {
-                self.access(|buffer| buffer.remove_callback(id).ok());
+                self.look(|buffer| buffer.remove_callback(id).ok());
                 None
             }
             (_, ear) => ear,

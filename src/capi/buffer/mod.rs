@@ -170,7 +170,7 @@ impl evbuffer {
     }
 
     /// Keeps the handle in memory until what is returned is dropped.
-    fn pin(&self) -> Pin<'_> {
+    pub(super) fn pin(&self) -> Pin<'_> {
         // Relaxed: whoever pins it uses it already.
         self.users.fetch_add(1, Ordering::Relaxed);
         Pin(self)
@@ -186,7 +186,15 @@ impl evbuffer {
 }
 
 /// A use of a handle.
-struct Pin<'a>(&'a evbuffer);
+pub(super) struct Pin<'a>(&'a evbuffer);
+
+impl Deref for Pin<'_> {
+    type Target = evbuffer;
+
+    fn deref(&self) -> &evbuffer {
+        self.0
+    }
+}
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
@@ -238,6 +246,14 @@ impl evbuffer {
         // Nothing of the handle is used after this.
         owed::pay();
         Some(result)
+    }
+
+    /// [`access`](Self::access) for work that lets go of nothing: no code of C's is run, not even what others have made due.
+    #[inline]
+    pub(super) fn look<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+        let Some(buffer) = self.plain() else { return self.reach(Purpose::Look, work) };
+        // SAFETY: K1 and C4: this is the only reference while `work` runs.
+        Some(work(unsafe { &mut *buffer.get() }))
     }
 
     #[inline(never)]
@@ -560,13 +576,13 @@ unsafe fn change_flags(buf: *mut evbuffer, change: impl FnOnce(u64) -> u64) -> c
 #[unsafe(no_mangle)]
 pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_get_length(buf: *const evbuffer) -> usize {
     // SAFETY: C1.
-    unsafe { handle(buf) }.and_then(|buf| buf.access(|buffer| buffer.len())).unwrap_or(0)
+    unsafe { handle(buf) }.and_then(|buf| buf.look(|buffer| buffer.len())).unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evbuffer_get_contiguous_space(buf: *const evbuffer) -> usize {
     // SAFETY: C1.
-    unsafe { handle(buf) }.and_then(|buf| buf.access(|buffer| buffer.contiguous_len())).unwrap_or(0)
+    unsafe { handle(buf) }.and_then(|buf| buf.look(|buffer| buffer.contiguous_len())).unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
@@ -576,7 +592,7 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_freeze(
 ) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
-    buf.access(|buffer| buffer.freeze(end(at_front))).map_or(-1, |()| 0)
+    buf.look(|buffer| buffer.freeze(end(at_front))).map_or(-1, |()| 0)
 }
 
 #[unsafe(no_mangle)]
@@ -586,7 +602,7 @@ pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_unfreeze(
 ) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
-    buf.access(|buffer| buffer.unfreeze(end(at_front))).map_or(-1, |()| 0)
+    buf.look(|buffer| buffer.unfreeze(end(at_front))).map_or(-1, |()| 0)
 }
 
 fn end(at_front: c_int) -> End {
