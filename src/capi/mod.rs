@@ -57,6 +57,7 @@ mod debug;
 mod del;
 mod errno;
 mod event;
+mod frame;
 mod free;
 mod layout;
 mod listener;

@@ -7,6 +7,7 @@ use std::ptr;
 use libc::timeval;
 
 use super::buffer::{Pin, bytes, evbuffer, handle};
+use super::frame::Here;
 use super::memory;
 use crate::buffer::Evbuffer;
 
@@ -138,9 +139,9 @@ impl evbuffer {
 /// # Safety
 ///
 /// - C1.
-unsafe fn pinned<'a>(buf: *const evbuffer) -> Option<Pin<'a>> {
+unsafe fn pinned<'a>(buf: *const evbuffer, here: &Here) -> Option<Pin<'a>> {
     // SAFETY: the caller's promise.
-    unsafe { handle(buf) }.map(evbuffer::pin)
+    unsafe { handle(buf) }.map(|buf| buf.pin(here))
 }
 
 #[unsafe(no_mangle)]
@@ -148,16 +149,18 @@ extern "C-unwind" fn evtag_init() {}
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_encode_int(buf: *mut evbuffer, number: u32) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { pinned(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put(Encoded::integer(number.into()).as_slice());
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_encode_int64(buf: *mut evbuffer, number: u64) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { pinned(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put(Encoded::integer(number).as_slice());
     }
 }
@@ -165,9 +168,10 @@ unsafe extern "C-unwind" fn evtag_encode_int64(buf: *mut evbuffer, number: u64) 
 /// How many bytes the tag takes; without a buffer that is all.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_encode_tag(buf: *mut evbuffer, tag: u32) -> c_int {
+    let here = Here::default();
     let encoded = Encoded::tag(tag);
     // SAFETY: C1.
-    if let Some(buf) = unsafe { pinned(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put(encoded.as_slice());
     }
     encoded.len as c_int
@@ -175,8 +179,9 @@ unsafe extern "C-unwind" fn evtag_encode_tag(buf: *mut evbuffer, tag: u32) -> c_
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal(buf: *mut evbuffer, tag: u32, data: *const c_void, len: u32) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { pinned(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         // SAFETY: C2.
         buf.put_item(tag, unsafe { bytes(data, len as usize) });
     }
@@ -185,10 +190,11 @@ unsafe extern "C-unwind" fn evtag_marshal(buf: *mut evbuffer, tag: u32, data: *c
 /// Moves all of `data` into the item.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_buffer(buf: *mut evbuffer, tag: u32, data: *mut evbuffer) {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(target) = (unsafe { pinned(buf) }) else { return };
+    let Some(target) = (unsafe { pinned(buf, &here) }) else { return };
     // SAFETY: C1.
-    let Some(source) = (unsafe { pinned(data) }) else { return };
+    let Some(source) = (unsafe { handle(data) }).map(|source| source.pin_too(&here)) else { return };
     let len = source.look(|buffer| buffer.len()).unwrap_or(0) as u32;
     target.put(Encoded::tag(tag).as_slice());
     target.put(Encoded::integer(len.into()).as_slice());
@@ -198,24 +204,27 @@ unsafe extern "C-unwind" fn evtag_marshal_buffer(buf: *mut evbuffer, tag: u32, d
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_int(buf: *mut evbuffer, tag: u32, number: u32) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { pinned(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put_item(tag, Encoded::integer(number.into()).as_slice());
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_int64(buf: *mut evbuffer, tag: u32, number: u64) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { pinned(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put_item(tag, Encoded::integer(number).as_slice());
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_string(buf: *mut evbuffer, tag: u32, text: *const c_char) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { pinned(buf) }.filter(|_| !text.is_null()) {
+    if let Some(buf) = unsafe { pinned(buf, &here) }.filter(|_| !text.is_null()) {
         // SAFETY: C2.
         buf.put_item(tag, unsafe { CStr::from_ptr(text) }.to_bytes());
     }
@@ -224,8 +233,9 @@ unsafe extern "C-unwind" fn evtag_marshal_string(buf: *mut evbuffer, tag: u32, t
 /// The two numbers of a time are of 32 bits here.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_timeval(buf: *mut evbuffer, tag: u32, time: *const timeval) {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(buf) = (unsafe { pinned(buf) }) else { return };
+    let Some(buf) = (unsafe { pinned(buf, &here) }) else { return };
     // SAFETY: C2.
     let Some(time) = (unsafe { time.as_ref() }) else { return };
     let [seconds, micros] = [time.tv_sec, time.tv_usec].map(|part| Encoded::integer(u64::from(part as u32)));
@@ -238,8 +248,9 @@ unsafe extern "C-unwind" fn evtag_marshal_timeval(buf: *mut evbuffer, tag: u32, 
 ///
 /// - C1.
 unsafe fn decode_integer(buf: *mut evbuffer, nibbles_max: usize) -> Option<u64> {
+    let here = Here::default();
     // SAFETY: the caller's promise.
-    let buf = unsafe { pinned(buf) }?;
+    let buf = unsafe { pinned(buf, &here) }?;
     let (number, len) = buf.access(|buffer| integer_at(buffer, 0, nibbles_max)).flatten()?;
     buf.change_status(|buffer| buffer.drain(len));
     Some(number)
@@ -278,8 +289,9 @@ unsafe fn give<T>(target: *mut T, found: Option<T>) -> c_int {
 /// How many bytes the tag takes, which stays where it is.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_peek(buf: *mut evbuffer, tag: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let found = unsafe { pinned(buf) }.and_then(|buf| buf.access(tag_at).flatten());
+    let found = unsafe { pinned(buf, &here) }.and_then(|buf| buf.access(tag_at).flatten());
     let Some((number, len)) = found else { return -1 };
     // SAFETY: C2.
     unsafe { give(tag, Some(number)) };
@@ -288,8 +300,9 @@ unsafe extern "C-unwind" fn evtag_peek(buf: *mut evbuffer, tag: *mut u32) -> c_i
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_decode_tag(tag: *mut u32, buf: *mut evbuffer) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(handle) = (unsafe { pinned(buf) }) else { return -1 };
+    let Some(handle) = (unsafe { pinned(buf, &here) }) else { return -1 };
     // SAFETY: C1, C2.
     let len = unsafe { evtag_peek(buf, tag) };
     if let Ok(count) = usize::try_from(len) {
@@ -301,16 +314,18 @@ unsafe extern "C-unwind" fn evtag_decode_tag(tag: *mut u32, buf: *mut evbuffer) 
 /// How long the whole item is, its tag and length included.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_peek_length(buf: *mut evbuffer, len: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let found = unsafe { pinned(buf) }.and_then(|buf| buf.access(Header::at).flatten());
+    let found = unsafe { pinned(buf, &here) }.and_then(|buf| buf.access(Header::at).flatten());
     // SAFETY: C2.
     unsafe { give(len, found.map(|header| header.len.wrapping_add(header.header_len as u32))) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_payload_length(buf: *mut evbuffer, len: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let found = unsafe { pinned(buf) }.and_then(|buf| buf.access(Header::at).flatten());
+    let found = unsafe { pinned(buf, &here) }.and_then(|buf| buf.access(Header::at).flatten());
     // SAFETY: C2.
     unsafe { give(len, found.map(|header| header.len)) }
 }
@@ -318,8 +333,9 @@ unsafe extern "C-unwind" fn evtag_payload_length(buf: *mut evbuffer, len: *mut u
 /// Takes tag and length away and says how long the item is, all of which has to be there.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_unmarshal_header(buf: *mut evbuffer, tag: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(header) = (unsafe { pinned(buf) }).and_then(|buf| buf.take_header()) else { return -1 };
+    let Some(header) = (unsafe { pinned(buf, &here) }).and_then(|buf| buf.take_header()) else { return -1 };
     // SAFETY: C2.
     unsafe { give(tag, Some(header.tag)) };
     header.len as c_int
@@ -327,8 +343,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_header(buf: *mut evbuffer, tag: *mut
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_consume(buf: *mut evbuffer) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(buf) = (unsafe { pinned(buf) }) else { return -1 };
+    let Some(buf) = (unsafe { pinned(buf, &here) }) else { return -1 };
     let Some(header) = buf.take_header() else { return -1 };
     buf.drop_item(header.len);
     0
@@ -341,8 +358,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal(
     tag: *mut u32,
     target: *mut evbuffer,
 ) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let _pin = unsafe { pinned(buf) };
+    let _pin = unsafe { pinned(buf, &here) };
     // SAFETY: C1, C2.
     let len = unsafe { evtag_unmarshal_header(buf, tag) };
     let Ok(count) = usize::try_from(len) else { return -1 };
@@ -356,8 +374,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal(
 ///
 /// - C1.
 unsafe fn unmarshal_integer(buf: *mut evbuffer, wanted: u32, nibbles_max: usize) -> Option<(u64, usize)> {
+    let here = Here::default();
     // SAFETY: the caller's promise.
-    let buf = unsafe { pinned(buf) }?;
+    let buf = unsafe { pinned(buf, &here) }?;
     let (tag, tag_len) = buf.access(tag_at).flatten()?;
     buf.change_status(|buffer| buffer.drain(tag_len));
     if tag != wanted {
@@ -396,9 +415,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_int64(buf: *mut evbuffer, tag: u32, 
 /// # Safety
 ///
 /// - C1.
-unsafe fn item_of<'a>(buf: *mut evbuffer, wanted: u32) -> Option<(Pin<'a>, usize)> {
+unsafe fn item_of<'a>(buf: *mut evbuffer, wanted: u32, here: &Here) -> Option<(Pin<'a>, usize)> {
     // SAFETY: the caller's promise.
-    let buf = unsafe { pinned(buf) }?;
+    let buf = unsafe { pinned(buf, here) }?;
     let header = buf.take_header()?;
     (header.tag == wanted).then_some((buf, header.len as usize))
 }
@@ -411,8 +430,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_fixed(
     target: *mut c_void,
     len: usize,
 ) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let item = unsafe { item_of(buf, tag) };
+    let item = unsafe { item_of(buf, tag, &here) };
     let Some((buf, _)) = item.filter(|(_, there)| *there == len) else { return -1 };
     let mut item = vec![0; len];
     buf.take_item(&mut item);
@@ -430,8 +450,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_string(
     tag: u32,
     text: *mut *mut c_char,
 ) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some((buf, len)) = (unsafe { item_of(buf, tag) }) else { return -1 };
+    let Some((buf, len)) = (unsafe { item_of(buf, tag, &here) }) else { return -1 };
     let mut item = vec![0; len];
     buf.take_item(&mut item);
     let copy = memory::allocate_text(&item);
@@ -445,8 +466,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_timeval(
     tag: u32,
     time: *mut timeval,
 ) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(buf) = (unsafe { pinned(buf) }) else { return -1 };
+    let Some(buf) = (unsafe { pinned(buf, &here) }) else { return -1 };
     let Some(header) = buf.take_header() else { return -1 };
     let parts = buf.access(|buffer| {
         let (seconds, first) = integer_at(buffer, 0, NIBBLES_32)?;

@@ -427,7 +427,7 @@ throw_of_segment(const struct evbuffer_file_segment *segment, int flags, void *a
 	throw thrown { 11 };
 }
 
-/* Those that are still to be called are called later. libevent calls them in the middle of its work, and has lost its place then. */
+/* Those that are still to be called are called by the next operation. libevent calls them in the middle of its work, and has lost its place then. */
 static void
 cleanups_may_throw(void)
 {
@@ -443,6 +443,7 @@ cleanups_may_throw(void)
 	evbuffer_add_reference(buf, "more", 4, count_reference, NULL);
 	CHECK(throws([buf] { evbuffer_drain(buf, 8); }, 10));
 	CHECK_INT(evbuffer_get_length(buf), 0);
+	CHECK_INT(evbuffer_add(buf, "", 0), 0);
 	CHECK_INT(cleaned, 2);
 	segment = evbuffer_file_segment_new(file, 0, 4, EVBUF_FS_CLOSE_ON_FREE);
 	evbuffer_file_segment_add_cleanup_cb(segment, throw_of_segment, NULL);

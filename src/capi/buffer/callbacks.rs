@@ -3,11 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::Ordering;
 
+use super::super::frame::Here;
 use super::super::layout::evbuffer_cb_info;
 use super::deferred::Deferral;
-use super::{Growth, Pin, evbuffer, handle, owed};
+use super::{Growth, evbuffer, handle, owed};
 use crate::buffer::{CallbackId, Change};
 
 type ChangeCallback = unsafe extern "C-unwind" fn(*mut evbuffer, *const evbuffer_cb_info, *mut c_void);
@@ -224,7 +224,8 @@ pub(in crate::capi) fn settle_accounts() {
         let Some(buf) = CHANGED.with(|changed| changed.borrow().first().copied()) else { return };
         // SAFETY: the list has a use of each handle in it (H3).
         let buf = unsafe { &*buf };
-        let _pin = buf.pin();
+        let here = Here::default();
+        let _pin = buf.pin(&here);
         buf.call_callbacks();
     }
 }
@@ -257,14 +258,16 @@ impl evbuffer {
             return;
         }
         let address = ptr::from_ref(self);
-        let pin = CHANGED.with(|changed| {
+        let found = CHANGED.with(|changed| {
             let mut changed = changed.borrow_mut();
             let index = changed.iter().position(|&one| one == address)?;
             changed.remove(index);
             ANY_CHANGED.with(|any| any.set(!changed.is_empty()));
-            Some(Pin(self))
+            Some(())
         });
-        drop(pin);
+        if found.is_some() {
+            self.release();
+        }
     }
 }
 
@@ -277,8 +280,8 @@ fn hear(address: usize, change: Change) {
     let calls = unsafe { &mut *buf.calls.get() };
     calls.note(change.added, change.removed);
     if !std::mem::replace(&mut calls.listed, true) {
-        // The list's use of the handle; relaxed as in `pin`.
-        buf.users.fetch_add(1, Ordering::Relaxed);
+        // The list's use of the handle.
+        buf.keep();
         CHANGED.with(|changed| changed.borrow_mut().push(buf));
         ANY_CHANGED.with(|any| any.set(true));
     }

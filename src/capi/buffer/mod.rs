@@ -23,6 +23,7 @@ mod callbacks;
 mod deferred;
 mod files;
 mod owed;
+mod pin;
 mod remove;
 mod search;
 mod space;
@@ -34,6 +35,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::base::event_base;
+use super::frame::Here;
 use super::lock::{Held, Lock};
 use crate::buffer::{Detached, End, Evbuffer};
 use crate::bufferevent::{Bufferevent, BuffereventId};
@@ -41,6 +43,7 @@ use callbacks::Calls;
 
 pub(super) use add::{bytes, evbuffer_add, evbuffer_add_buffer};
 pub(super) use callbacks::{accounts_are_settled, evbuffer_add_cb, settle_accounts};
+pub(super) use pin::Pin;
 pub(super) use remove::{evbuffer_remove, evbuffer_remove_buffer};
 
 /// A buffer, as C holds it: a pointer to this.
@@ -169,36 +172,12 @@ impl evbuffer {
         self.release();
     }
 
-    /// Keeps the handle in memory until what is returned is dropped.
-    pub(super) fn pin(&self) -> Pin<'_> {
-        // Relaxed: whoever pins it uses it already.
-        self.users.fetch_add(1, Ordering::Relaxed);
-        Pin(self)
-    }
-
     fn release(&self) {
         // AcqRel: what all others did with it happens before it goes.
         if self.users.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: this was the last use; `gone` was given with the handle for this.
             unsafe { (self.gone)(self) };
         }
-    }
-}
-
-/// A use of a handle.
-pub(super) struct Pin<'a>(&'a evbuffer);
-
-impl Deref for Pin<'_> {
-    type Target = evbuffer;
-
-    fn deref(&self) -> &evbuffer {
-        self.0
-    }
-}
-
-impl Drop for Pin<'_> {
-    fn drop(&mut self) {
-        self.0.release();
     }
 }
 
@@ -262,7 +241,8 @@ impl evbuffer {
         let result = self.reach(Purpose::Look, work);
         if owed::exist() {
             // It goes after the lock, which is in the handle.
-            let _pin = self.pin();
+            let here = Here::default();
+            let _pin = self.pin(&here);
             let _held = held;
             owed::pay();
         }
@@ -319,7 +299,8 @@ impl evbuffer {
     #[inline(never)]
     fn make_calls(&self, change: Growth, held: Option<Held<'_>>) {
         // It goes after the lock, which is in the handle.
-        let _pin = self.pin();
+        let here = Here::default();
+        let _pin = self.pin(&here);
         let _held = held;
         owed::pay();
         self.note_own(change);
@@ -496,7 +477,8 @@ impl evbuffer {
 
     /// Drops content and callbacks of a buffer of its own; the handle goes when nobody uses it any more.
     fn dispose(&self) {
-        let _pin = self.pin();
+        let here = Here::default();
+        let _pin = self.pin(&here);
         {
             let _held = self.hold();
             self.forget_callbacks();
