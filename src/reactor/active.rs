@@ -356,10 +356,12 @@ impl Reactor {
     #[inline(never)]
     fn hand_out_changing(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        if !slot.state.contains(State::PERSIST) {
+        let (state, what, priority) = (slot.state, slot.what, slot.priority);
+        if !state.contains(State::PERSIST) {
+            slot.end_activity();
+            self.active.remove_first(priority);
             return self.del(id);
         }
-        let (state, what, priority) = (slot.state, slot.what, slot.priority);
         if slot.deliveries > 1 {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;

@@ -151,7 +151,7 @@ pub(crate) enum Source {
 }
 
 /// How a slot is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotSpec {
     pub(crate) owner: u64,
     pub(crate) source: Source,
