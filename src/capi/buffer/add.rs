@@ -7,6 +7,7 @@ use libc::iovec;
 
 use super::{Growth, evbuffer, exchange, handle, handles, measured, owed, status};
 use crate::buffer::{Evbuffer, Freed, Keeper};
+use crate::capi::frame::Here;
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
 
 /// The memory that `data` points to; nothing if that is null.
@@ -65,7 +66,8 @@ unsafe extern "C-unwind" fn evbuffer_add_iovec(
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return 0 };
     let count = if vectors.is_null() { 0 } else { usize::try_from(count).unwrap_or(0) };
-    let _pin = buf.pin();
+    let here = Here::default();
+    let _pin = buf.pin(&here);
     let mut added = 0;
     for index in 0..count {
         // SAFETY: C2: there are so many.
@@ -179,7 +181,8 @@ pub(super) fn follow_move(source: &evbuffer, target: &evbuffer, count: usize, or
     if source.is_quiet() && target.is_quiet() && !owed::exist() {
         return;
     }
-    let _pins = (source.pin(), target.pin());
+    let here = Here::default();
+    let _pins = (source.pin(&here), target.pin_too(&here));
     let (added, removed) = (Growth { added: count, removed: 0 }, Growth { added: 0, removed: count });
     let mut steps = [(source, removed), (target, added)];
     if order == Order::TargetFirst {
@@ -203,7 +206,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
     // SAFETY: C1.
     let Some((target, source)) = (unsafe { handles(target, source) }) else { return -1 };
     if std::ptr::eq(target, source) {
-        let empty = target.access(|buffer| buffer.is_empty());
+        let empty = target.look(|buffer| buffer.is_empty());
         return if empty == Some(true) { 0 } else { -1 };
     }
     let shared = exchange(target, source, |to, from| measured(to, |to| to.add_buffer_reference(from)));

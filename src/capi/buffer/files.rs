@@ -128,7 +128,7 @@ impl evbuffer_file_segment {
 
 /// On an error the descriptor stays open. A length of -1 is what is behind the offset.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_file_segment_new(
+unsafe extern "C-unwind" fn evbuffer_file_segment_new(
     fd: c_int,
     offset: i64,
     len: i64,
@@ -240,7 +240,7 @@ unsafe extern "C-unwind" fn evbuffer_file_segment_free(segment: *mut evbuffer_fi
 
 /// One clean-up; another one replaces it.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_file_segment_add_cleanup_cb(
+unsafe extern "C-unwind" fn evbuffer_file_segment_add_cleanup_cb(
     segment: *mut evbuffer_file_segment,
     cleanup: Option<SegmentCleanup>,
     arg: *mut c_void,

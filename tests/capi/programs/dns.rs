@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::ops::Range;
+use std::thread;
 
 use crate::support::net::{PATIENCE, any_port};
 use crate::support::programs::connect;
@@ -53,15 +54,27 @@ pub(super) fn is_at(server: SocketAddr, number: u8, [a, b, c]: [u8; 3]) -> bool 
     has(&answer[..len], id, Ipv4Addr::new(a, b, c, number))
 }
 
+/// Asks for all of the hosts, several at a time.
+pub(super) fn ask_all(server: SocketAddr, network: [u8; 3]) {
+    thread::scope(|scope| {
+        for part in 0..4u8 {
+            scope.spawn(move || {
+                ask_by_udp(server, part * 50..part * 50 + 50, network);
+                ask_by_tcp(server, part * 50..part * 50 + 50, network);
+            });
+        }
+    });
+}
+
 /// One question after the other, each from a socket of its own.
-pub(super) fn ask_by_udp(server: SocketAddr, numbers: Range<u8>, network: [u8; 3]) {
+fn ask_by_udp(server: SocketAddr, numbers: Range<u8>, network: [u8; 3]) {
     for number in numbers {
         assert!(is_at(server, number, network), "host{number}");
     }
 }
 
 /// Several questions over one connection, sent at once.
-pub(super) fn ask_by_tcp(server: SocketAddr, numbers: Range<u8>, [a, b, c]: [u8; 3]) {
+fn ask_by_tcp(server: SocketAddr, numbers: Range<u8>, [a, b, c]: [u8; 3]) {
     let mut stream = connect(server);
     for number in numbers.clone() {
         send(&mut stream, &question(number.into(), &format!("host{number}.example.test"), ADDRESS));

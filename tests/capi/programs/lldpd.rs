@@ -1,8 +1,6 @@
 //! lldpd: one process that may do everything and one that may do nothing, both with the library; raw sockets, a socket for control, netlink,
 //! timers. Two of them at the ends of a pair of interfaces: the other one is always on Debian's library.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -29,30 +27,36 @@ impl End {
         if !library.lead(&mut command) {
             return None;
         }
-        command.arg(find("lldpd")?).args(["-d", "-S", name, "-u"]).arg(&socket);
+        // By default it has somebody say to it what it is to do, which comes between what we say.
+        command.arg(find("lldpd")?).args(["-d", "-L", "/bin/true", "-S", name, "-u"]).arg(&socket);
         let mut program = Program::run(library, &mut command);
         program.await_mapped();
-        Some(End { program, socket })
+        let mut end = End { program, socket };
+        // Who comes later has to hear it too, and not half a minute later.
+        end.await_said(&["configure", "lldp", "tx-interval", "1"], |_| true);
+        end.await_said(&["resume"], |_| true);
+        Some(end)
     }
 
-    /// What the daemon answers, line by line; nothing while it does not listen.
-    fn ask(&self, words: &[&str]) -> String {
-        let program = find("lldpcli").expect("it comes with lldpd");
-        let output =
-            Command::new(program).arg("-u").arg(&self.socket).args(["-f", "keyvalue"]).args(words).output();
-        String::from_utf8(output.expect("it runs").stdout).expect("it speaks")
+    /// What the daemon answers, line by line, unless it does not listen yet.
+    fn ask(&self, words: &[&str]) -> Option<String> {
+        let mut command = Command::new(find("lldpcli").expect("it comes with lldpd"));
+        let output = command.arg("-u").arg(&self.socket).args(["-f", "keyvalue"]).args(words).output();
+        let output = output.expect("it runs");
+        output.status.success().then(|| String::from_utf8(output.stdout).expect("it speaks"))
     }
 
+    /// Asks until the answer is as it should be.
     #[track_caller]
     fn await_said(&mut self, words: &[&str], is_right: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = self.ask(words);
-            if is_right(&said) {
+            if said.as_deref().is_some_and(&is_right) {
                 return;
             }
             self.program.check_alive();
-            assert!(Instant::now() < deadline, "{words:?}: {said}");
+            assert!(Instant::now() < deadline, "{words:?}: {said:?}");
             thread::sleep(A_MOMENT);
         }
     }
@@ -62,36 +66,19 @@ impl End {
 fn knows_its_neighbor() {
     each_library(|library| {
         let (Some(near), Some(far)) = (Namespace::new(), Namespace::new()) else { return };
-        near.ip(&[
-            "link",
-            "add",
-            "one",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "two",
-            "netns",
-            &far.id().to_string(),
-        ]);
-        near.ip(&["link", "set", "one", "up"]);
-        far.ip(&["link", "set", "two", "up"]);
+        if !near.join("one", &far, "two") {
+            return;
+        }
         let folder = tempfile::tempdir().expect("there is room");
-        // What is said to it at its start comes from its other self, who may do nothing but pass through.
-        fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).expect("it is ours");
         let Some(mut one) = End::start(library, &near, folder.path(), "near") else { return };
         let Some(mut two) = End::start(Library::Debian, &far, folder.path(), "far") else { return };
         one.await_said(NEIGHBORS, |said| said.contains("lldp.one.chassis.descr=far\n"));
         two.await_said(NEIGHBORS, |said| said.contains("lldp.two.chassis.descr=near\n"));
-        // From now on they are heard once a second; who has not noticed that a link was gone says nothing for half a minute by default.
-        for end in [&one, &two] {
-            end.ask(&["configure", "lldp", "tx-interval", "1"]);
-        }
-        let heard = received(&two.ask(STATISTICS));
+        let heard = received(&two.ask(STATISTICS).expect("it listens"));
         two.await_said(STATISTICS, |said| received(said) >= heard + 2);
-        far.ip(&["link", "set", "two", "down"]);
+        assert!(far.ip(&["link", "set", "two", "down"]));
         one.await_said(NEIGHBORS, |said| !said.contains("far"));
-        far.ip(&["link", "set", "two", "up"]);
+        assert!(far.ip(&["link", "set", "two", "up"]));
         one.await_said(NEIGHBORS, |said| said.contains("lldp.one.chassis.descr=far\n"));
         two.await_said(NEIGHBORS, |said| said.contains("near"));
         assert!(one.program.stop("TERM").success());

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::dns::{ask_by_tcp, ask_by_udp, hosts, is_at, transfer};
+use super::dns::{ask_all, hosts, is_at, transfer};
 use super::each_library;
 use crate::support::capi::Library;
 use crate::support::net::{PATIENCE, free_address};
@@ -62,14 +62,7 @@ fn serve(library: Library) {
     let arguments = ["-d".as_ref(), "-c".as_ref(), config.as_os_str()];
     let Some(mut program) = Program::start(library, "nsd", &arguments) else { return };
     program.await_port(server);
-    thread::scope(|scope| {
-        for part in 0..4u8 {
-            scope.spawn(move || {
-                ask_by_udp(server, part * 50..part * 50 + 50, NETWORK);
-                ask_by_tcp(server, part * 50..part * 50 + 50, NETWORK);
-            });
-        }
-    });
+    ask_all(server, NETWORK);
     assert_eq!(transfer(server, records), records);
     fs::write(&file, zone(2, NEW_NETWORK).0).expect("there is room");
     assert_eq!(control(&config, &["reload", "example.test"]), "ok\n");
@@ -78,7 +71,7 @@ fn serve(library: Library) {
         assert!(Instant::now() < deadline, "it does not read the zone again");
         thread::sleep(A_MOMENT);
     }
-    ask_by_tcp(server, 0..100, NEW_NETWORK);
+    ask_all(server, NEW_NETWORK);
     let begun = Instant::now();
     assert!(is_closed(&mut connect(server)), "nobody closes an idle connection");
     assert!(begun.elapsed() >= IDLE, "it had its time");

@@ -2,9 +2,8 @@
 //! and TCP with timeouts, signals.
 
 use std::fs;
-use std::thread;
 
-use super::dns::{ask_by_tcp, ask_by_udp, hosts};
+use super::dns::{ask_all, hosts};
 use super::each_library;
 use crate::support::net::free_address;
 use crate::support::programs::Program;
@@ -34,14 +33,7 @@ fn answers_by_udp_and_tcp_on_its_threads() {
         let arguments = ["-d".as_ref(), "-c".as_ref(), config.as_os_str()];
         let Some(mut program) = Program::start(library, "unbound", &arguments) else { return };
         program.await_port(server);
-        thread::scope(|scope| {
-            for part in 0..4u8 {
-                scope.spawn(move || {
-                    ask_by_udp(server, part * 50..part * 50 + 50, NETWORK);
-                    ask_by_tcp(server, part * 50..part * 50 + 50, NETWORK);
-                });
-            }
-        });
+        ask_all(server, NETWORK);
         assert!(program.stop("TERM").success());
     });
 }
