@@ -1,6 +1,6 @@
 //! The C ABI: C programs of our own, compiled against Debian's headers, must find the same on Debian's libevent and on ours.
 //!
-//! A row is a program `tests/capi/NAME.c`; it lists its cases, and each is run in a process of its own, on each library. Where we
+//! A row is a program `tests/capi/NAME.c` (or `.cc`); it lists its cases, and each is run in a process of its own, on each library. Where we
 //! differ on purpose, the case asks `is_zerovent()` and says why.
 #![cfg(feature = "capi")]
 
@@ -46,6 +46,7 @@ programs! {
     forks
     debugs
     leaves
+    exceptions
     rearm
     bufferevent
     bufferevent_connect

@@ -33,7 +33,7 @@ fn part_of(name: &str) -> &'static str {
 macro_rules! absent {
     ($($kind:ty = $value:expr => { $($name:ident)* })*) => { $($(
         #[unsafe(no_mangle)]
-        extern "C" fn $name() -> $kind {
+        extern "C-unwind" fn $name() -> $kind {
             static SAID: AtomicBool = AtomicBool::new(false);
             say(&SAID, stringify!($name));
             $value
@@ -138,7 +138,7 @@ absent! {
 
 /// Programs print it, so it is never null.
 #[unsafe(no_mangle)]
-extern "C" fn evdns_err_to_string(_error: c_int) -> *const c_char {
+extern "C-unwind" fn evdns_err_to_string(_error: c_int) -> *const c_char {
     const TEXT: &CStr = c"zerovent has no evdns";
     TEXT.as_ptr()
 }

@@ -245,12 +245,12 @@ pub(super) unsafe fn enter<'a>(base: *const event_base) -> Option<Entered<'a>> {
 }
 
 #[unsafe(no_mangle)]
-pub(super) extern "C" fn event_base_new() -> *mut event_base {
+pub(super) extern "C-unwind" fn event_base_new() -> *mut event_base {
     make(&event_config::default())
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_new_with_config(config: *const event_config) -> *mut event_base {
+unsafe extern "C-unwind" fn event_base_new_with_config(config: *const event_config) -> *mut event_base {
     // SAFETY: C1.
     match unsafe { config.as_ref() } {
         Some(config) => make(config),
@@ -284,19 +284,22 @@ fn make(config: &event_config) -> *mut event_base {
 }
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn event_base_get_method(base: *const event_base) -> *const c_char {
+pub(super) unsafe extern "C-unwind" fn event_base_get_method(base: *const event_base) -> *const c_char {
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
     unsafe { enter(base) }.map_or(ptr::null(), |core| core.method.as_ptr())
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_get_features(base: *const event_base) -> c_int {
+unsafe extern "C-unwind" fn event_base_get_features(base: *const event_base) -> c_int {
     // SAFETY: as in `event_base_get_method`.
     unsafe { enter(base) }.map_or(0, |core| c_int::from(features_of(core.reactor.method()).bits()))
 }
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn event_base_priority_init(base: *mut event_base, priorities: c_int) -> c_int {
+pub(super) unsafe extern "C-unwind" fn event_base_priority_init(
+    base: *mut event_base,
+    priorities: c_int,
+) -> c_int {
     // SAFETY: as in `event_base_get_method`.
     let Some(mut core) = (unsafe { enter(base) }) else { return -1 };
     let wanted = u8::try_from(priorities).unwrap_or(0);
@@ -304,7 +307,7 @@ pub(super) unsafe extern "C" fn event_base_priority_init(base: *mut event_base, 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_get_npriorities(base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn event_base_get_npriorities(base: *mut event_base) -> c_int {
     let base = if base.is_null() { current_base() } else { base };
     // SAFETY: as in `event_base_get_method`.
     unsafe { enter(base) }.map_or(-1, |core| core.reactor.priorities() as c_int)
@@ -312,7 +315,7 @@ unsafe extern "C" fn event_base_get_npriorities(base: *mut event_base) -> c_int 
 
 /// The child of a fork shares nothing with its parent from here on; what waits goes on waiting.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_reinit(base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn event_reinit(base: *mut event_base) -> c_int {
     // SAFETY: as in `event_base_get_method`.
     let Some(mut core) = (unsafe { enter(base) }) else { return -1 };
     super::bufferevent::forget_threads(&mut core);

@@ -58,7 +58,7 @@ impl Core {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_init_common_timeout(
+unsafe extern "C-unwind" fn event_base_init_common_timeout(
     base: *mut event_base,
     duration: *const timeval,
 ) -> *const timeval {

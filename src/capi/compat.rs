@@ -14,7 +14,7 @@ use super::once::{event_base_loopbreak, event_base_loopexit, event_base_once};
 use super::run::event_base_loop;
 
 #[unsafe(no_mangle)]
-extern "C" fn event_init() -> *mut event_base {
+extern "C-unwind" fn event_init() -> *mut event_base {
     let base = event_base_new();
     if base.is_null() {
         log::fail(1, format_args!("event_init: Unable to construct event_base"));
@@ -36,19 +36,19 @@ unsafe extern "C-unwind" fn event_loop(flags: c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_loopexit(after: *const timeval) -> c_int {
+unsafe extern "C-unwind" fn event_loopexit(after: *const timeval) -> c_int {
     // SAFETY: as in `event_loop`; the caller's promise is the same.
     unsafe { event_base_loopexit(current_base(), after) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_loopbreak() -> c_int {
+unsafe extern "C-unwind" fn event_loopbreak() -> c_int {
     // SAFETY: as in `event_loop`.
     unsafe { event_base_loopbreak(current_base()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_once(
+unsafe extern "C-unwind" fn event_once(
     fd: Socket,
     events: c_short,
     callback: Option<EventCallback>,
@@ -60,13 +60,13 @@ unsafe extern "C" fn event_once(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_method() -> *const c_char {
+unsafe extern "C-unwind" fn event_get_method() -> *const c_char {
     // SAFETY: as in `event_loop`.
     unsafe { event_base_get_method(current_base()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_priority_init(priorities: c_int) -> c_int {
+unsafe extern "C-unwind" fn event_priority_init(priorities: c_int) -> c_int {
     // SAFETY: as in `event_loop`.
     unsafe { event_base_priority_init(current_base(), priorities) }
 }

@@ -110,17 +110,17 @@ unsafe impl Sync for Names {}
 static SUPPORTED: Names = Names([NAMES[0].as_ptr(), NAMES[1].as_ptr(), NAMES[2].as_ptr(), std::ptr::null()]);
 
 #[unsafe(no_mangle)]
-extern "C" fn event_get_supported_methods() -> *const *const c_char {
+extern "C-unwind" fn event_get_supported_methods() -> *const *const c_char {
     SUPPORTED.0.as_ptr()
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn event_config_new() -> *mut event_config {
+extern "C-unwind" fn event_config_new() -> *mut event_config {
     Box::into_raw(Box::default())
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_config_free(config: *mut event_config) {
+unsafe extern "C-unwind" fn event_config_free(config: *mut event_config) {
     if !config.is_null() {
         // SAFETY: C1; it was boxed by `event_config_new`.
         drop(unsafe { Box::from_raw(config) });
@@ -140,7 +140,10 @@ unsafe fn change(config: *mut event_config, change: impl FnOnce(&mut event_confi
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_config_avoid_method(config: *mut event_config, name: *const c_char) -> c_int {
+unsafe extern "C-unwind" fn event_config_avoid_method(
+    config: *mut event_config,
+    name: *const c_char,
+) -> c_int {
     if name.is_null() {
         return -1;
     }
@@ -151,26 +154,29 @@ unsafe extern "C" fn event_config_avoid_method(config: *mut event_config, name: 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_config_require_features(config: *mut event_config, features: c_int) -> c_int {
+unsafe extern "C-unwind" fn event_config_require_features(
+    config: *mut event_config,
+    features: c_int,
+) -> c_int {
     // SAFETY: C1.
     unsafe { change(config, |config| config.required = features) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_config_set_flag(config: *mut event_config, flag: c_int) -> c_int {
+unsafe extern "C-unwind" fn event_config_set_flag(config: *mut event_config, flag: c_int) -> c_int {
     // SAFETY: C1.
     unsafe { change(config, |config| config.flags |= flag) }
 }
 
 /// Of use on Windows alone.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_config_set_num_cpus_hint(config: *mut event_config, _cpus: c_int) -> c_int {
+unsafe extern "C-unwind" fn event_config_set_num_cpus_hint(config: *mut event_config, _cpus: c_int) -> c_int {
     // SAFETY: C1.
     unsafe { change(config, |_| ()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_config_set_max_dispatch_interval(
+unsafe extern "C-unwind" fn event_config_set_max_dispatch_interval(
     config: *mut event_config,
     interval: *const timeval,
     calls: c_int,

@@ -105,13 +105,17 @@ impl Core {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_get_num_events(base: *mut event_base, kinds: c_uint) -> c_int {
+unsafe extern "C-unwind" fn event_base_get_num_events(base: *mut event_base, kinds: c_uint) -> c_int {
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
     unsafe { enter(base) }.map_or(0, |core| core.number_of(kinds) as c_int)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_get_max_events(base: *mut event_base, kinds: c_uint, clear: c_int) -> c_int {
+unsafe extern "C-unwind" fn event_base_get_max_events(
+    base: *mut event_base,
+    kinds: c_uint,
+    clear: c_int,
+) -> c_int {
     // SAFETY: as in `event_base_get_num_events`.
     unsafe { enter(base) }.map_or(0, |mut core| core.most_of(kinds, clear != 0) as c_int)
 }

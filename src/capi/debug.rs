@@ -34,7 +34,7 @@ fn place(event: *const event) -> usize {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn event_enable_debug_mode() {
+extern "C-unwind" fn event_enable_debug_mode() {
     if is_on() {
         log::fail(1, format_args!("event_enable_debug_mode: it is on already"));
     }
@@ -46,7 +46,7 @@ extern "C" fn event_enable_debug_mode() {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_debug_unassign(event: *mut event) {
+unsafe extern "C-unwind" fn event_debug_unassign(event: *mut event) {
     // SAFETY: C1, E1.
     let Some(event) = (unsafe { event.as_ref() }) else { return };
     check_not_added(event, "event_debug_unassign");
@@ -56,7 +56,7 @@ unsafe extern "C" fn event_debug_unassign(event: *mut event) {
 
 /// What debugging remembers is all there is to be released.
 #[unsafe(no_mangle)]
-extern "C" fn libevent_global_shutdown() {
+extern "C-unwind" fn libevent_global_shutdown() {
     ON.store(false, Ordering::Relaxed);
     *known() = None;
 }

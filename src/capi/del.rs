@@ -20,19 +20,19 @@ enum Wait {
 }
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn event_del(event: *mut event) -> c_int {
+pub(super) unsafe extern "C-unwind" fn event_del(event: *mut event) -> c_int {
     // SAFETY: the caller's promise is the same.
     unsafe { del(event, Wait::AsMade) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_del_block(event: *mut event) -> c_int {
+unsafe extern "C-unwind" fn event_del_block(event: *mut event) -> c_int {
     // SAFETY: the caller's promise is the same.
     unsafe { del(event, Wait::Yes) }
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn event_del_noblock(event: *mut event) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn event_del_noblock(event: *mut event) -> c_int {
     // SAFETY: the caller's promise is the same.
     unsafe { del(event, Wait::No) }
 }

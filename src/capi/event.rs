@@ -224,7 +224,7 @@ pub(super) fn warn_baseless(function: &str) {
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn event_assign(
+pub(in crate::capi) unsafe extern "C-unwind" fn event_assign(
     event: *mut event,
     base: *mut event_base,
     fd: Socket,
@@ -265,7 +265,7 @@ fn middle(core: &Core) -> u8 {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_set(
+unsafe extern "C-unwind" fn event_set(
     event: *mut event,
     fd: Socket,
     events: c_short,
@@ -280,7 +280,7 @@ unsafe extern "C" fn event_set(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_set(base: *mut event_base, event: *mut event) -> c_int {
+unsafe extern "C-unwind" fn event_base_set(base: *mut event_base, event: *mut event) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     if event.flags() != evlist::INIT {
@@ -295,7 +295,7 @@ unsafe extern "C" fn event_base_set(base: *mut event_base, event: *mut event) ->
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_new(
+unsafe extern "C-unwind" fn event_new(
     base: *mut event_base,
     fd: Socket,
     events: c_short,
@@ -314,7 +314,7 @@ unsafe extern "C" fn event_new(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_free(event: *mut event) {
+unsafe extern "C-unwind" fn event_free(event: *mut event) {
     // SAFETY: the caller's promise is the same.
     unsafe { super::del::event_del(event) };
     debug::note_teardown(event);
@@ -326,12 +326,15 @@ static SELF: u8 = 0;
 
 /// Stands for the event itself where an argument is asked for.
 #[unsafe(no_mangle)]
-extern "C" fn event_self_cbarg() -> *mut c_void {
+extern "C-unwind" fn event_self_cbarg() -> *mut c_void {
     ptr::from_ref(&SELF).cast_mut().cast()
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn event_add(event: *mut event, timeout: *const timeval) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn event_add(
+    event: *mut event,
+    timeout: *const timeval,
+) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     if event.base.get().is_null() {
@@ -373,7 +376,7 @@ fn refuse(event: &event, error: &Error) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_remove_timer(event: *mut event) -> c_int {
+unsafe extern "C-unwind" fn event_remove_timer(event: *mut event) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     debug::check_setup(event, "event_remove_timer");
@@ -387,7 +390,7 @@ unsafe extern "C" fn event_remove_timer(event: *mut event) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn event_active(event: *mut event, what: c_int, calls: c_short) {
+pub(in crate::capi) unsafe extern "C-unwind" fn event_active(event: *mut event, what: c_int, calls: c_short) {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return };
     if event.base.get().is_null() {
@@ -405,7 +408,7 @@ pub(in crate::capi) unsafe extern "C" fn event_active(event: *mut event, what: c
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_priority_set(event: *mut event, priority: c_int) -> c_int {
+unsafe extern "C-unwind" fn event_priority_set(event: *mut event, priority: c_int) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event_at(event) }) else { return -1 };
     debug::check_setup(event, "event_priority_set");

@@ -12,13 +12,17 @@ use super::{buffer, bufferevent, debug, listener, log, memory};
 use crate::reactor::owner;
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_finalize(_: c_uint, event: *mut event, finalizer: Option<Finalizer>) -> c_int {
+unsafe extern "C-unwind" fn event_finalize(
+    _: c_uint,
+    event: *mut event,
+    finalizer: Option<Finalizer>,
+) -> c_int {
     // SAFETY: the caller's promise is the same.
     unsafe { prepare(event, finalizer, closure::FINALIZE) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_free_finalize(
+unsafe extern "C-unwind" fn event_free_finalize(
     _: c_uint,
     event: *mut event,
     finalizer: Option<Finalizer>,

@@ -206,7 +206,7 @@ pub(super) struct evbuffer_cb_info {
     pub(super) n_deleted: size_t,
 }
 
-/// The lock functions that a program gives us.
+/// The lock functions that a program gives us. They do not throw: they are called from destructors.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct evthread_lock_callbacks {
@@ -241,4 +241,4 @@ const _: () = {
 pub(super) type ListenerCallback =
     unsafe extern "C-unwind" fn(*mut c_void, Socket, *mut sockaddr, c_int, *mut c_void);
 /// What is called with warnings: how serious, and the text.
-pub(super) type LogCallback = unsafe extern "C" fn(c_int, *const c_char);
+pub(super) type LogCallback = unsafe extern "C-unwind" fn(c_int, *const c_char);

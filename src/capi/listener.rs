@@ -85,7 +85,7 @@ impl Table {
 
 /// Making.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_new(
+unsafe extern "C-unwind" fn evconnlistener_new(
     base: *mut event_base,
     callback: Option<ListenerCallback>,
     arg: *mut c_void,
@@ -122,7 +122,7 @@ unsafe extern "C" fn evconnlistener_new(
 
 /// Null for a backlog of 0: a socket that was bound only now cannot listen already.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_new_bind(
+unsafe extern "C-unwind" fn evconnlistener_new_bind(
     base: *mut event_base,
     callback: Option<ListenerCallback>,
     arg: *mut c_void,
@@ -291,7 +291,7 @@ impl evconnlistener {
 
 /// From inside its callback it ends when that returns.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_free(listener: *mut evconnlistener) {
+unsafe extern "C-unwind" fn evconnlistener_free(listener: *mut evconnlistener) {
     // SAFETY: C1.
     let Some(object) = (unsafe { at(listener) }) else { return };
     let held = object.lock();
@@ -328,7 +328,7 @@ unsafe fn release(listener: *mut evconnlistener) -> bool {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_enable(listener: *mut evconnlistener) -> c_int {
+unsafe extern "C-unwind" fn evconnlistener_enable(listener: *mut evconnlistener) -> c_int {
     // SAFETY: C1.
     let Some(listener) = (unsafe { at(listener) }) else { return -1 };
     let _held = listener.lock();
@@ -337,7 +337,7 @@ unsafe extern "C" fn evconnlistener_enable(listener: *mut evconnlistener) -> c_i
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_disable(listener: *mut evconnlistener) -> c_int {
+unsafe extern "C-unwind" fn evconnlistener_disable(listener: *mut evconnlistener) -> c_int {
     // SAFETY: C1.
     let Some(listener) = (unsafe { at(listener) }) else { return -1 };
     let _held = listener.lock();
@@ -346,20 +346,20 @@ unsafe extern "C" fn evconnlistener_disable(listener: *mut evconnlistener) -> c_
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_get_base(listener: *mut evconnlistener) -> *mut event_base {
+unsafe extern "C-unwind" fn evconnlistener_get_base(listener: *mut evconnlistener) -> *mut event_base {
     // SAFETY: C1.
     unsafe { at(listener) }.map_or(ptr::null_mut(), |listener| listener.base.get())
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_get_fd(listener: *mut evconnlistener) -> Socket {
+unsafe extern "C-unwind" fn evconnlistener_get_fd(listener: *mut evconnlistener) -> Socket {
     // SAFETY: C1.
     unsafe { at(listener) }.map_or(-1, |listener| listener.fd)
 }
 
 /// Without a callback connections wait until there is one.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_set_cb(
+unsafe extern "C-unwind" fn evconnlistener_set_cb(
     listener: *mut evconnlistener,
     callback: Option<ListenerCallback>,
     arg: *mut c_void,
@@ -375,7 +375,7 @@ unsafe extern "C" fn evconnlistener_set_cb(
 
 /// It is called once an episode; the listener tries again by itself.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evconnlistener_set_error_cb(
+unsafe extern "C-unwind" fn evconnlistener_set_error_cb(
     listener: *mut evconnlistener,
     callback: Option<ErrorCallback>,
 ) {

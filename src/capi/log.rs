@@ -30,17 +30,17 @@ static DEBUG_MASK: AtomicU32 = AtomicU32::new(0);
 // All relaxed: C4 for those who set them, and nothing else is published with them.
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_set_log_callback(callback: Option<LogCallback>) {
+unsafe extern "C-unwind" fn event_set_log_callback(callback: Option<LogCallback>) {
     CALLBACK.store(callback.map_or(ptr::null_mut(), |f| f as *mut c_void), Ordering::Relaxed);
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_set_fatal_callback(callback: Option<FatalCallback>) {
+unsafe extern "C-unwind" fn event_set_fatal_callback(callback: Option<FatalCallback>) {
     FATAL.store(callback.map_or(ptr::null_mut(), |f| f as *mut c_void), Ordering::Relaxed);
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn event_enable_debug_logging(which: c_uint) {
+extern "C-unwind" fn event_enable_debug_logging(which: c_uint) {
     DEBUG_MASK.store(which, Ordering::Relaxed);
 }
 

@@ -13,22 +13,22 @@ use super::layout::{EventCallback, Socket, ev, event, evlist};
 use super::time::wall_at;
 
 #[unsafe(no_mangle)]
-extern "C" fn event_get_version() -> *const c_char {
+extern "C-unwind" fn event_get_version() -> *const c_char {
     c"2.1.12-stable".as_ptr()
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn event_get_version_number() -> c_uint {
+extern "C-unwind" fn event_get_version_number() -> c_uint {
     0x0201_0c00
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn event_get_struct_event_size() -> size_t {
+extern "C-unwind" fn event_get_struct_event_size() -> size_t {
     size_of::<event>()
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_initialized(event: *const event) -> c_int {
+unsafe extern "C-unwind" fn event_initialized(event: *const event) -> c_int {
     // SAFETY: C1.
     unsafe { event.as_ref() }.map_or(0, |event| c_int::from(event.is(evlist::INIT)))
 }
@@ -46,43 +46,43 @@ unsafe fn of<T>(event: *const event, name: &str, otherwise: T, get: impl FnOnce(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_fd(event: *const event) -> Socket {
+unsafe extern "C-unwind" fn event_get_fd(event: *const event) -> Socket {
     // SAFETY: C1.
     unsafe { of(event, "event_get_fd", -1, |event| event.fd.get()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_base(event: *const event) -> *mut event_base {
+unsafe extern "C-unwind" fn event_get_base(event: *const event) -> *mut event_base {
     // SAFETY: C1.
     unsafe { of(event, "event_get_base", ptr::null_mut(), |event| event.base.get()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_events(event: *const event) -> c_short {
+unsafe extern "C-unwind" fn event_get_events(event: *const event) -> c_short {
     // SAFETY: C1.
     unsafe { of(event, "event_get_events", 0, |event| event.events.get()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_callback(event: *const event) -> Option<EventCallback> {
+unsafe extern "C-unwind" fn event_get_callback(event: *const event) -> Option<EventCallback> {
     // SAFETY: C1.
     unsafe { of(event, "event_get_callback", None, |event| event.callback.get()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_callback_arg(event: *const event) -> *mut c_void {
+unsafe extern "C-unwind" fn event_get_callback_arg(event: *const event) -> *mut c_void {
     // SAFETY: C1.
     unsafe { of(event, "event_get_callback_arg", ptr::null_mut(), |event| event.arg.get()) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_priority(event: *const event) -> c_int {
+unsafe extern "C-unwind" fn event_get_priority(event: *const event) -> c_int {
     // SAFETY: C1.
     unsafe { of(event, "event_get_priority", -1, |event| c_int::from(event.priority.get())) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_get_assignment(
+unsafe extern "C-unwind" fn event_get_assignment(
     event: *const event,
     base: *mut *mut event_base,
     fd: *mut Socket,
@@ -116,7 +116,7 @@ unsafe fn tell<T>(place: *mut T, value: T) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_pending(event: *const event, kinds: c_short, until: *mut timeval) -> c_int {
+unsafe extern "C-unwind" fn event_pending(event: *const event, kinds: c_short, until: *mut timeval) -> c_int {
     // SAFETY: C1.
     let Some(event) = (unsafe { event.as_ref() }) else { return 0 };
     // SAFETY: C1; this thread has not entered, because no code of C's runs while it has.
@@ -155,7 +155,7 @@ impl Core {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_get_running_event(base: *mut event_base) -> *mut event {
+unsafe extern "C-unwind" fn event_base_get_running_event(base: *mut event_base) -> *mut event {
     // SAFETY: as in `event_pending`.
     let Some(core) = (unsafe { enter(base) }) else { return ptr::null_mut() };
     if core.control.is_own_thread() { core.control.current } else { ptr::null_mut() }
@@ -189,7 +189,7 @@ unsafe extern "C-unwind" fn event_base_foreach_event(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_dump_events(base: *mut event_base, output: *mut FILE) {
+unsafe extern "C-unwind" fn event_base_dump_events(base: *mut event_base, output: *mut FILE) {
     // SAFETY: as in `event_pending`.
     let Some(core) = (unsafe { enter(base) }) else { return };
     let mut text = String::from("Inserted events:\n");
@@ -265,7 +265,7 @@ impl Core {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_active_by_fd(base: *mut event_base, fd: Socket, kinds: c_short) {
+unsafe extern "C-unwind" fn event_base_active_by_fd(base: *mut event_base, fd: Socket, kinds: c_short) {
     let descriptor = ev::READ | ev::WRITE | ev::CLOSED;
     let what = |event: &event| {
         if event.fd.get() != fd || event.events.get() & ev::SIGNAL != 0 {
@@ -283,7 +283,7 @@ unsafe extern "C" fn event_base_active_by_fd(base: *mut event_base, fd: Socket, 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_active_by_signal(base: *mut event_base, signal: c_int) {
+unsafe extern "C-unwind" fn event_base_active_by_signal(base: *mut event_base, signal: c_int) {
     let what = |event: &event| {
         let watches = event.fd.get() == signal && event.is(evlist::INSERTED);
         if watches { event.events.get() & ev::SIGNAL } else { 0 }

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::size_t;
 
-type Malloc = unsafe extern "C" fn(size_t) -> *mut c_void;
-type Realloc = unsafe extern "C" fn(*mut c_void, size_t) -> *mut c_void;
-type Free = unsafe extern "C" fn(*mut c_void);
+type Malloc = unsafe extern "C-unwind" fn(size_t) -> *mut c_void;
+type Realloc = unsafe extern "C-unwind" fn(*mut c_void, size_t) -> *mut c_void;
+type Free = unsafe extern "C-unwind" fn(*mut c_void);
 
 // Null is the C library's. Programs set them before anything else, and libevent does not lock them either.
 static MALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
@@ -17,7 +17,7 @@ static REALLOC: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 static FREE: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_set_mem_functions(
+unsafe extern "C-unwind" fn event_set_mem_functions(
     malloc: Option<Malloc>,
     realloc: Option<Realloc>,
     free: Option<Free>,

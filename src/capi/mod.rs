@@ -4,8 +4,9 @@
 //! # The idea
 //!
 //! A C program owns more than a Rust one: its events lie in its own memory, it reads fields of ours, it calls from
-//! any thread, and its callbacks may free whatever they like, or leave by `longjmp`. So nothing here hands out what the engines
-//! hold. There are three kinds of object:
+//! any thread, and its callbacks may free whatever they like, throw, or leave by `longjmp`. So nothing here hands out what the engines
+//! hold, and nothing that C has the address of is ever lent to one alone: what two threads and a callback may touch lies in cells, and each
+//! such type says in numbered sentences who may look into them when. There are three kinds of object:
 //!
 //! ```text
 //!   struct event        128 bytes of the caller's. While it is pending or active a reactor slot stands for it, whose owner's word is
@@ -36,6 +37,8 @@
 //!   pending nor active removes the slot first. The loop keeps one such slot in `Control::kept` while the callback of its event runs: of
 //!   that the word is not looked at.
 //! - **K3**: Memory that C is to free comes from `memory`, and from nowhere else.
+//! - **K4**: Whatever is called of C's may throw, but for the functions of its locks, and whatever is exported may call something of C's, if only to log. So both are "C-unwind", and
+//!   what has to be put right after a call is put right by a destructor.
 #![allow(unsafe_code, reason = "C's pointers are taken at their word; each block cites the contract above")]
 #![allow(non_camel_case_types, reason = "the types have the names that C knows them by")]
 #![allow(clippy::missing_safety_doc, reason = "the safety of every function here is the contract above")]
@@ -55,6 +58,7 @@ mod debug;
 mod del;
 mod errno;
 mod event;
+mod frame;
 mod free;
 mod layout;
 mod listener;

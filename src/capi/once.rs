@@ -23,7 +23,7 @@ pub(super) struct Once {
 const WAITS: c_short = ev::READ | ev::WRITE | ev::CLOSED;
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn event_base_once(
+pub(super) unsafe extern "C-unwind" fn event_base_once(
     base: *mut event_base,
     fd: Socket,
     events: c_short,
@@ -111,7 +111,10 @@ unsafe extern "C-unwind" fn call(fd: Socket, what: c_short, record: *mut c_void)
 
 /// Tells the loop to end as soon as what is active now has been called, or then.
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn event_base_loopexit(base: *mut event_base, after: *const timeval) -> c_int {
+pub(super) unsafe extern "C-unwind" fn event_base_loopexit(
+    base: *mut event_base,
+    after: *const timeval,
+) -> c_int {
     // SAFETY: the caller's promise is the same.
     unsafe { event_base_once(base, -1, ev::TIMEOUT, Some(exit), base.cast(), after) }
 }
@@ -124,7 +127,7 @@ unsafe extern "C-unwind" fn exit(_: Socket, _: c_short, base: *mut c_void) {
 }
 
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn event_base_loopbreak(base: *mut event_base) -> c_int {
+pub(super) unsafe extern "C-unwind" fn event_base_loopbreak(base: *mut event_base) -> c_int {
     // SAFETY: C1; this thread has not entered.
     let Some(mut core) = (unsafe { enter(base) }) else { return -1 };
     core.control.breaking = true;
@@ -132,7 +135,7 @@ pub(super) unsafe extern "C" fn event_base_loopbreak(base: *mut event_base) -> c
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_loopcontinue(base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn event_base_loopcontinue(base: *mut event_base) -> c_int {
     // SAFETY: C1; this thread has not entered.
     let Some(mut core) = (unsafe { enter(base) }) else { return -1 };
     core.control.continuing = true;
@@ -140,13 +143,13 @@ unsafe extern "C" fn event_base_loopcontinue(base: *mut event_base) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_got_exit(base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn event_base_got_exit(base: *mut event_base) -> c_int {
     // SAFETY: C1; this thread has not entered.
     unsafe { enter(base) }.map_or(0, |core| c_int::from(core.control.exit))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_got_break(base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn event_base_got_break(base: *mut event_base) -> c_int {
     // SAFETY: C1; this thread has not entered.
     unsafe { enter(base) }.map_or(0, |core| c_int::from(core.control.breaking))
 }

@@ -6,7 +6,8 @@ use std::ptr;
 
 use libc::timeval;
 
-use super::buffer::{bytes, evbuffer, handle, handles};
+use super::buffer::{Pin, bytes, evbuffer, handle};
+use super::frame::Here;
 use super::memory;
 use crate::buffer::Evbuffer;
 
@@ -120,7 +121,7 @@ impl evbuffer {
             return None;
         };
         self.change_status(|buffer| buffer.drain(header.header_len));
-        let there = self.access(|buffer| buffer.len()).unwrap_or(0);
+        let there = self.look(|buffer| buffer.len()).unwrap_or(0);
         (there >= header.len as usize).then_some(header)
     }
 
@@ -133,21 +134,33 @@ impl evbuffer {
     }
 }
 
+/// The handle, for as long as several operations on it take: a callback that one makes due may free it.
+///
+/// # Safety
+///
+/// - C1.
+unsafe fn pinned<'a>(buf: *const evbuffer, here: &Here) -> Option<Pin<'a>> {
+    // SAFETY: the caller's promise.
+    unsafe { handle(buf) }.map(|buf| buf.pin(here))
+}
+
 #[unsafe(no_mangle)]
-extern "C" fn evtag_init() {}
+extern "C-unwind" fn evtag_init() {}
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_encode_int(buf: *mut evbuffer, number: u32) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put(Encoded::integer(number.into()).as_slice());
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_encode_int64(buf: *mut evbuffer, number: u64) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put(Encoded::integer(number).as_slice());
     }
 }
@@ -155,9 +168,10 @@ unsafe extern "C-unwind" fn evtag_encode_int64(buf: *mut evbuffer, number: u64) 
 /// How many bytes the tag takes; without a buffer that is all.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_encode_tag(buf: *mut evbuffer, tag: u32) -> c_int {
+    let here = Here::default();
     let encoded = Encoded::tag(tag);
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put(encoded.as_slice());
     }
     encoded.len as c_int
@@ -165,8 +179,9 @@ unsafe extern "C-unwind" fn evtag_encode_tag(buf: *mut evbuffer, tag: u32) -> c_
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal(buf: *mut evbuffer, tag: u32, data: *const c_void, len: u32) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         // SAFETY: C2.
         buf.put_item(tag, unsafe { bytes(data, len as usize) });
     }
@@ -175,9 +190,12 @@ unsafe extern "C-unwind" fn evtag_marshal(buf: *mut evbuffer, tag: u32, data: *c
 /// Moves all of `data` into the item.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_buffer(buf: *mut evbuffer, tag: u32, data: *mut evbuffer) {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some((target, source)) = (unsafe { handles(buf, data) }) else { return };
-    let len = source.access(|buffer| buffer.len()).unwrap_or(0) as u32;
+    let Some(target) = (unsafe { pinned(buf, &here) }) else { return };
+    // SAFETY: C1.
+    let Some(source) = (unsafe { handle(data) }).map(|source| source.pin_too(&here)) else { return };
+    let len = source.look(|buffer| buffer.len()).unwrap_or(0) as u32;
     target.put(Encoded::tag(tag).as_slice());
     target.put(Encoded::integer(len.into()).as_slice());
     // SAFETY: C1.
@@ -186,24 +204,27 @@ unsafe extern "C-unwind" fn evtag_marshal_buffer(buf: *mut evbuffer, tag: u32, d
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_int(buf: *mut evbuffer, tag: u32, number: u32) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put_item(tag, Encoded::integer(number.into()).as_slice());
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_int64(buf: *mut evbuffer, tag: u32, number: u64) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) } {
+    if let Some(buf) = unsafe { pinned(buf, &here) } {
         buf.put_item(tag, Encoded::integer(number).as_slice());
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_string(buf: *mut evbuffer, tag: u32, text: *const c_char) {
+    let here = Here::default();
     // SAFETY: C1.
-    if let Some(buf) = unsafe { handle(buf) }.filter(|_| !text.is_null()) {
+    if let Some(buf) = unsafe { pinned(buf, &here) }.filter(|_| !text.is_null()) {
         // SAFETY: C2.
         buf.put_item(tag, unsafe { CStr::from_ptr(text) }.to_bytes());
     }
@@ -212,8 +233,9 @@ unsafe extern "C-unwind" fn evtag_marshal_string(buf: *mut evbuffer, tag: u32, t
 /// The two numbers of a time are of 32 bits here.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_marshal_timeval(buf: *mut evbuffer, tag: u32, time: *const timeval) {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(buf) = (unsafe { handle(buf) }) else { return };
+    let Some(buf) = (unsafe { pinned(buf, &here) }) else { return };
     // SAFETY: C2.
     let Some(time) = (unsafe { time.as_ref() }) else { return };
     let [seconds, micros] = [time.tv_sec, time.tv_usec].map(|part| Encoded::integer(u64::from(part as u32)));
@@ -226,8 +248,9 @@ unsafe extern "C-unwind" fn evtag_marshal_timeval(buf: *mut evbuffer, tag: u32, 
 ///
 /// - C1.
 unsafe fn decode_integer(buf: *mut evbuffer, nibbles_max: usize) -> Option<u64> {
+    let here = Here::default();
     // SAFETY: the caller's promise.
-    let buf = unsafe { handle(buf) }?;
+    let buf = unsafe { pinned(buf, &here) }?;
     let (number, len) = buf.access(|buffer| integer_at(buffer, 0, nibbles_max)).flatten()?;
     buf.change_status(|buffer| buffer.drain(len));
     Some(number)
@@ -266,8 +289,9 @@ unsafe fn give<T>(target: *mut T, found: Option<T>) -> c_int {
 /// How many bytes the tag takes, which stays where it is.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_peek(buf: *mut evbuffer, tag: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let found = unsafe { handle(buf) }.and_then(|buf| buf.access(tag_at).flatten());
+    let found = unsafe { pinned(buf, &here) }.and_then(|buf| buf.access(tag_at).flatten());
     let Some((number, len)) = found else { return -1 };
     // SAFETY: C2.
     unsafe { give(tag, Some(number)) };
@@ -276,12 +300,13 @@ unsafe extern "C-unwind" fn evtag_peek(buf: *mut evbuffer, tag: *mut u32) -> c_i
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_decode_tag(tag: *mut u32, buf: *mut evbuffer) -> c_int {
+    let here = Here::default();
+    // SAFETY: C1.
+    let Some(handle) = (unsafe { pinned(buf, &here) }) else { return -1 };
     // SAFETY: C1, C2.
     let len = unsafe { evtag_peek(buf, tag) };
     if let Ok(count) = usize::try_from(len) {
-        // SAFETY: C1.
-        let buf = unsafe { handle(buf) };
-        buf.map(|buf| buf.change_status(|buffer| buffer.drain(count)));
+        handle.change_status(|buffer| buffer.drain(count));
     }
     len
 }
@@ -289,16 +314,18 @@ unsafe extern "C-unwind" fn evtag_decode_tag(tag: *mut u32, buf: *mut evbuffer) 
 /// How long the whole item is, its tag and length included.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_peek_length(buf: *mut evbuffer, len: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let found = unsafe { handle(buf) }.and_then(|buf| buf.access(Header::at).flatten());
+    let found = unsafe { pinned(buf, &here) }.and_then(|buf| buf.access(Header::at).flatten());
     // SAFETY: C2.
     unsafe { give(len, found.map(|header| header.len.wrapping_add(header.header_len as u32))) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_payload_length(buf: *mut evbuffer, len: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let found = unsafe { handle(buf) }.and_then(|buf| buf.access(Header::at).flatten());
+    let found = unsafe { pinned(buf, &here) }.and_then(|buf| buf.access(Header::at).flatten());
     // SAFETY: C2.
     unsafe { give(len, found.map(|header| header.len)) }
 }
@@ -306,8 +333,9 @@ unsafe extern "C-unwind" fn evtag_payload_length(buf: *mut evbuffer, len: *mut u
 /// Takes tag and length away and says how long the item is, all of which has to be there.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_unmarshal_header(buf: *mut evbuffer, tag: *mut u32) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(header) = (unsafe { handle(buf) }).and_then(evbuffer::take_header) else { return -1 };
+    let Some(header) = (unsafe { pinned(buf, &here) }).and_then(|buf| buf.take_header()) else { return -1 };
     // SAFETY: C2.
     unsafe { give(tag, Some(header.tag)) };
     header.len as c_int
@@ -315,8 +343,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_header(buf: *mut evbuffer, tag: *mut
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_consume(buf: *mut evbuffer) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    let Some(buf) = (unsafe { pinned(buf, &here) }) else { return -1 };
     let Some(header) = buf.take_header() else { return -1 };
     buf.drop_item(header.len);
     0
@@ -329,6 +358,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal(
     tag: *mut u32,
     target: *mut evbuffer,
 ) -> c_int {
+    let here = Here::default();
+    // SAFETY: C1.
+    let _pin = unsafe { pinned(buf, &here) };
     // SAFETY: C1, C2.
     let len = unsafe { evtag_unmarshal_header(buf, tag) };
     let Ok(count) = usize::try_from(len) else { return -1 };
@@ -342,8 +374,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal(
 ///
 /// - C1.
 unsafe fn unmarshal_integer(buf: *mut evbuffer, wanted: u32, nibbles_max: usize) -> Option<(u64, usize)> {
+    let here = Here::default();
     // SAFETY: the caller's promise.
-    let buf = unsafe { handle(buf) }?;
+    let buf = unsafe { pinned(buf, &here) }?;
     let (tag, tag_len) = buf.access(tag_at).flatten()?;
     buf.change_status(|buffer| buffer.drain(tag_len));
     if tag != wanted {
@@ -351,7 +384,7 @@ unsafe fn unmarshal_integer(buf: *mut evbuffer, wanted: u32, nibbles_max: usize)
     }
     let (len, len_len) = buf.access(|buffer| integer_at(buffer, 0, NIBBLES_32)).flatten()?;
     buf.change_status(|buffer| buffer.drain(len_len));
-    if buf.access(|buffer| buffer.len())? < len as usize {
+    if buf.look(|buffer| buffer.len())? < len as usize {
         return None;
     }
     let decoded = buf.access(|buffer| integer_at(buffer, 0, nibbles_max)).flatten();
@@ -382,9 +415,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_int64(buf: *mut evbuffer, tag: u32, 
 /// # Safety
 ///
 /// - C1.
-unsafe fn item_of<'a>(buf: *mut evbuffer, wanted: u32) -> Option<(&'a evbuffer, usize)> {
+unsafe fn item_of<'a>(buf: *mut evbuffer, wanted: u32, here: &Here) -> Option<(Pin<'a>, usize)> {
     // SAFETY: the caller's promise.
-    let buf = unsafe { handle(buf) }?;
+    let buf = unsafe { pinned(buf, here) }?;
     let header = buf.take_header()?;
     (header.tag == wanted).then_some((buf, header.len as usize))
 }
@@ -397,8 +430,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_fixed(
     target: *mut c_void,
     len: usize,
 ) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let item = unsafe { item_of(buf, tag) };
+    let item = unsafe { item_of(buf, tag, &here) };
     let Some((buf, _)) = item.filter(|(_, there)| *there == len) else { return -1 };
     let mut item = vec![0; len];
     buf.take_item(&mut item);
@@ -416,8 +450,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_string(
     tag: u32,
     text: *mut *mut c_char,
 ) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some((buf, len)) = (unsafe { item_of(buf, tag) }) else { return -1 };
+    let Some((buf, len)) = (unsafe { item_of(buf, tag, &here) }) else { return -1 };
     let mut item = vec![0; len];
     buf.take_item(&mut item);
     let copy = memory::allocate_text(&item);
@@ -431,8 +466,9 @@ unsafe extern "C-unwind" fn evtag_unmarshal_timeval(
     tag: u32,
     time: *mut timeval,
 ) -> c_int {
+    let here = Here::default();
     // SAFETY: C1.
-    let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
+    let Some(buf) = (unsafe { pinned(buf, &here) }) else { return -1 };
     let Some(header) = buf.take_header() else { return -1 };
     let parts = buf.access(|buffer| {
         let (seconds, first) = integer_at(buffer, 0, NIBBLES_32)?;

@@ -74,7 +74,7 @@ pub(super) fn id() -> Option<c_ulong> {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evthread_use_pthreads() -> c_int {
+extern "C-unwind" fn evthread_use_pthreads() -> c_int {
     debug::check_threads_come_first();
     let mut chosen = chosen();
     // As with other functions that come second, the first ones stay.
@@ -95,12 +95,12 @@ extern "C" fn pthread_id() -> c_ulong {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evthread_set_id_callback(callback: Option<IdCallback>) {
+unsafe extern "C-unwind" fn evthread_set_id_callback(callback: Option<IdCallback>) {
     ID.store(callback.map_or(ptr::null_mut(), |f| f as *mut c_void), Ordering::Relaxed);
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evthread_set_lock_callbacks(functions: *const evthread_lock_callbacks) -> c_int {
+unsafe extern "C-unwind" fn evthread_set_lock_callbacks(functions: *const evthread_lock_callbacks) -> c_int {
     debug::check_threads_come_first();
     // SAFETY: C2.
     let functions = unsafe { functions.as_ref() };
@@ -124,7 +124,7 @@ unsafe extern "C" fn evthread_set_lock_callbacks(functions: *const evthread_lock
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evthread_set_condition_callbacks(
+unsafe extern "C-unwind" fn evthread_set_condition_callbacks(
     functions: *const evthread_condition_callbacks,
 ) -> c_int {
     debug::check_threads_come_first();
@@ -148,18 +148,18 @@ fn refuse(kind: &str) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evthread_enable_lock_debugging() {
+extern "C-unwind" fn evthread_enable_lock_debugging() {
     CHECKS_LOCKS.store(true, Ordering::Relaxed);
 }
 
 /// The name that it had by mistake.
 #[unsafe(no_mangle)]
-extern "C" fn evthread_enable_lock_debuging() {
+extern "C-unwind" fn evthread_enable_lock_debuging() {
     evthread_enable_lock_debugging();
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evthread_make_base_notifiable(base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn evthread_make_base_notifiable(base: *mut event_base) -> c_int {
     // SAFETY: C1.
     let Some(base) = (unsafe { base.as_ref() }) else { return -1 };
     // SAFETY: no code of C's runs while a core is entered, so this thread has not entered.

@@ -64,7 +64,10 @@ impl Core {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_gettimeofday_cached(base: *mut event_base, time: *mut timeval) -> c_int {
+unsafe extern "C-unwind" fn event_base_gettimeofday_cached(
+    base: *mut event_base,
+    time: *mut timeval,
+) -> c_int {
     if time.is_null() {
         return -1;
     }
@@ -80,7 +83,7 @@ unsafe extern "C" fn event_base_gettimeofday_cached(base: *mut event_base, time:
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_base_update_cache_time(base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn event_base_update_cache_time(base: *mut event_base) -> c_int {
     let base = if base.is_null() { current_base() } else { base };
     // SAFETY: C1.
     let Some(base) = (unsafe { base.as_ref() }) else { return -1 };
@@ -93,7 +96,7 @@ unsafe extern "C" fn event_base_update_cache_time(base: *mut event_base) -> c_in
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn event_gettime_monotonic(base: *mut event_base, time: *mut timeval) -> c_int {
+unsafe extern "C-unwind" fn event_gettime_monotonic(base: *mut event_base, time: *mut timeval) -> c_int {
     if base.is_null() || time.is_null() {
         return -1;
     }

@@ -13,6 +13,26 @@ const NO_PRIORITY: u16 = 256;
 /// A place that was left.
 const LEFT: u32 = u32::MAX;
 
+/// What of a slot's state decides what handing it out means to it.
+const LOOKED_AT: u8 =
+    State::PENDING.union(State::TIMED).union(State::ACTIVE).union(State::LATER).union(State::PERSIST).bits();
+
+/// Of those states, one bit each, those that stay as they are but for being active. A timeout beside something else starts again.
+const LEFT_ALONE: u32 = {
+    let (mut all, mut bits) = (0, 0);
+    while bits <= LOOKED_AT {
+        let state = State::from_bits_truncate(bits);
+        let is_left_alone = if state.contains(State::PERSIST) {
+            !state.contains(State::TIMED)
+        } else {
+            !state.intersects(State::PENDING.union(State::TIMED).union(State::LATER))
+        };
+        all |= (is_left_alone as u32) << bits;
+        bits += 1;
+    }
+    all
+};
+
 /// The active slots of a priority.
 #[derive(Debug, Default)]
 struct Lane {
@@ -364,15 +384,10 @@ impl Slot {
         place.is_some()
     }
 
-    /// Whether all that handing it out changes is that it is not active any more. A timeout beside something else starts again.
+    /// Whether all that handing it out changes is that it is not active any more.
     #[inline]
     fn waits_on_as_it_is(&self) -> bool {
-        let is_left_alone = if self.state.contains(State::PERSIST) {
-            !self.state.contains(State::TIMED) || self.what.contains(What::TIMEOUT)
-        } else {
-            !self.state.intersects(State::PENDING | State::TIMED | State::LATER)
-        };
-        is_left_alone && self.deliveries <= 1
+        (LEFT_ALONE >> (self.state.bits() & LOOKED_AT)) & 1 != 0 && self.deliveries <= 1
     }
 
     fn end_activity(&mut self) {

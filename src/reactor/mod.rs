@@ -503,16 +503,14 @@ impl Reactor {
         self.timers.try_set(id.index(), self.time.now().saturating_add(timeout_ns))
     }
 
-    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores. Says whether that
-    /// was all; if not, the rest is [`add`](Self::add)'s to do.
+    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores, and this turn's time
+    /// is known. Says whether that was all; if not, the rest is [`add`](Self::add)'s to do.
     #[inline]
     pub(crate) fn add_timer(&mut self, id: SlotId, timeout: Option<Duration>) -> bool {
         let Some(timeout) = timeout else { return false };
         let Some(slot) = self.slots.get_mut(id.0) else { return false };
-        if !slot.is_only_timed() {
-            return false;
-        }
-        let Some(deadline_ns) = after(self.time.now(), timeout) else { return false };
+        let Some(now_ns) = self.time.known().filter(|_| slot.is_only_timed()) else { return false };
+        let Some(deadline_ns) = after(now_ns, timeout) else { return false };
         if !slot.state.contains(State::TIMED) {
             slot.mark(&mut self.tally, State::TIMED, State::empty());
         }
@@ -569,10 +567,8 @@ impl Reactor {
     #[inline]
     pub(crate) fn add_common_timer(&mut self, id: SlotId, timeout: CommonTimeout) -> bool {
         let Some(slot) = self.slots.get_mut(id.0) else { return false };
-        if !slot.is_only_timed() {
-            return false;
-        }
-        let Some(deadline_ns) = self.time.now().checked_add(timeout.as_nanos()) else { return false };
+        let Some(now_ns) = self.time.known().filter(|_| slot.is_only_timed()) else { return false };
+        let Some(deadline_ns) = now_ns.checked_add(timeout.as_nanos()) else { return false };
         let is_set = self.timers.try_set_common(id.index(), timeout, deadline_ns);
         if is_set && !slot.state.contains(State::TIMED) {
             slot.mark(&mut self.tally, State::TIMED, State::empty());

@@ -277,7 +277,63 @@ a_callback_may_jump_away(void)
 	evbuffer_free(buf);
 }
 
-MAIN(CASE_ROW(the_newest_is_called_first), CASE_ROW(the_old_kind_is_the_only_one),
+/* The base gives back what was left to it, so nothing is lost (valgrind says so). libevent loses the buffer. */
+static void
+a_deferred_buffer_goes_with_its_base(void)
+{
+	struct event_base *base = event_base_new();
+	struct evbuffer *buf = evbuffer_new();
+	evbuffer_add_cb(buf, one, "never:");
+	CHECK_INT(evbuffer_defer_callbacks(buf, base), 0);
+	evbuffer_add_reference(buf, "12345", 5, note_return, NULL);
+	evbuffer_free(buf);
+	CHECK_INT(returned, 0);
+	event_base_free(base);
+	if (is_zerovent())
+		CHECK_INT(returned, 1);
+	CHECK_TOLD("");
+}
+
+static struct evbuffer *others[2];
+
+static void
+free_the_other(const void *data, size_t len, void *arg)
+{
+	(void)data, (void)len;
+	returned++;
+	if (others[1] != NULL)
+		evbuffer_free(others[1]);
+	others[1] = NULL;
+}
+
+static void
+listen_to_the_other(const void *data, size_t len, void *arg)
+{
+	(void)data, (void)len;
+	returned++;
+	/* Another clean-up is due; this must not be where it is made, for it frees what this is about. */
+	CHECK(evbuffer_add_cb(others[1], one, "never:") != NULL);
+	CHECK_INT(evbuffer_get_length(others[1]), 1);
+}
+
+static void
+a_clean_up_is_made_in_nobody_elses_look(void)
+{
+	if (!is_zerovent())
+		return; /* makes them in the middle of its work */
+	others[0] = evbuffer_new();
+	others[1] = evbuffer_new();
+	evbuffer_add(others[1], "x", 1);
+	evbuffer_add_reference(others[0], "a", 1, listen_to_the_other, NULL);
+	evbuffer_add_reference(others[0], "b", 1, free_the_other, NULL);
+	CHECK_INT(evbuffer_drain(others[0], 2), 0);
+	CHECK_INT(returned, 2);
+	CHECK(others[1] == NULL);
+	evbuffer_free(others[0]);
+}
+
+MAIN(CASE_ROW(the_newest_is_called_first), CASE_ROW(a_deferred_buffer_goes_with_its_base),
+    CASE_ROW(a_clean_up_is_made_in_nobody_elses_look), CASE_ROW(the_old_kind_is_the_only_one),
     CASE_ROW(both_buffers_hear_of_a_move), CASE_ROW(a_callback_may_remove_itself),
     CASE_ROW(a_callback_may_change_the_buffer), CASE_ROW(a_callback_may_free_the_buffer),
     CASE_ROW(deferred_callbacks_hear_a_summary), CASE_ROW(a_freed_buffer_tells_what_was_deferred),

@@ -1,5 +1,8 @@
 /* Bufferevents that several threads use. */
+#define _GNU_SOURCE /* pthread_tryjoin_np */
 #include "bufferevents.h"
+
+#include <errno.h>
 
 #include <event2/thread.h>
 #include <pthread.h>
@@ -227,6 +230,70 @@ halves_of_a_pair_may_go_at_the_same_time(void)
 	end();
 }
 
+static void
+nothing_happens(evutil_socket_t fd, short what, void *arg)
+{
+}
+
+static void
+ignore_event(struct bufferevent *bev, short events, void *arg)
+{
+}
+
+/* A time passes on the loop's thread while another one frees the half: it is freed once, whoever comes last. */
+static void *
+free_as_times_pass(void *arg)
+{
+	static const struct timeval soon_over = { 0, 300 };
+	struct bufferevent *pair[2];
+	int i, options = BEV_OPT_THREADSAFE | *(int *)arg;
+	for (i = 0; i < 400; i++) {
+		CHECK_INT(bufferevent_pair_new(base, options, pair), 0);
+		bufferevent_setcb(pair[0], NULL, NULL, ignore_event, NULL);
+		bufferevent_set_timeouts(pair[0], &soon_over, &soon_over);
+		bufferevent_enable(pair[0], EV_READ | EV_WRITE);
+		bufferevent_write(pair[0], "x", 1);
+		usleep(i % 5 * 100);
+		bufferevent_free(pair[i % 2]);
+		bufferevent_free(pair[1 - i % 2]);
+	}
+	return NULL;
+}
+
+static void
+free_while_times_pass(int options)
+{
+	pthread_t threads[2];
+	struct event *keep;
+	int i, status = 0;
+	struct timeval tick = { 0, 1000 };
+	CHECK_INT(evthread_use_pthreads(), 0);
+	begin();
+	keep = event_new(base, -1, EV_PERSIST, nothing_happens, NULL);
+	event_add(keep, &tick);
+	for (i = 0; i < 2; i++)
+		CHECK_INT(pthread_create(&threads[i], NULL, free_as_times_pass, &options), 0);
+	for (i = 0; i < 2; i++)
+		while ((status = pthread_tryjoin_np(threads[i], NULL)) == EBUSY)
+			event_base_loop(base, EVLOOP_ONCE);
+	CHECK_INT(status, 0);
+	event_free(keep);
+	event_base_loop(base, EVLOOP_NONBLOCK);
+	end();
+}
+
+static void
+a_pair_may_go_while_its_times_pass(void)
+{
+	free_while_times_pass(0);
+}
+
+static void
+a_pair_may_go_while_its_unlocked_times_pass(void)
+{
+	free_while_times_pass(BEV_OPT_UNLOCK_CALLBACKS | BEV_OPT_DEFER_CALLBACKS);
+}
+
 /* What a callback is given, while nobody has taken it back. */
 struct token {
 	int is_valid;
@@ -290,4 +357,5 @@ a_callback_never_gets_what_was_taken_back(void)
 
 MAIN(CASE_ROW(threads_write_while_the_loop_runs), CASE_ROW(threads_write_while_callbacks_are_deferred_and_unlocked),
     CASE_ROW(the_lock_keeps_callbacks_away), CASE_ROW(threads_write_through_a_filter), CASE_ROW(another_thread_may_free_it),
-    CASE_ROW(halves_of_a_pair_may_go_at_the_same_time), CASE_ROW(a_callback_never_gets_what_was_taken_back))
+    CASE_ROW(halves_of_a_pair_may_go_at_the_same_time),
+    CASE_ROW(a_pair_may_go_while_its_times_pass), CASE_ROW(a_pair_may_go_while_its_unlocked_times_pass), CASE_ROW(a_callback_never_gets_what_was_taken_back))

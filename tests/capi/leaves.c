@@ -1,6 +1,7 @@
 /* Callbacks that do not return: the library keeps nothing that would have to be put right. */
 #include <pthread.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 
@@ -257,5 +258,72 @@ callbacks_of_bufferevents_may_jump(void)
 	CHECK_INT(event_base_dispatch(base), -1);
 }
 
-MAIN(CASE_ROW(what_unwinds_can_be_freed), CASE_ROW(callbacks_of_buffers_may_jump),
+/* A frame that was jumped over gives back what it kept of a buffer as soon as the thread comes by: nothing is lost, however often. */
+static void
+jumping_costs_no_memory(void)
+{
+	static struct evbuffer *buf;
+	static volatile int i;
+	static volatile size_t before;
+	size_t after;
+	if (!is_zerovent())
+		return;
+	for (i = 0; i < 2000; i++) {
+		if (i == 100)
+			before = mallinfo2().uordblks;
+		buf = evbuffer_new();
+		evbuffer_add_cb(buf, jump_of_buffer, NULL);
+		if (setjmp(back) == 0)
+			evbuffer_add(buf, "abc", 3);
+		evbuffer_free(buf);
+	}
+	after = mallinfo2().uordblks;
+	CHECK_INT(calls, 2000);
+	CHECK(after < before + 50000);
+}
+
+static int jumps_left;
+
+static enum bufferevent_filter_result
+jump_or_pass(struct evbuffer *from, struct evbuffer *to, ev_ssize_t limit, enum bufferevent_flush_mode mode, void *arg)
+{
+	calls++;
+	if (jumps_left-- > 0)
+		longjmp(back, 1);
+	evbuffer_remove_buffer(from, to, 1000);
+	return BEV_OK;
+}
+
+/* It is not taken to be at work ever after, as it is with libevent, which has stopped listening to its output. */
+static void
+a_filter_works_on_after_a_jump(void)
+{
+	static struct bufferevent *pair[2], *filter;
+	if (!is_zerovent())
+		return;
+	begin();
+	CHECK_INT(bufferevent_pair_new(base, 0, pair), 0);
+	bufferevent_enable(pair[1], EV_READ | EV_WRITE);
+	filter = bufferevent_filter_new(pair[0], jump_or_pass, jump_or_pass, 0, NULL, NULL);
+	bufferevent_enable(filter, EV_READ | EV_WRITE);
+	jumps_left = 1;
+	if (setjmp(back) == 0) {
+		bufferevent_write(filter, "one", 3);
+		CHECK(!"it has jumped");
+	}
+	CHECK_INT(bufferevent_write(filter, "two", 3), 0);
+	CHECK_INT(calls, 2);
+	CHECK_INT(evbuffer_get_length(bufferevent_get_input(pair[1])), 6);
+	bufferevent_write(pair[1], "back", 4);
+	jumps_left = 1;
+	if (setjmp(back) == 0) {
+		bufferevent_flush(filter, EV_READ, BEV_FLUSH);
+		CHECK(!"it has jumped");
+	}
+	bufferevent_flush(filter, EV_READ, BEV_FLUSH);
+	CHECK_INT(evbuffer_get_length(bufferevent_get_input(filter)), 4);
+	event_base_free(base);
+}
+
+MAIN(CASE_ROW(what_unwinds_can_be_freed), CASE_ROW(jumping_costs_no_memory), CASE_ROW(a_filter_works_on_after_a_jump), CASE_ROW(callbacks_of_buffers_may_jump),
     CASE_ROW(callbacks_of_bufferevents_may_jump), CASE_ROW(a_callback_may_jump_out_of_the_loop), CASE_ROW(a_callback_may_unwind))

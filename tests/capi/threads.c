@@ -20,7 +20,7 @@ static const struct timeval soon = { 0, 10000 };
 static void
 count(evutil_socket_t fd, short what, void *arg)
 {
-	calls++;
+	__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
 }
 
 static void *
@@ -161,7 +161,7 @@ what_is_to_be_finalized_is_not_waited_for(void)
 static void
 delete_itself(evutil_socket_t fd, short what, void *arg)
 {
-	calls++;
+	__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
 	CHECK_INT(event_del(arg), 0);
 	CHECK_INT(event_del_block(arg), 0);
 	event_base_loopbreak(base);
@@ -376,7 +376,7 @@ locks_can_be_watched(void)
 static int
 look(const struct event_base *of, const struct event *ev, void *arg)
 {
-	calls++;
+	__atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
 	return 0;
 }
 

@@ -92,7 +92,7 @@ fn make_links() -> Option<PathBuf> {
     Some(folder)
 }
 
-/// Compiles `tests/capi/NAME.c`, unless there is no compiler: then that has been said.
+/// Compiles `tests/capi/NAME.c`, or `.cc`, unless there is no compiler: then that has been said.
 pub fn compile(name: &str) -> Option<PathBuf> {
     // Two tests want each program, at the same time; the second one finds it made.
     static MADE: Mutex<BTreeMap<String, Option<PathBuf>>> = Mutex::new(BTreeMap::new());
@@ -101,18 +101,25 @@ pub fn compile(name: &str) -> Option<PathBuf> {
 }
 
 fn build(name: &str) -> Option<PathBuf> {
-    if !have("gcc") {
+    let (source, compiler, standard) = source_of(name);
+    if !have(compiler) {
         return None;
     }
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/capi").join(name).with_extension("c");
     let program = scratch("programs").join(name);
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
-    gcc.arg(source).arg("-o").arg(&program);
+    let mut gcc = Command::new(compiler);
+    gcc.args([standard, "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
+    gcc.arg(&source).arg("-o").arg(&program);
     gcc.args(["-Wl,--as-needed", "-levent_core", "-levent_extra", "-levent_pthreads", "-lpthread"]);
     let output = gcc.output().expect("gcc runs");
-    assert!(output.status.success(), "{name}.c: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
     Some(program)
+}
+
+/// The source of a program, C or C++, and what it is compiled with.
+fn source_of(name: &str) -> (PathBuf, &'static str, &'static str) {
+    let c = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/capi").join(name).with_extension("c");
+    let cc = c.with_extension("cc");
+    if cc.is_file() { (cc, "g++", "-std=gnu++17") } else { (c, "gcc", "-std=gnu11") }
 }
 
 /// Runs every case of `tests/capi/NAME.c` on `library`, each in a process of its own.

@@ -5,9 +5,9 @@ use std::slice;
 
 use libc::iovec;
 
-use super::owed::Cleanup;
 use super::{Growth, evbuffer, exchange, handle, handles, measured, owed, status};
-use crate::buffer::Evbuffer;
+use crate::buffer::{Evbuffer, Freed, Keeper};
+use crate::capi::frame::Here;
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
 
 /// The memory that `data` points to; nothing if that is null.
@@ -66,7 +66,8 @@ unsafe extern "C-unwind" fn evbuffer_add_iovec(
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return 0 };
     let count = if vectors.is_null() { 0 } else { usize::try_from(count).unwrap_or(0) };
-    let _pin = buf.pin();
+    let here = Here::default();
+    let _pin = buf.pin(&here);
     let mut added = 0;
     for index in 0..count {
         // SAFETY: C2: there are so many.
@@ -180,7 +181,8 @@ pub(super) fn follow_move(source: &evbuffer, target: &evbuffer, count: usize, or
     if source.is_quiet() && target.is_quiet() && !owed::exist() {
         return;
     }
-    let _pins = (source.pin(), target.pin());
+    let here = Here::default();
+    let _pins = (source.pin(&here), target.pin_too(&here));
     let (added, removed) = (Growth { added: count, removed: 0 }, Growth { added: 0, removed: count });
     let mut steps = [(source, removed), (target, added)];
     if order == Order::TargetFirst {
@@ -204,7 +206,7 @@ unsafe extern "C-unwind" fn evbuffer_add_buffer_reference(
     // SAFETY: C1.
     let Some((target, source)) = (unsafe { handles(target, source) }) else { return -1 };
     if std::ptr::eq(target, source) {
-        let empty = target.access(|buffer| buffer.is_empty());
+        let empty = target.look(|buffer| buffer.is_empty());
         return if empty == Some(true) { 0 } else { -1 };
     }
     let shared = exchange(target, source, |to, from| measured(to, |to| to.add_buffer_reference(from)));
@@ -221,14 +223,12 @@ type ReferenceCleanup = unsafe extern "C-unwind" fn(*const c_void, usize, *mut c
 pub(super) struct Reference {
     data: *const c_void,
     len: usize,
-    cleanup: Option<ReferenceCleanup>,
+    cleanup: ReferenceCleanup,
     arg: *mut c_void,
 }
 
 // SAFETY: C gives the memory away for reading, from whichever thread uses the buffer, and the argument only to its own function.
 unsafe impl Send for Reference {}
-// SAFETY: as above; through a shared reference it can only be read.
-unsafe impl Sync for Reference {}
 
 impl AsRef<[u8]> for Reference {
     fn as_ref(&self) -> &[u8] {
@@ -237,21 +237,20 @@ impl AsRef<[u8]> for Reference {
     }
 }
 
-impl Reference {
-    /// Leaves the clean-up to whoever lets go of the buffer.
-    fn return_later(self) {
-        if self.cleanup.is_some() {
-            owed::add(Cleanup::Reference(self));
-        }
+/// The clean-up is left to whoever lets go of the buffer.
+impl Keeper for Reference {
+    fn let_go(freed: Freed<Self>) {
+        owed::add_reference(freed);
     }
+}
 
+impl Reference {
     /// Calls the clean-up. Nothing refers to the memory any more, and nothing of ours is borrowed.
+    #[inline]
     pub(super) fn clean_up(self) {
         let Reference { data, len, cleanup, arg } = self;
-        if let Some(cleanup) = cleanup {
-            // SAFETY: C3.
-            unsafe { cleanup(data, len, arg) }
-        }
+        // SAFETY: C3.
+        unsafe { cleanup(data, len, arg) }
     }
 }
 
@@ -269,11 +268,11 @@ unsafe extern "C-unwind" fn evbuffer_add_reference(
     if !is_data(data, len) {
         return -1;
     }
-    if cleanup.is_none() {
+    let Some(cleanup) = cleanup else {
         // SAFETY: C2; nobody is told when nothing refers to the memory any more, so C keeps it for as long as anything could.
         let data: &'static [u8] = unsafe { bytes(data, len) };
         return buf.change_status(|buffer| buffer.add_reference(data));
-    }
+    };
     let reference = Reference { data, len, cleanup, arg };
-    buf.change_status(|buffer| buffer.add_reference_with_cleanup(reference, Reference::return_later))
+    buf.change_status(|buffer| buffer.add_kept(reference))
 }

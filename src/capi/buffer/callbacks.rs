@@ -5,9 +5,10 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::frame::Here;
 use super::super::layout::evbuffer_cb_info;
 use super::deferred::Deferral;
-use super::{Growth, Pin, evbuffer, handle, owed};
+use super::{Growth, evbuffer, handle, owed};
 use crate::buffer::{CallbackId, Change};
 
 type ChangeCallback = unsafe extern "C-unwind" fn(*mut evbuffer, *const evbuffer_cb_info, *mut c_void);
@@ -162,7 +163,7 @@ impl evbuffer {
         if untold == Untold::default() {
             return;
         }
-        let len = self.access(|buffer| buffer.len()).unwrap_or(0);
+        let len = self.look(|buffer| buffer.len()).unwrap_or(0);
         let info = evbuffer_cb_info {
             orig_size: len.wrapping_add(untold.removed).wrapping_sub(untold.added),
             n_added: untold.added,
@@ -235,7 +236,8 @@ pub(in crate::capi) fn settle_accounts() {
     while let Some(buf) = first_changed() {
         // SAFETY: the list has a use of each handle in it (H3).
         let buf = unsafe { &*buf };
-        let _pin = buf.pin();
+        let here = Here::default();
+        let _pin = buf.pin(&here);
         buf.call_callbacks();
     }
 }
@@ -250,11 +252,11 @@ impl evbuffer {
         let (heard, ear) = self.with_calls(|calls| (!calls.entries.is_empty(), calls.ear));
         let address = ptr::from_ref(self).expose_provenance();
         let ear = match (heard, ear) {
-            (true, None) => self
-                .access(|buffer| buffer.add_callback(move |_, change| hear(address, change)).ok())
-                .flatten(),
+            (true, None) => {
+                self.look(|buffer| buffer.add_callback(move |_, change| hear(address, change)).ok()).flatten()
+            }
             (false, Some(id)) => {
-                self.access(|buffer| buffer.remove_callback(id).ok());
+                self.look(|buffer| buffer.remove_callback(id).ok());
                 None
             }
             (_, ear) => ear,
@@ -268,14 +270,16 @@ impl evbuffer {
             return;
         }
         let address = ptr::from_ref(self);
-        let pin = CHANGED.with(|changed| {
+        let found = CHANGED.with(|changed| {
             let mut changed = changed.borrow_mut();
             let index = changed.iter().position(|&one| one == address)?;
             changed.remove(index);
             CHANGED_COUNT.fetch_sub(1, Ordering::Relaxed);
-            Some(Pin(self))
+            Some(())
         });
-        drop(pin);
+        if found.is_some() {
+            self.release();
+        }
     }
 }
 
@@ -288,8 +292,8 @@ fn hear(address: usize, change: Change) {
     let calls = unsafe { &mut *buf.calls.get() };
     calls.note(change.added, change.removed);
     if !std::mem::replace(&mut calls.listed, true) {
-        // The list's use of the handle; relaxed as in `pin`.
-        buf.users.fetch_add(1, Ordering::Relaxed);
+        // The list's use of the handle.
+        buf.keep();
         CHANGED.with(|changed| changed.borrow_mut().push(buf));
         // Relaxed: as above.
         CHANGED_COUNT.fetch_add(1, Ordering::Relaxed);
@@ -298,7 +302,7 @@ fn hear(address: usize, change: Change) {
 
 /// Adding and removing.
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_add_cb(
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_add_cb(
     buf: *mut evbuffer,
     callback: Option<ChangeCallback>,
     arg: *mut c_void,
@@ -311,7 +315,10 @@ pub(in crate::capi) unsafe extern "C" fn evbuffer_add_cb(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_remove_cb_entry(buf: *mut evbuffer, entry: *mut evbuffer_cb_entry) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_remove_cb_entry(
+    buf: *mut evbuffer,
+    entry: *mut evbuffer_cb_entry,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let removed = buf.with_calls(|calls| calls.position(entry).map(|index| calls.entries.remove(index)));
@@ -320,7 +327,7 @@ unsafe extern "C" fn evbuffer_remove_cb_entry(buf: *mut evbuffer, entry: *mut ev
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_remove_cb(
+unsafe extern "C-unwind" fn evbuffer_remove_cb(
     buf: *mut evbuffer,
     callback: Option<ChangeCallback>,
     arg: *mut c_void,
@@ -340,7 +347,7 @@ unsafe extern "C" fn evbuffer_remove_cb(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_cb_set_flags(
+unsafe extern "C-unwind" fn evbuffer_cb_set_flags(
     buf: *mut evbuffer,
     entry: *mut evbuffer_cb_entry,
     flags: u32,
@@ -351,7 +358,7 @@ unsafe extern "C" fn evbuffer_cb_set_flags(
 
 /// What happens while a callback is not enabled it is never told.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_cb_clear_flags(
+unsafe extern "C-unwind" fn evbuffer_cb_clear_flags(
     buf: *mut evbuffer,
     entry: *mut evbuffer_cb_entry,
     flags: u32,
@@ -381,7 +388,7 @@ unsafe fn change_flags(
 
 /// Ends all other callbacks of the buffer, also when `callback` is null.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_setcb(
+unsafe extern "C-unwind" fn evbuffer_setcb(
     buf: *mut evbuffer,
     callback: Option<ObsoleteCallback>,
     arg: *mut c_void,

@@ -9,9 +9,10 @@ use std::ptr;
 use libc::c_short;
 
 use super::callbacks::{ENABLED, NODEFER};
-use super::{Pin, evbuffer, handle};
+use super::{evbuffer, handle};
 use crate::capi::base::{enter, event_base};
 use crate::capi::event::closure;
+use crate::capi::frame::Here;
 use crate::capi::free::is_alive;
 use crate::capi::layout::{Socket, ev, event, evlist};
 
@@ -56,7 +57,7 @@ impl evbuffer {
         });
         let Some(event) = event else { return };
         // Until it has run; `run` gives it back.
-        std::mem::forget(self.pin());
+        self.keep();
         // SAFETY: the use of the handle that was taken a line above keeps it there; E1.
         let event = unsafe { &*event };
         // SAFETY: the base was given for this, and nothing of it is entered.
@@ -91,7 +92,8 @@ impl evbuffer {
 unsafe extern "C-unwind" fn run(_: Socket, happened: c_short, arg: *mut c_void) {
     // SAFETY: `schedule` has a use of the handle for this.
     let Some(buf) = (unsafe { handle(arg.cast::<evbuffer>()) }) else { return };
-    let _pin = Pin(buf);
+    let here = Here::default();
+    let _pin = buf.adopt(&here);
     buf.with_calls(|calls| calls.deferral.as_ref().map(|deferral| deferral.scheduled.set(false)));
     if happened != 0 {
         let _held = buf.hold();
@@ -108,7 +110,7 @@ unsafe extern "C-unwind" fn run(_: Socket, happened: c_short, arg: *mut c_void) 
 
 /// From here on callbacks are made by the loop of `base`, and told of all that has happened until then as one change.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_defer_callbacks(buf: *mut evbuffer, base: *mut event_base) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_defer_callbacks(buf: *mut evbuffer, base: *mut event_base) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     // SAFETY: C1, and nothing is entered.

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::owed::Cleanup;
 use super::{evbuffer, handle, owed};
 use crate::buffer::{Evbuffer, FileSegment};
 use crate::capi::errno;
@@ -129,7 +128,7 @@ impl evbuffer_file_segment {
 
 /// On an error the descriptor stays open. A length of -1 is what is behind the offset.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_file_segment_new(
+unsafe extern "C-unwind" fn evbuffer_file_segment_new(
     fd: c_int,
     offset: i64,
     len: i64,
@@ -205,7 +204,7 @@ pub(super) struct SegmentEnd(usize);
 
 impl SegmentEnd {
     fn reached(self) {
-        owed::add(Cleanup::Segment(self));
+        owed::add_segment(self);
     }
 
     pub(super) fn clean_up(self) {
@@ -241,7 +240,7 @@ unsafe extern "C-unwind" fn evbuffer_file_segment_free(segment: *mut evbuffer_fi
 
 /// One clean-up; another one replaces it.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_file_segment_add_cleanup_cb(
+unsafe extern "C-unwind" fn evbuffer_file_segment_add_cleanup_cb(
     segment: *mut evbuffer_file_segment,
     cleanup: Option<SegmentCleanup>,
     arg: *mut c_void,

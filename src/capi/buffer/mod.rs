@@ -23,6 +23,7 @@ mod callbacks;
 mod deferred;
 mod files;
 mod owed;
+mod pin;
 mod remove;
 mod search;
 mod space;
@@ -34,6 +35,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::base::event_base;
+use super::frame::Here;
 use super::lock::{Held, Lock};
 use crate::buffer::{Detached, End, Evbuffer};
 use crate::bufferevent::{Bufferevent, BuffereventId};
@@ -41,6 +43,7 @@ use callbacks::Calls;
 
 pub(super) use add::{bytes, evbuffer_add, evbuffer_add_buffer};
 pub(super) use callbacks::{accounts_are_settled, evbuffer_add_cb, settle_accounts};
+pub(super) use pin::Pin;
 pub(super) use remove::{evbuffer_remove, evbuffer_remove_buffer};
 
 /// A buffer, as C holds it: a pointer to this.
@@ -169,28 +172,12 @@ impl evbuffer {
         self.release();
     }
 
-    /// Keeps the handle in memory until what is returned is dropped.
-    fn pin(&self) -> Pin<'_> {
-        // Relaxed: whoever pins it uses it already.
-        self.users.fetch_add(1, Ordering::Relaxed);
-        Pin(self)
-    }
-
     fn release(&self) {
         // AcqRel: what all others did with it happens before it goes.
         if self.users.fetch_sub(1, Ordering::AcqRel) == 1 {
             // SAFETY: this was the last use; `gone` was given with the handle for this.
             unsafe { (self.gone)(self) };
         }
-    }
-}
-
-/// A use of a handle.
-struct Pin<'a>(&'a evbuffer);
-
-impl Drop for Pin<'_> {
-    fn drop(&mut self) {
-        self.0.release();
     }
 }
 
@@ -240,13 +227,22 @@ impl evbuffer {
         Some(result)
     }
 
+    /// [`access`](Self::access) for work that lets go of nothing: no code of C's is run, not even what others have made due.
+    #[inline]
+    pub(super) fn look<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
+        let Some(buffer) = self.plain() else { return self.reach(Purpose::Look, work) };
+        // SAFETY: K1 and C4: this is the only reference while `work` runs.
+        Some(work(unsafe { &mut *buffer.get() }))
+    }
+
     #[inline(never)]
     fn access_guarded<T>(&self, work: impl FnOnce(&mut Evbuffer) -> T) -> Option<T> {
         let held = self.hold();
         let result = self.reach(Purpose::Look, work);
         if owed::exist() {
             // It goes after the lock, which is in the handle.
-            let _pin = self.pin();
+            let here = Here::default();
+            let _pin = self.pin(&here);
             let _held = held;
             owed::pay();
         }
@@ -303,7 +299,8 @@ impl evbuffer {
     #[inline(never)]
     fn make_calls(&self, change: Growth, held: Option<Held<'_>>) {
         // It goes after the lock, which is in the handle.
-        let _pin = self.pin();
+        let here = Here::default();
+        let _pin = self.pin(&here);
         let _held = held;
         owed::pay();
         self.note_own(change);
@@ -447,7 +444,7 @@ fn hold_both<'a>(one: &'a evbuffer, other: &'a evbuffer) -> (Held<'a>, Held<'a>)
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_new() -> *mut evbuffer {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_new() -> *mut evbuffer {
     let home = Home::Own(UnsafeCell::new(Evbuffer::new()));
     Box::into_raw(Box::new(evbuffer::with_home(home, free_own)))
 }
@@ -480,7 +477,8 @@ impl evbuffer {
 
     /// Drops content and callbacks of a buffer of its own; the handle goes when nobody uses it any more.
     fn dispose(&self) {
-        let _pin = self.pin();
+        let here = Here::default();
+        let _pin = self.pin(&here);
         {
             let _held = self.hold();
             self.forget_callbacks();
@@ -493,7 +491,7 @@ impl evbuffer {
 
 /// A lock that the caller gives stays the caller's; null makes one.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_enable_locking(buf: *mut evbuffer, lock: *mut c_void) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_enable_locking(buf: *mut evbuffer, lock: *mut c_void) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
     let made = if lock.is_null() { Lock::new() } else { Lock::lent(lock) };
@@ -518,7 +516,7 @@ impl evbuffer {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_lock(buf: *mut evbuffer) {
+unsafe extern "C-unwind" fn evbuffer_lock(buf: *mut evbuffer) {
     // SAFETY: C1.
     if let Some(buf) = unsafe { handle(buf) } {
         buf.lock().acquire();
@@ -526,7 +524,7 @@ unsafe extern "C" fn evbuffer_lock(buf: *mut evbuffer) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_unlock(buf: *mut evbuffer) {
+unsafe extern "C-unwind" fn evbuffer_unlock(buf: *mut evbuffer) {
     // SAFETY: C1.
     if let Some(buf) = unsafe { handle(buf) } {
         buf.lock().release();
@@ -535,13 +533,13 @@ unsafe extern "C" fn evbuffer_unlock(buf: *mut evbuffer) {
 
 /// Flags say how a buffer is going to be used, which ours need not be told: files are left unread until somebody looks in any case.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_set_flags(buf: *mut evbuffer, flags: u64) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_set_flags(buf: *mut evbuffer, flags: u64) -> c_int {
     // SAFETY: C1.
     unsafe { change_flags(buf, |all| all | flags) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_clear_flags(buf: *mut evbuffer, flags: u64) -> c_int {
+unsafe extern "C-unwind" fn evbuffer_clear_flags(buf: *mut evbuffer, flags: u64) -> c_int {
     // SAFETY: C1.
     unsafe { change_flags(buf, |all| all & !flags) }
 }
@@ -558,29 +556,35 @@ unsafe fn change_flags(buf: *mut evbuffer, change: impl FnOnce(u64) -> u64) -> c
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_get_length(buf: *const evbuffer) -> usize {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_get_length(buf: *const evbuffer) -> usize {
     // SAFETY: C1.
-    unsafe { handle(buf) }.and_then(|buf| buf.access(|buffer| buffer.len())).unwrap_or(0)
+    unsafe { handle(buf) }.and_then(|buf| buf.look(|buffer| buffer.len())).unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_get_contiguous_space(buf: *const evbuffer) -> usize {
+unsafe extern "C-unwind" fn evbuffer_get_contiguous_space(buf: *const evbuffer) -> usize {
     // SAFETY: C1.
-    unsafe { handle(buf) }.and_then(|buf| buf.access(|buffer| buffer.contiguous_len())).unwrap_or(0)
+    unsafe { handle(buf) }.and_then(|buf| buf.look(|buffer| buffer.contiguous_len())).unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_freeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_freeze(
+    buf: *mut evbuffer,
+    at_front: c_int,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
-    buf.access(|buffer| buffer.freeze(end(at_front))).map_or(-1, |()| 0)
+    buf.look(|buffer| buffer.freeze(end(at_front))).map_or(-1, |()| 0)
 }
 
 #[unsafe(no_mangle)]
-pub(in crate::capi) unsafe extern "C" fn evbuffer_unfreeze(buf: *mut evbuffer, at_front: c_int) -> c_int {
+pub(in crate::capi) unsafe extern "C-unwind" fn evbuffer_unfreeze(
+    buf: *mut evbuffer,
+    at_front: c_int,
+) -> c_int {
     // SAFETY: C1.
     let Some(buf) = (unsafe { handle(buf) }) else { return -1 };
-    buf.access(|buffer| buffer.unfreeze(end(at_front))).map_or(-1, |()| 0)
+    buf.look(|buffer| buffer.unfreeze(end(at_front))).map_or(-1, |()| 0)
 }
 
 fn end(at_front: c_int) -> End {

@@ -9,6 +9,7 @@ use super::add::{Order, bytes, follow_move, is_data};
 use super::search::{Eol, eol_of};
 use super::{evbuffer, exchange, handle, handles};
 use crate::buffer::Evbuffer;
+use crate::capi::frame::Here;
 use crate::capi::memory;
 use crate::{Error, Result};
 
@@ -158,7 +159,8 @@ unsafe extern "C-unwind" fn evbuffer_find(buf: *mut evbuffer, what: *const u8, l
     }
     // SAFETY: C2.
     let needle = unsafe { bytes(what.cast(), len) };
-    let _pin = buf.pin();
+    let here = Here::default();
+    let _pin = buf.pin(&here);
     let found = buf.access(|buffer| buffer.search(needle, None).ok().flatten());
     let Some(at) = found.flatten().map(|position| position.offset()) else { return ptr::null_mut() };
     let first = buf.pullup(Some(at + len));
@@ -194,7 +196,8 @@ unsafe extern "C-unwind" fn evbuffer_readline(buf: *mut evbuffer) -> *mut c_char
 
 impl evbuffer {
     fn read_line(&self, eol: Eol) -> Option<(*mut c_char, usize)> {
-        let _pin = self.pin();
+        let here = Here::default();
+        let _pin = self.pin(&here);
         let _held = self.hold();
         let (line, len, end_len) = self.access(|buffer| copy_line(buffer, eol))??;
         for count in [len, end_len] {

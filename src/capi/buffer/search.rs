@@ -37,7 +37,7 @@ pub(super) fn eol_of(style: c_int) -> Option<Eol> {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evbuffer_ptr_set(
+unsafe extern "C-unwind" fn evbuffer_ptr_set(
     buf: *mut evbuffer,
     position: *mut evbuffer_ptr,
     distance: usize,
@@ -56,7 +56,7 @@ unsafe extern "C" fn evbuffer_ptr_set(
         }
         _ => return -1,
     };
-    let len = buf.access(|buffer| buffer.len()).unwrap_or(0);
+    let len = buf.look(|buffer| buffer.len()).unwrap_or(0);
     *position = if offset > len { NOT_FOUND } else { place(offset, len) };
     if offset > len { -1 } else { 0 }
 }
@@ -116,7 +116,7 @@ fn position_of(buffer: &Evbuffer, place: Option<&evbuffer_ptr>) -> Result<Option
 
 impl evbuffer {
     fn front(&self) -> evbuffer_ptr {
-        place(0, self.access(|buffer| buffer.len()).unwrap_or(0))
+        place(0, self.look(|buffer| buffer.len()).unwrap_or(0))
     }
 }
 

@@ -10,6 +10,7 @@ use std::ffi::{c_int, c_short, c_void};
 use std::ptr;
 
 use super::super::buffer::{evbuffer, evbuffer_get_length, evbuffer_remove_buffer};
+use super::super::frame::{Frame, Here};
 use super::super::layout::{bufferevent, ev, evbuffer_cb_info};
 use super::dispatch::bufferevent_trigger;
 use super::pair::{NORMAL, reset_timeout, stop_timeouts};
@@ -30,8 +31,9 @@ pub(super) struct Layer {
     output: Filter,
     free_context: Option<Free>,
     context: *mut c_void,
-    /// What the filters add must not make them be called again from inside themselves. Under the lock.
-    busy: Cell<c_short>,
+    /// The frames that call the functions: what those add must not make them be called again from inside themselves. Under the lock.
+    input_busy: Cell<Option<Frame>>,
+    output_busy: Cell<Option<Frame>>,
 }
 
 impl Layer {
@@ -84,7 +86,8 @@ unsafe extern "C-unwind" fn bufferevent_filter_new(
         output: output.unwrap_or(pass_on),
         free_context,
         context,
-        busy: Cell::new(0),
+        input_busy: Cell::new(None),
+        output_busy: Cell::new(None),
     });
     let filter = Bev::make(below.seen.base.get(), Kind::Filter, Some(layer), options);
     // SAFETY: it was made a line above.
@@ -307,7 +310,8 @@ impl<'a> Way<'a> {
     }
 
     unsafe fn call(self, limit: isize) -> Option<c_int> {
-        let _busy = Busy::begin(self)?;
+        let here = Here::default();
+        let _busy = Busy::begin(self, here.frame())?;
         let function = if self.direction == ev::READ { self.layer.input } else { self.layer.output };
         let (from, to) = self.buffers();
         // SAFETY: C3; nothing is entered.
@@ -323,6 +327,10 @@ impl<'a> Way<'a> {
         unsafe { self.filter.run_event(what::ERROR | way, 0) };
     }
 
+    fn busy(self) -> &'a Cell<Option<Frame>> {
+        if self.direction == ev::READ { &self.layer.input_busy } else { &self.layer.output_busy }
+    }
+
     fn lens(self) -> (usize, usize) {
         let (from, to) = self.buffers();
         // SAFETY: both buffers live as long as the filter and what lies beneath, to which there are references.
@@ -330,18 +338,17 @@ impl<'a> Way<'a> {
     }
 }
 
-/// A direction of a filter is busy for as long as this lives, also if its function unwinds.
+/// A direction of a filter is busy for as long as this lives, also if its function unwinds, or until it is seen that its frame has gone.
 struct Busy<'a>(Way<'a>);
 
 impl<'a> Busy<'a> {
     /// `None` if it is busy already.
-    fn begin(way: Way<'a>) -> Option<Self> {
+    fn begin(way: Way<'a>, here: Frame) -> Option<Self> {
         let _held = way.filter.lock();
-        let busy = way.layer.busy.get();
-        if busy & way.direction != 0 {
+        if way.busy().get().is_some_and(|frame| !frame.has_gone(here)) {
             return None;
         }
-        way.layer.busy.set(busy | way.direction);
+        way.busy().set(Some(here));
         Some(Busy(way))
     }
 }
@@ -350,7 +357,7 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         let Busy(way) = *self;
         let _held = way.filter.lock();
-        way.layer.busy.set(way.layer.busy.get() & !way.direction);
+        way.busy().set(None);
     }
 }
 

@@ -60,7 +60,7 @@ unsafe fn at<'a>(group: *mut bufferevent_rate_limit_group) -> Option<&'a buffere
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_new(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_new(
     base: *mut event_base,
     rates: *const ev_token_bucket_cfg,
 ) -> *mut bufferevent_rate_limit_group {
@@ -81,7 +81,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_new(
 
 /// Members leave it, where libevent aborts.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_free(group: *mut bufferevent_rate_limit_group) {
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_free(group: *mut bufferevent_rate_limit_group) {
     // SAFETY: C1.
     let Some(object) = (unsafe { at(group) }) else { return };
     let held = object.lock();
@@ -102,7 +102,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_free(group: *mut bufferevent_r
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_set_cfg(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_set_cfg(
     group: *mut bufferevent_rate_limit_group,
     rates: *const ev_token_bucket_cfg,
 ) -> c_int {
@@ -116,7 +116,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_set_cfg(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_set_min_share(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_set_min_share(
     group: *mut bufferevent_rate_limit_group,
     bytes: usize,
 ) -> c_int {
@@ -127,7 +127,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_set_min_share(
 
 /// A null group is none.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
+unsafe extern "C-unwind" fn bufferevent_add_to_rate_limit_group(
     bufev: *mut bufferevent,
     group: *mut bufferevent_rate_limit_group,
 ) -> c_int {
@@ -159,7 +159,7 @@ unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
 
 /// Being in none is no error.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_remove_from_rate_limit_group(bufev: *mut bufferevent) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_remove_from_rate_limit_group(bufev: *mut bufferevent) -> c_int {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     leave(bev);
@@ -181,7 +181,7 @@ pub(super) fn leave(bev: &Bev) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_get_read_limit(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_get_read_limit(
     group: *mut bufferevent_rate_limit_group,
 ) -> isize {
     // SAFETY: C1.
@@ -189,7 +189,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_get_read_limit(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_get_write_limit(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_get_write_limit(
     group: *mut bufferevent_rate_limit_group,
 ) -> isize {
     // SAFETY: C1.
@@ -197,7 +197,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_get_write_limit(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_decrement_read(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_decrement_read(
     group: *mut bufferevent_rate_limit_group,
     bytes: isize,
 ) -> c_int {
@@ -207,7 +207,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_decrement_read(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_decrement_write(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_decrement_write(
     group: *mut bufferevent_rate_limit_group,
     bytes: isize,
 ) -> c_int {
@@ -218,7 +218,7 @@ unsafe extern "C" fn bufferevent_rate_limit_group_decrement_write(
 
 /// A null pointer says that this one is not wanted.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_get_totals(
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_get_totals(
     group: *mut bufferevent_rate_limit_group,
     read: *mut u64,
     written: *mut u64,
@@ -237,7 +237,9 @@ unsafe extern "C" fn bufferevent_rate_limit_group_get_totals(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_rate_limit_group_reset_totals(group: *mut bufferevent_rate_limit_group) {
+unsafe extern "C-unwind" fn bufferevent_rate_limit_group_reset_totals(
+    group: *mut bufferevent_rate_limit_group,
+) {
     // SAFETY: C1.
     if let Some(group) = unsafe { at(group) } {
         group.with(RateLimitGroup::reset_totals);

@@ -50,7 +50,7 @@ unsafe extern "C-unwind" fn bufferevent_setwatermark(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_getwatermark(
+unsafe extern "C-unwind" fn bufferevent_getwatermark(
     bufev: *mut bufferevent,
     direction: c_short,
     low: *mut usize,
@@ -77,7 +77,7 @@ unsafe extern "C" fn bufferevent_getwatermark(
 
 /// Null, as zero, is no timeout.
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn bufferevent_set_timeouts(
+pub(super) unsafe extern "C-unwind" fn bufferevent_set_timeouts(
     bufev: *mut bufferevent,
     read: *const timeval,
     write: *const timeval,
@@ -100,7 +100,7 @@ pub(super) unsafe extern "C" fn bufferevent_set_timeouts(
 
 /// What the old function says in whole seconds; 0 is none.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_settimeout(bufev: *mut bufferevent, read: c_int, write: c_int) {
+unsafe extern "C-unwind" fn bufferevent_settimeout(bufev: *mut bufferevent, read: c_int, write: c_int) {
     let time = |seconds: c_int| timeval { tv_sec: seconds.into(), tv_usec: 0 };
     let (read, write) = (time(read), time(write));
     // SAFETY: C1.

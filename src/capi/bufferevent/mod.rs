@@ -357,7 +357,7 @@ unsafe fn destroy(bev: *mut bufferevent) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_incref(bufev: *mut bufferevent) {
+unsafe extern "C-unwind" fn bufferevent_incref(bufev: *mut bufferevent) {
     // SAFETY: C1.
     if let Some(bev) = unsafe { Bev::at(bufev) } {
         // It is the program's from here on.
@@ -373,7 +373,7 @@ unsafe extern "C-unwind" fn bufferevent_decref(bufev: *mut bufferevent) -> c_int
 
 /// Whoever locks it has a reference meanwhile.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_lock(bufev: *mut bufferevent) {
+unsafe extern "C-unwind" fn bufferevent_lock(bufev: *mut bufferevent) {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return };
     // `bufferevent_unlock` gives both back.

@@ -24,7 +24,7 @@ pub(super) const FINISHED: c_int = 2;
 
 /// Callbacks of pairs always wait for the loop, or two halves would answer each other without end.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_pair_new(
+unsafe extern "C-unwind" fn bufferevent_pair_new(
     base: *mut event_base,
     options: c_int,
     pair: *mut *mut bufferevent,

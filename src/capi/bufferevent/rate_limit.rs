@@ -20,7 +20,7 @@ pub(super) struct ev_token_bucket_cfg {
 
 /// Null for a rate of 0 or above its burst, and for a tick under a millisecond; no tick is one second.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ev_token_bucket_cfg_new(
+unsafe extern "C-unwind" fn ev_token_bucket_cfg_new(
     read_rate: usize,
     read_burst: usize,
     write_rate: usize,
@@ -40,7 +40,7 @@ unsafe extern "C" fn ev_token_bucket_cfg_new(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ev_token_bucket_cfg_free(rates: *mut ev_token_bucket_cfg) {
+unsafe extern "C-unwind" fn ev_token_bucket_cfg_free(rates: *mut ev_token_bucket_cfg) {
     if !rates.is_null() {
         // SAFETY: C1: `ev_token_bucket_cfg_new` made it with a box.
         drop(unsafe { Box::from_raw(rates) });
@@ -48,7 +48,7 @@ unsafe extern "C" fn ev_token_bucket_cfg_free(rates: *mut ev_token_bucket_cfg) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_set_rate_limit(
+unsafe extern "C-unwind" fn bufferevent_set_rate_limit(
     bufev: *mut bufferevent,
     rates: *mut ev_token_bucket_cfg,
 ) -> c_int {
@@ -67,7 +67,7 @@ unsafe extern "C" fn bufferevent_set_rate_limit(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_token_bucket_cfg(
+unsafe extern "C-unwind" fn bufferevent_get_token_bucket_cfg(
     bufev: *const bufferevent,
 ) -> *const ev_token_bucket_cfg {
     // SAFETY: C1.
@@ -131,63 +131,66 @@ fn place(direction: Direction) -> usize {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_set_max_single_read(bufev: *mut bufferevent, bytes: usize) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_set_max_single_read(bufev: *mut bufferevent, bytes: usize) -> c_int {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(-1, |bev| bev.set_max_single(Direction::Read, bytes))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_set_max_single_write(bufev: *mut bufferevent, bytes: usize) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_set_max_single_write(bufev: *mut bufferevent, bytes: usize) -> c_int {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(-1, |bev| bev.set_max_single(Direction::Write, bytes))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_max_single_read(bufev: *mut bufferevent) -> isize {
+unsafe extern "C-unwind" fn bufferevent_get_max_single_read(bufev: *mut bufferevent) -> isize {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(0, |bev| bev.max_single(Direction::Read))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_max_single_write(bufev: *mut bufferevent) -> isize {
+unsafe extern "C-unwind" fn bufferevent_get_max_single_write(bufev: *mut bufferevent) -> isize {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(0, |bev| bev.max_single(Direction::Write))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_read_limit(bufev: *mut bufferevent) -> isize {
+unsafe extern "C-unwind" fn bufferevent_get_read_limit(bufev: *mut bufferevent) -> isize {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(isize::MAX, |bev| bev.tokens(Direction::Read))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_write_limit(bufev: *mut bufferevent) -> isize {
+unsafe extern "C-unwind" fn bufferevent_get_write_limit(bufev: *mut bufferevent) -> isize {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(isize::MAX, |bev| bev.tokens(Direction::Write))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_max_to_read(bufev: *mut bufferevent) -> isize {
+unsafe extern "C-unwind" fn bufferevent_get_max_to_read(bufev: *mut bufferevent) -> isize {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(0, |bev| bev.max_to_move(Direction::Read))
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_max_to_write(bufev: *mut bufferevent) -> isize {
+unsafe extern "C-unwind" fn bufferevent_get_max_to_write(bufev: *mut bufferevent) -> isize {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(0, |bev| bev.max_to_move(Direction::Write))
 }
 
 /// -1 without a limit, where libevent crashes.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_decrement_read_limit(bufev: *mut bufferevent, bytes: isize) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_decrement_read_limit(bufev: *mut bufferevent, bytes: isize) -> c_int {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(-1, |bev| bev.decrement(Direction::Read, bytes))
 }
 
 /// -1 without a limit, where libevent crashes.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_decrement_write_limit(bufev: *mut bufferevent, bytes: isize) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_decrement_write_limit(
+    bufev: *mut bufferevent,
+    bytes: isize,
+) -> c_int {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(-1, |bev| bev.decrement(Direction::Write, bytes))
 }

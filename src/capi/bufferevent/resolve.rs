@@ -169,7 +169,7 @@ unsafe fn connect_to(bufev: *mut bufferevent, answer: Result<Option<SocketAddr>,
 
 /// What went wrong with the name of the last host, an `EAI_` number, or 0.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_socket_get_dns_error(bufev: *mut bufferevent) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_socket_get_dns_error(bufev: *mut bufferevent) -> c_int {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(0, |bev| bev.dns_error.get())
 }

@@ -19,7 +19,7 @@ use crate::util;
 
 /// Null if there is no base, or the options contradict each other. No descriptor is one that is still to come.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_socket_new(
+unsafe extern "C-unwind" fn bufferevent_socket_new(
     base: *mut event_base,
     fd: Socket,
     options: c_int,
@@ -229,7 +229,7 @@ pub(super) fn set_fd(bev: &Bev, fd: Socket) -> c_int {
 /// Connects to an address, or with none takes the descriptor to be connecting already. A refusal that is known at once is told
 /// through the event callback like a later one; everything else that goes wrong at once is told here.
 #[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn bufferevent_socket_connect(
+pub(super) unsafe extern "C-unwind" fn bufferevent_socket_connect(
     bufev: *mut bufferevent,
     address: *const sockaddr,
     len: c_int,
@@ -408,7 +408,7 @@ fn leave(base: *mut event_base, id: Option<BuffereventId>, buffers: (*mut evbuff
 
 /// The obsolete way to make one, on the base that `event_init` made last.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_new(
+unsafe extern "C-unwind" fn bufferevent_new(
     fd: Socket,
     read: Option<DataCallback>,
     write: Option<DataCallback>,

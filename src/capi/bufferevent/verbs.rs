@@ -114,7 +114,7 @@ pub(super) unsafe fn resume(bev: &Bev, directions: c_short) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_setcb(
+unsafe extern "C-unwind" fn bufferevent_setcb(
     bufev: *mut bufferevent,
     read: Option<DataCallback>,
     write: Option<DataCallback>,
@@ -129,7 +129,7 @@ unsafe extern "C" fn bufferevent_setcb(
 
 /// A null pointer says that this one is not wanted.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_getcb(
+unsafe extern "C-unwind" fn bufferevent_getcb(
     bufev: *mut bufferevent,
     read: *mut Option<DataCallback>,
     write: *mut Option<DataCallback>,
@@ -176,7 +176,7 @@ unsafe extern "C-unwind" fn bufferevent_disable(bufev: *mut bufferevent, directi
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_enabled(bufev: *mut bufferevent) -> c_short {
+unsafe extern "C-unwind" fn bufferevent_get_enabled(bufev: *mut bufferevent) -> c_short {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return 0 };
     let _held = bev.lock();
@@ -187,19 +187,19 @@ unsafe extern "C" fn bufferevent_get_enabled(bufev: *mut bufferevent) -> c_short
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_base(bufev: *mut bufferevent) -> *mut event_base {
+unsafe extern "C-unwind" fn bufferevent_get_base(bufev: *mut bufferevent) -> *mut event_base {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.base.get())
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_input(bufev: *mut bufferevent) -> *mut evbuffer {
+unsafe extern "C-unwind" fn bufferevent_get_input(bufev: *mut bufferevent) -> *mut evbuffer {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.input.get())
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_output(bufev: *mut bufferevent) -> *mut evbuffer {
+unsafe extern "C-unwind" fn bufferevent_get_output(bufev: *mut bufferevent) -> *mut evbuffer {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), |bev| bev.seen.output.get())
 }
@@ -265,7 +265,7 @@ pub(super) unsafe extern "C-unwind" fn bufferevent_flush(
 
 /// Of a filter it is the descriptor beneath.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_getfd(bufev: *mut bufferevent) -> Socket {
+unsafe extern "C-unwind" fn bufferevent_getfd(bufev: *mut bufferevent) -> Socket {
     // SAFETY: C1.
     match unsafe { Bev::at(bufev) }.map(Bev::bottom) {
         Some(bev) if bev.is_socket() => bev.fd(),
@@ -284,20 +284,20 @@ unsafe extern "C-unwind" fn bufferevent_setfd(bufev: *mut bufferevent, fd: Socke
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_underlying(bufev: *mut bufferevent) -> *mut bufferevent {
+unsafe extern "C-unwind" fn bufferevent_get_underlying(bufev: *mut bufferevent) -> *mut bufferevent {
     // SAFETY: C1.
     unsafe { Bev::at(bufev) }.map_or(std::ptr::null_mut(), Bev::underlying)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_pair_get_partner(bufev: *mut bufferevent) -> *mut bufferevent {
+unsafe extern "C-unwind" fn bufferevent_pair_get_partner(bufev: *mut bufferevent) -> *mut bufferevent {
     // SAFETY: C1.
     unsafe { pair::partner(bufev) }
 }
 
 /// Of sockets alone.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_priority_set(bufev: *mut bufferevent, priority: c_int) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_priority_set(bufev: *mut bufferevent, priority: c_int) -> c_int {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     let (Some(id), Ok(priority)) = (bev.socket_id(), u8::try_from(priority)) else { return -1 };
@@ -312,7 +312,7 @@ unsafe extern "C" fn bufferevent_priority_set(bufev: *mut bufferevent, priority:
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn bufferevent_get_priority(bufev: *const bufferevent) -> c_int {
+unsafe extern "C-unwind" fn bufferevent_get_priority(bufev: *const bufferevent) -> c_int {
     // SAFETY: C1.
     let Some(bev) = (unsafe { Bev::at(bufev) }) else { return -1 };
     c_int::from(bev.seen.ev_read.priority.get())

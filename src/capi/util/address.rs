@@ -13,7 +13,7 @@ const HOST_MAX: usize = 127;
 
 /// Null when there is no room for all of it.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_inet_ntop(
+unsafe extern "C-unwind" fn evutil_inet_ntop(
     family: c_int,
     address: *const c_void,
     target: *mut c_char,
@@ -81,7 +81,11 @@ fn longest_gap(words: &[u16; 8]) -> (usize, usize) {
 
 /// 1 for an address, 0 for none, -1 for a family that has no text.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_inet_pton(family: c_int, text: *const c_char, target: *mut c_void) -> c_int {
+unsafe extern "C-unwind" fn evutil_inet_pton(
+    family: c_int,
+    text: *const c_char,
+    target: *mut c_void,
+) -> c_int {
     if text.is_null() || target.is_null() {
         return 0;
     }
@@ -209,7 +213,7 @@ fn word_at(text: &[u8]) -> Option<(u16, usize)> {
 
 /// As [`evutil_inet_pton`], with the number of the interface that may stand behind a `%`, by name or number.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_inet_pton_scope(
+unsafe extern "C-unwind" fn evutil_inet_pton_scope(
     family: c_int,
     text: *const c_char,
     target: *mut c_void,
@@ -251,7 +255,7 @@ fn interface_of(zone: &CStr) -> Option<c_uint> {
 
 /// `[v6]:port`, `[v6]`, `v6`, `v4:port` or `v4`, into a `sockaddr` of up to `*len` bytes.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_parse_sockaddr_port(
+unsafe extern "C-unwind" fn evutil_parse_sockaddr_port(
     text: *const c_char,
     target: *mut sockaddr,
     len: *mut c_int,
@@ -376,7 +380,7 @@ unsafe fn put<T: Copy>(socket: T, target: *mut sockaddr, len: c_int) -> Option<c
 
 /// Less than 0, 0 or more than 0. Ports are compared as they stand in memory.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_sockaddr_cmp(
+unsafe extern "C-unwind" fn evutil_sockaddr_cmp(
     one: *const sockaddr,
     other: *const sockaddr,
     with_port: c_int,

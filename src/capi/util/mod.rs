@@ -13,7 +13,7 @@ use super::layout::Socket;
 use super::log;
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_socketpair(
+unsafe extern "C-unwind" fn evutil_socketpair(
     family: c_int,
     kind: c_int,
     protocol: c_int,
@@ -24,18 +24,18 @@ unsafe extern "C" fn evutil_socketpair(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_closesocket(socket: Socket) -> c_int {
+extern "C-unwind" fn evutil_closesocket(socket: Socket) -> c_int {
     // SAFETY: C says that it is its own to close.
     unsafe { libc::close(socket) }
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_make_socket_nonblocking(socket: Socket) -> c_int {
+extern "C-unwind" fn evutil_make_socket_nonblocking(socket: Socket) -> c_int {
     set_flag(socket, (libc::F_GETFL, "F_GETFL"), (libc::F_SETFL, "F_SETFL"), libc::O_NONBLOCK)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_make_socket_closeonexec(socket: Socket) -> c_int {
+extern "C-unwind" fn evutil_make_socket_closeonexec(socket: Socket) -> c_int {
     set_flag(socket, (libc::F_GETFD, "F_GETFD"), (libc::F_SETFD, "F_SETFD"), libc::FD_CLOEXEC)
 }
 
@@ -61,22 +61,22 @@ fn failed(socket: Socket, command: &str) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_make_listen_socket_reuseable(socket: Socket) -> c_int {
+extern "C-unwind" fn evutil_make_listen_socket_reuseable(socket: Socket) -> c_int {
     turn_on(socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_make_listen_socket_reuseable_port(socket: Socket) -> c_int {
+extern "C-unwind" fn evutil_make_listen_socket_reuseable_port(socket: Socket) -> c_int {
     turn_on(socket, libc::SOL_SOCKET, libc::SO_REUSEPORT)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_make_listen_socket_ipv6only(socket: Socket) -> c_int {
+extern "C-unwind" fn evutil_make_listen_socket_ipv6only(socket: Socket) -> c_int {
     turn_on(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_make_tcp_listen_socket_deferred(socket: Socket) -> c_int {
+extern "C-unwind" fn evutil_make_tcp_listen_socket_deferred(socket: Socket) -> c_int {
     turn_on(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT)
 }
 
@@ -89,12 +89,12 @@ fn turn_on(socket: Socket, level: c_int, option: c_int) -> c_int {
 
 /// There is nothing to make ready: the kernel is asked for each byte.
 #[unsafe(no_mangle)]
-extern "C" fn evutil_secure_rng_init() -> c_int {
+extern "C-unwind" fn evutil_secure_rng_init() -> c_int {
     0
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_secure_rng_get_bytes(target: *mut c_void, len: usize) {
+unsafe extern "C-unwind" fn evutil_secure_rng_get_bytes(target: *mut c_void, len: usize) {
     if target.is_null() || len == 0 {
         return;
     }
@@ -109,10 +109,10 @@ unsafe extern "C" fn evutil_secure_rng_get_bytes(target: *mut c_void, len: usize
 
 /// The kernel mixes better than we could; what the caller knows adds nothing to that.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_secure_rng_add_bytes(_bytes: *const c_char, _len: usize) {}
+unsafe extern "C-unwind" fn evutil_secure_rng_add_bytes(_bytes: *const c_char, _len: usize) {}
 
 /// No file is needed.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_secure_rng_set_urandom_device_file(_name: *mut c_char) -> c_int {
+unsafe extern "C-unwind" fn evutil_secure_rng_set_urandom_device_file(_name: *mut c_char) -> c_int {
     0
 }

@@ -11,7 +11,7 @@ const CANCEL: c_int = -90001;
 const MADE_BY_LIBEVENT: c_int = c_int::MIN;
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_getaddrinfo(
+unsafe extern "C-unwind" fn evutil_getaddrinfo(
     host: *const c_char,
     service: *const c_char,
     hints: *const addrinfo,
@@ -26,7 +26,7 @@ unsafe extern "C" fn evutil_getaddrinfo(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_freeaddrinfo(list: *mut addrinfo) {
+unsafe extern "C-unwind" fn evutil_freeaddrinfo(list: *mut addrinfo) {
     if !list.is_null() {
         // SAFETY: C1; all lists come from `evutil_getaddrinfo`.
         unsafe { libc::freeaddrinfo(list) };
@@ -34,7 +34,7 @@ unsafe extern "C" fn evutil_freeaddrinfo(list: *mut addrinfo) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_gai_strerror(code: c_int) -> *const c_char {
+extern "C-unwind" fn evutil_gai_strerror(code: c_int) -> *const c_char {
     match code {
         0 => c"No error".as_ptr(),
         CANCEL => c"Request canceled".as_ptr(),

@@ -7,20 +7,24 @@ use std::ptr;
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_strtoll(text: *const c_char, end: *mut *mut c_char, base: c_int) -> i64 {
+unsafe extern "C-unwind" fn evutil_strtoll(text: *const c_char, end: *mut *mut c_char, base: c_int) -> i64 {
     // SAFETY: C2.
     unsafe { libc::strtoll(text, end, base) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_ascii_strcasecmp(one: *const c_char, other: *const c_char) -> c_int {
+unsafe extern "C-unwind" fn evutil_ascii_strcasecmp(one: *const c_char, other: *const c_char) -> c_int {
     // SAFETY: C2, both end in a zero byte, and there it stops.
     unsafe { evutil_ascii_strncasecmp(one, other, usize::MAX) }
 }
 
 /// Reads no byte behind a zero byte or the first that differs.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_ascii_strncasecmp(one: *const c_char, other: *const c_char, len: usize) -> c_int {
+unsafe extern "C-unwind" fn evutil_ascii_strncasecmp(
+    one: *const c_char,
+    other: *const c_char,
+    len: usize,
+) -> c_int {
     for index in 0..len {
         let [one, other] = [one, other].map(|text| {
             // SAFETY: C2; no byte so far was a zero byte, so there is one more.
@@ -46,7 +50,7 @@ fn number(order: Ordering) -> c_int {
 
 /// The length of the text, which is cut off where there is no room for it and a zero byte. Without any room nothing is looked at.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_vsnprintf(
+unsafe extern "C-unwind" fn evutil_vsnprintf(
     target: *mut c_char,
     len: usize,
     format: *const c_char,

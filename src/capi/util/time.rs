@@ -19,7 +19,7 @@ const PRECISE: c_int = 1;
 const FALLBACK: c_int = 2;
 
 #[unsafe(no_mangle)]
-extern "C" fn evutil_monotonic_timer_new() -> *mut evutil_monotonic_timer {
+extern "C-unwind" fn evutil_monotonic_timer_new() -> *mut evutil_monotonic_timer {
     let timer = memory::allocate(size_of::<evutil_monotonic_timer>()).cast::<evutil_monotonic_timer>();
     if !timer.is_null() {
         // SAFETY: the block is ours and large enough.
@@ -29,14 +29,14 @@ extern "C" fn evutil_monotonic_timer_new() -> *mut evutil_monotonic_timer {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_monotonic_timer_free(timer: *mut evutil_monotonic_timer) {
+unsafe extern "C-unwind" fn evutil_monotonic_timer_free(timer: *mut evutil_monotonic_timer) {
     // SAFETY: C1; it came from `allocate`.
     unsafe { memory::free(timer.cast()) };
 }
 
 /// The fallback is for systems without such a clock; here it is the precise one.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_configure_monotonic_time(
+unsafe extern "C-unwind" fn evutil_configure_monotonic_time(
     timer: *mut evutil_monotonic_timer,
     flags: c_int,
 ) -> c_int {
@@ -48,7 +48,7 @@ unsafe extern "C" fn evutil_configure_monotonic_time(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_gettime_monotonic(
+unsafe extern "C-unwind" fn evutil_gettime_monotonic(
     timer: *mut evutil_monotonic_timer,
     out: *mut timeval,
 ) -> c_int {
@@ -69,7 +69,7 @@ const MONTHS: [&str; 12] =
 
 /// The length of the date, which is cut off where there is no room for it. Null is now.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn evutil_date_rfc1123(target: *mut c_char, len: usize, time: *const tm) -> c_int {
+unsafe extern "C-unwind" fn evutil_date_rfc1123(target: *mut c_char, len: usize, time: *const tm) -> c_int {
     // SAFETY: C2.
     let time = unsafe { time.as_ref() }.copied().unwrap_or_else(now);
     let name = |names: &[&'static str], index: c_int| {
