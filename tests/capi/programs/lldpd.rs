@@ -85,6 +85,7 @@ fn knows_its_neighbor() {
         // takes its leave says that all was well.
         one.program.stop("TERM");
         two.await_said(NEIGHBORS, |said| !said.contains("near"));
+        two.await_said(STATISTICS, |said| said.contains("lldp.two.ageout_cnt.ageout_cnt=0\n"));
     });
 }
 
