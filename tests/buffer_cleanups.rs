@@ -118,3 +118,90 @@ fn positions_are_outdated_by_what_went() {
         assert!(matches!(buffer.advance_position(place, 0), Err(Error::Stale)), "{name}");
     }
 }
+
+/// An owner, and how it is built in here: bytes that move with it, and that want to stand at multiples of 64.
+#[repr(align(64))]
+struct Aligned([u8; 100]);
+
+impl AsRef<[u8]> for Aligned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Adds `owner`, has its bytes split, moved, shared, taken out and sent to another thread, and finds them whole until the clean-up.
+fn keeps<T: AsRef<[u8]> + Send + 'static>(owner: T) {
+    let expected = owner.as_ref().to_vec();
+    let (tell, told) = mpsc::channel();
+    let whole = expected.clone();
+    let cleanup = move |owner: T| {
+        assert_eq!(owner.as_ref(), whole, "it is what it was");
+        tell.send(()).unwrap();
+    };
+    let mut buffer = Evbuffer::new();
+    buffer.add(b"in front").unwrap();
+    buffer.add_reference_with_cleanup(owner, cleanup).unwrap();
+    buffer.drain(8).unwrap();
+    let (mut front, mut copy) = (Evbuffer::new(), Evbuffer::new());
+    copy.add_buffer_reference(&buffer).unwrap();
+    buffer.remove_buffer(&mut front, expected.len() / 2).unwrap();
+    assert_eq!(front.pullup(front.len()).unwrap(), &expected[..expected.len() / 2]);
+    let rest = buffer.remove_bytes(buffer.len()).unwrap();
+    drop(front);
+    std::thread::spawn(move || {
+        assert_eq!(copy.pullup(copy.len()).unwrap(), expected);
+        assert_eq!(rest, expected[expected.len() / 2..]);
+        assert!(told.try_recv().is_err(), "somebody still views it");
+        drop(copy);
+        drop(rest);
+        told.try_recv().expect("nobody views it any more");
+        assert!(told.try_recv().is_err(), "and that is told once");
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn an_owner_of_any_size_and_alignment_keeps_its_bytes_until_nobody_views_them() {
+    keeps([1_u8; 3]);
+    keeps([2_u8; 200]);
+    keeps([3_u8; 5000]);
+    // It moves a few times, and lies on the stack each time.
+    let large = std::thread::Builder::new().stack_size(16 << 20).spawn(|| keeps([4_u8; 300_000])).unwrap();
+    large.join().unwrap();
+    keeps(vec![5_u8; 300]);
+    keeps(Box::<[u8]>::from(&b"boxed"[..]));
+    keeps(String::from("text"));
+    keeps(&b"static"[..]);
+    keeps(Aligned([7; 100]));
+}
+
+#[test]
+fn bytes_that_move_with_their_owner_stand_as_it_wants_to() {
+    let mut buffer = Evbuffer::new();
+    buffer.add_reference_with_cleanup(Aligned([9; 100]), drop).unwrap();
+    assert_eq!(buffer.pullup(100).unwrap().as_ptr().addr() % 64, 0);
+}
+
+/// Shows one byte more each time.
+struct Restless(std::sync::atomic::AtomicUsize);
+
+impl AsRef<[u8]> for Restless {
+    fn as_ref(&self) -> &[u8] {
+        &[0; 100][..self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)]
+    }
+}
+
+#[test]
+fn an_owner_that_shows_other_bytes_when_it_has_moved_is_no_owner() {
+    for before in ["", "something"] {
+        let mut buffer = Evbuffer::new();
+        buffer.add(before.as_bytes()).unwrap();
+        let (tell, told) = mpsc::channel();
+        let restless = Restless(1.into());
+        let cleanup = move |_| tell.send(()).unwrap();
+        unwinds(|| buffer.add_reference_with_cleanup(restless, cleanup));
+        assert_eq!(told.try_iter().count(), 1, "it is given back");
+        assert_holds(buffer, before.as_bytes());
+    }
+}

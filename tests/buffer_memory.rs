@@ -381,3 +381,23 @@ fn an_allocation_that_fails_leaves_everything_as_it_was() {
     }
     assert!(refused > 150, "{refused} refusals");
 }
+
+#[test]
+fn references_with_clean_ups_allocate_nothing_in_the_long_run() {
+    static BYTES: [u8; 1000] = [5; 1000];
+    let mut buf = Evbuffer::new();
+    let mut other = Evbuffer::new();
+    let mut round = || {
+        for _ in 0..3 {
+            buf.add_reference_with_cleanup(&BYTES[..], drop).expect("added");
+        }
+        buf.remove_buffer(&mut other, 1500).expect("moved");
+        other.add_buffer_reference(&buf).expect("shared");
+        buf.drain(usize::MAX).expect("drained");
+        other.drain(usize::MAX).expect("drained");
+    };
+    round();
+    let before = alloc::allocations();
+    (0..100).for_each(|_| round());
+    assert_eq!(alloc::allocations() - before, 0);
+}

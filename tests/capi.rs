@@ -47,6 +47,7 @@ programs! {
     debugs
     leaves
     exceptions
+    rearm
     bufferevent
     bufferevent_connect
     bufferevent_limits

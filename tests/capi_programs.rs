@@ -10,10 +10,16 @@ mod support;
 mod programs {
     use crate::support::capi::Library;
 
+    mod coturn;
+    mod dns;
     mod fstrm_capture;
     mod inetd;
+    mod lldpd;
     mod memcached;
+    mod nsd;
+    mod pgbouncer;
     mod redsocks;
+    mod tcpbench;
     mod tmux;
     mod unbound;
     mod webdis;

@@ -95,14 +95,39 @@ fn an_end_and_an_error_can_be_read_again() {
     assert_eq!(base.context()[..], [BevEvents::ERROR | BevEvents::READING]);
     base.bufferevent(id).unwrap().enable(Interest::READ);
     net::run_for(&mut base, Duration::from_millis(20));
-    // Nothing new has come; but who is told of states is told again, and finds the end.
-    let told = if base.features().contains(Features::EDGE) { 1 } else { 2 };
-    assert_eq!(base.context().len(), told, "{:?}", base.context());
-    base.context_mut().truncate(1);
-    base.bufferevent(id).unwrap().read_again();
+    assert_eq!(base.context().len(), 1, "nothing is read by itself: {:?}", base.context());
+    assert_eq!(base.run(Run::empty()).unwrap(), Ended::Empty, "nor waited for");
+    let end = BevEvents::EOF | BevEvents::READING;
+    for told in 1..3 {
+        base.bufferevent(id).unwrap().read_again();
+        base.bufferevent(id).unwrap().enable(Interest::READ);
+        base.dispatch().unwrap();
+        assert_eq!(base.context()[1..], vec![end; told], "the error was told once");
+        base.bufferevent(id).unwrap().enable(Interest::READ);
+        net::run_for(&mut base, Duration::from_millis(20));
+        assert_eq!(base.context().len(), 1 + told);
+    }
+}
+
+#[test]
+fn a_bufferevent_that_could_not_be_read_does_not_wait_for_an_end_when_it_is_closed() {
+    let mut base = EventBase::with_context(false).unwrap();
+    let (id, peer) = net::bufferevent(&mut base, &Options::new());
+    base.set_event_callback(id, |base, _, events| {
+        assert_eq!(events, BevEvents::ERROR | BevEvents::READING);
+        *base.context_mut() = true;
+    })
+    .unwrap();
     base.bufferevent(id).unwrap().enable(Interest::READ);
+    base.bufferevent(id).unwrap().write(b"unread").unwrap();
+    net::run_for(&mut base, Duration::from_millis(20));
+    drop(peer);
     base.dispatch().unwrap();
-    assert_eq!(base.context()[1..], [BevEvents::EOF | BevEvents::READING], "the error was told once");
+    assert!(*base.context());
+    base.free_after_flush(id, PATIENCE).unwrap();
+    let begun = Instant::now();
+    assert_eq!(base.run(Run::empty()).unwrap(), Ended::Empty);
+    assert!(begun.elapsed() < PATIENCE);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use bytes::Bytes;
 
 use super::chain::Chain;
-use super::chunk::{CHUNK_MAX, Run};
+use super::chunk::{CHUNK_MAX, Freed, Keeper, Kept, Run};
 use super::node::{FileRange, Node};
 use super::{Evbuffer, FileSegment, stats};
 use crate::{Error, Result};
@@ -248,8 +248,13 @@ impl Evbuffer {
     /// Adds memory that `owner` holds, and calls `cleanup` with the owner once the last view of it is gone, here or in any buffer
     /// or `Bytes` it went to.
     ///
+    /// The owner moves into a block of the pool, so this allocates nothing once the pool has one of its size.
+    ///
     /// # Errors
     /// As [`add_reference`](Self::add_reference). `cleanup` is then not called; the owner is dropped.
+    ///
+    /// # Panics
+    /// When the owner shows more bytes, or fewer, after it has been moved. `cleanup` is called then.
     ///
     /// # Examples
     /// ```
@@ -273,9 +278,41 @@ impl Evbuffer {
         T: AsRef<[u8]> + Send + 'static,
         F: FnOnce(T) + Send + 'static,
     {
-        self.admit(self.frozen_back, owner.as_ref().len())?;
+        let keeper = CleanedUp { owner, cleanup };
+        if Kept::has_place_for::<CleanedUp<T, F>>() {
+            self.add_kept(keeper)
+        } else {
+            self.add_kept(Boxed(Box::new(keeper)))
+        }
+    }
+
+    /// Adds memory that `keeper` keeps, who is told once the last view of it is gone; not if this fails.
+    #[inline(always)]
+    pub(crate) fn add_kept<K: Keeper>(&mut self, keeper: K) -> Result<()> {
+        let count = keeper.as_ref().len();
+        if !self.is_free(self.frozen_back, count) || !self.chain.is_empty() {
+            return self.add_kept_slowly(keeper);
+        }
+        self.chain.push_first_with(|| Ok(Node::Kept(Kept::of_len(keeper, count)?)))?;
+        stats::count(|totals| &totals.referenced, count);
+        self.account_added(count);
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_kept_slowly<K: Keeper>(&mut self, keeper: K) -> Result<()> {
+        let count = keeper.as_ref().len();
+        self.admit(self.frozen_back, count)?;
         self.chain.reserve(1)?;
-        self.add_reference(Bytes::from_owner(CleanedUp { parts: Some((owner, cleanup)) }))
+        let kept = Kept::of_len(keeper, count)?;
+        if count > 0 {
+            self.release_reserved();
+            self.chain.push_back_with(|| Node::Kept(kept))?;
+        }
+        stats::count(|totals| &totals.referenced, count);
+        self.note_added(count);
+        Ok(())
     }
 
     /// Moves everything in `src` to the end without copying a byte; `src` is empty afterwards.
@@ -590,21 +627,36 @@ impl Drop for Thawed<'_> {
 }
 
 /// An owner and the clean-up it was promised.
-struct CleanedUp<T, F: FnOnce(T)> {
-    /// Present until the drop.
-    parts: Option<(T, F)>,
+struct CleanedUp<T, F> {
+    owner: T,
+    cleanup: F,
 }
 
-impl<T: AsRef<[u8]>, F: FnOnce(T)> AsRef<[u8]> for CleanedUp<T, F> {
+impl<T: AsRef<[u8]>, F> AsRef<[u8]> for CleanedUp<T, F> {
     fn as_ref(&self) -> &[u8] {
-        self.parts.as_ref().map_or(&[], |(owner, _)| owner.as_ref())
+        self.owner.as_ref()
     }
 }
 
-impl<T, F: FnOnce(T)> Drop for CleanedUp<T, F> {
-    fn drop(&mut self) {
-        if let Some((owner, cleanup)) = self.parts.take() {
-            cleanup(owner);
-        }
+impl<T: AsRef<[u8]> + Send + 'static, F: FnOnce(T) + Send + 'static> Keeper for CleanedUp<T, F> {
+    fn let_go(freed: Freed<Self>) {
+        let CleanedUp { owner, cleanup } = freed.take();
+        cleanup(owner);
+    }
+}
+
+/// The same for an owner that must stand where no block has a place.
+struct Boxed<T, F>(Box<CleanedUp<T, F>>);
+
+impl<T: AsRef<[u8]>, F> AsRef<[u8]> for Boxed<T, F> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref().as_ref()
+    }
+}
+
+impl<T: AsRef<[u8]> + Send + 'static, F: FnOnce(T) + Send + 'static> Keeper for Boxed<T, F> {
+    fn let_go(freed: Freed<Self>) {
+        let CleanedUp { owner, cleanup } = *freed.take().0;
+        cleanup(owner);
     }
 }

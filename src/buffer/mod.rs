@@ -15,7 +15,8 @@
 //!             |       |       |
 //!             |       |       +--> File { segment, offset, len }    left on the disk, sent by sendfile;
 //!             |       |            or Pipe { offset, len }            in a kernel pipe, sent by splice
-//!             |       +----------> Reference (bytes::Bytes)         never copied
+//!             |       +----------> Reference (bytes::Bytes)         never copied;
+//!             |                    or Kept { keeper, first, len }    its keeper hears when nobody views it
 //!             v
 //!     +--------+---------+-------------+----------+
 //!     | Header | drained |  readable   | tailroom |                  Chunk: one block of a thread-local pool
@@ -41,7 +42,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `chunk.rs` | storage and its pool; the only pointer code |
+//! | `chunk` | storage and its pool, and who keeps memory of others; the only pointer code |
 //! | `node.rs`, `chain.rs` | the descriptors and the queue they stand in |
 //! | `add.rs`, `pieces.rs`, `remove.rs` | putting bytes in, at once and in pieces, and taking them out |
 //! | `space.rs`, `extents.rs` | peeking; reserving in one piece and in several |
@@ -81,6 +82,8 @@ use chain::Chain;
 pub use add::End;
 pub use callback::{CallbackId, Change};
 pub use chunk::ChunkPool;
+#[cfg(feature = "capi")]
+pub(crate) use chunk::{Freed, Keeper};
 #[cfg(feature = "capi")]
 pub(crate) use extents::Detached;
 pub use extents::Extents;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::chunk::Run;
+use super::chunk::{Kept, Run};
 use super::pipe::PipeRange;
 use super::segment::FileSegment;
 
@@ -18,6 +18,8 @@ pub(super) enum Node {
     Chunk(Run),
     /// Somebody else's memory, kept alive by its owner's refcount.
     Reference(Bytes),
+    /// Somebody else's memory, and who is told when nobody views it any more.
+    Kept(Kept),
     /// A range of a file that nobody has looked at.
     File(FileRange),
     /// Bytes that came by splice and wait in a kernel pipe, or that were read in from one.
@@ -43,15 +45,16 @@ impl Node {
         match self {
             Node::Chunk(run) => run.len(),
             Node::Reference(bytes) => bytes.len(),
-            Node::File(_) | Node::Pipe(_) => self.kernel_len(),
+            Node::Kept(_) | Node::File(_) | Node::Pipe(_) => self.rare_len(),
         }
     }
 
-    /// [`len`](Node::len) of what the kernel holds. Here as elsewhere in this file the rare kinds stand apart: two comparisons for the
+    /// [`len`](Node::len) of the other kinds. Here as elsewhere in this file the rare kinds stand apart: two comparisons for the
     /// others are cheaper than a jump through a table.
     #[cold]
-    fn kernel_len(&self) -> usize {
+    fn rare_len(&self) -> usize {
         match self {
+            Node::Kept(kept) => kept.len(),
             Node::File(range) => range.len,
             Node::Pipe(range) => range.len(),
             Node::Chunk(_) | Node::Reference(_) => 0,
@@ -64,13 +67,14 @@ impl Node {
         match self {
             Node::Chunk(run) => Some(run.as_slice()),
             Node::Reference(bytes) => Some(bytes),
-            Node::File(_) | Node::Pipe(_) => self.kernel_memory(),
+            Node::Kept(_) | Node::File(_) | Node::Pipe(_) => self.rare_memory(),
         }
     }
 
     #[cold]
-    fn kernel_memory(&self) -> Option<&[u8]> {
+    fn rare_memory(&self) -> Option<&[u8]> {
         match self {
+            Node::Kept(kept) => Some(kept.as_slice()),
             Node::Pipe(range) => range.memory(),
             _ => None,
         }
@@ -89,7 +93,7 @@ impl Node {
     pub(super) fn storage_bytes(&self) -> usize {
         match self {
             Node::Chunk(run) => run.capacity(),
-            Node::Reference(_) | Node::File(_) | Node::Pipe(_) => 0,
+            Node::Reference(_) | Node::Kept(_) | Node::File(_) | Node::Pipe(_) => 0,
         }
     }
 
@@ -97,7 +101,7 @@ impl Node {
     #[inline]
     pub(super) fn is_unread(&self) -> bool {
         match self {
-            Node::Chunk(_) | Node::Reference(_) => false,
+            Node::Chunk(_) | Node::Reference(_) | Node::Kept(_) => false,
             Node::File(_) => true,
             Node::Pipe(range) => range.memory().is_none(),
         }
@@ -109,13 +113,14 @@ impl Node {
         match self {
             Node::Chunk(run) => run.advance(count),
             Node::Reference(bytes) => bytes::Buf::advance(bytes, count),
-            Node::File(_) | Node::Pipe(_) => self.kernel_advance(count),
+            Node::Kept(_) | Node::File(_) | Node::Pipe(_) => self.rare_advance(count),
         }
     }
 
     #[cold]
-    fn kernel_advance(&mut self, count: usize) {
+    fn rare_advance(&mut self, count: usize) {
         match self {
+            Node::Kept(kept) => kept.advance(count),
             Node::File(range) => {
                 range.offset += count as u64;
                 range.len -= count;
@@ -131,6 +136,7 @@ impl Node {
         match self {
             Node::Chunk(run) => Node::Chunk(run.split_front(count)),
             Node::Reference(bytes) => Node::Reference(bytes.split_to(count)),
+            Node::Kept(kept) => Node::Kept(kept.split_front(count)),
             Node::File(range) => {
                 let front = FileRange { segment: range.segment.clone(), offset: range.offset, len: count };
                 range.offset += count as u64;
@@ -146,6 +152,7 @@ impl Node {
         match self {
             Node::Chunk(run) => Node::Chunk(run.share()),
             Node::Reference(bytes) => Node::Reference(bytes.clone()),
+            Node::Kept(kept) => Node::Kept(kept.share()),
             Node::File(range) => {
                 Node::File(FileRange { segment: range.segment.clone(), offset: range.offset, len: range.len })
             }
@@ -179,6 +186,7 @@ impl Node {
         match self {
             Node::Chunk(run) => Some(Bytes::from_owner(run)),
             Node::Reference(bytes) => Some(bytes),
+            Node::Kept(kept) => Some(Bytes::from_owner(kept)),
             Node::File(_) => None,
             Node::Pipe(range) => range.memory().and_then(|_| range.read_in().ok()),
         }
@@ -196,6 +204,7 @@ impl fmt::Debug for Node {
         match self {
             Node::Chunk(run) => run.fmt(f),
             Node::Reference(bytes) => write!(f, "Reference({})", bytes.len()),
+            Node::Kept(kept) => kept.fmt(f),
             Node::File(range) => write!(f, "File({} at {})", range.len, range.offset),
             Node::Pipe(range) => range.fmt(f),
         }

@@ -395,6 +395,7 @@ fn copy_node(node: &Node, skip: usize, target: &mut [u8]) -> Result<()> {
         }
         Node::Chunk(run) => copy_memory(run.as_slice(), skip, target),
         Node::Reference(bytes) => copy_memory(bytes, skip, target),
+        Node::Kept(kept) => copy_memory(kept.as_slice(), skip, target),
         Node::Pipe(range) => copy_memory(&range.read_in()?, skip, target),
     }
     Ok(())

@@ -180,6 +180,8 @@ bitflags! {
         const READ_FAILED = 1 << 19;
         /// For one of these two reasons nothing is to be read now.
         const HELD_BACK = Self::SUSPENDED.bits() | Self::PAUSED.bits();
+        /// For one of these two reasons nothing more is to be read.
+        const READ_OVER = Self::EOF.bits() | Self::READ_FAILED.bits();
     }
 }
 
@@ -488,7 +490,7 @@ impl Bufferevent {
 
     /// If the end of the stream has been read, or reading has failed, tries once more: there may be more, of a terminal or
     /// a FIFO for example that somebody else has opened; or the end, or the error, is told again. Reading has to be enabled
-    /// for it. On a backend without edges what has failed is tried again as soon as reading is enabled, without this.
+    /// for it, which alone would not do.
     ///
     /// # Examples
     ///
@@ -514,16 +516,16 @@ impl Bufferevent {
     /// # Ok::<(), zerovent::Error>(())
     /// ```
     pub fn read_again(&mut self) {
-        if self.fd.is_some() && self.state.intersects(State::EOF | State::READ_FAILED) {
-            self.state -= State::EOF | State::READ_FAILED;
+        if self.fd.is_some() && self.state.intersects(State::READ_OVER) {
+            self.state -= State::READ_OVER;
             self.state |= State::READABLE;
         }
     }
 
     /// How many bytes reading may take in now; 0 while nobody wants any.
     fn read_room(&self) -> usize {
-        let ended = self.state.intersects(State::EOF | State::HELD_BACK);
-        if !self.enabled.contains(Interest::READ) || ended || !self.is_open() {
+        let stopped = self.state.intersects(State::READ_OVER | State::HELD_BACK);
+        if !self.enabled.contains(Interest::READ) || stopped || !self.is_open() {
             return 0;
         }
         let rare = self.rare();
@@ -604,11 +606,8 @@ impl Engine {
         let source = fd.as_ref().map_or(Source::None, |fd| socket::source(fd, reactor));
         let spec = SlotSpec { owner: owner::BUFFEREVENT, source, persist: true, priority: options.priority };
         let slot = reactor.insert(spec)?;
-        // Adding is what can fail, and a bufferevent without a descriptor has nothing to add.
-        if let Err(error) = reactor.add(slot, None) {
-            reactor.remove(slot)?;
-            return Err(error);
-        }
+        // The slot is new, and the descriptor, if there is one, is open: it can be added.
+        reactor.add(slot, None)?;
         let id = self.arena.insert(Bufferevent::new(slot, fd, options));
         reactor.set_owner(slot, owner::BUFFEREVENT | u64::from(id.index()))?;
         let id = BuffereventId(id);

@@ -100,10 +100,8 @@ impl Race {
         let source = Source::Fd { fd: fd.as_raw_fd(), interest: Interest::WRITE };
         let spec = SlotSpec { owner: self.owner, source, persist: true, priority: Some(self.priority) };
         let slot = reactor.insert(spec)?;
-        if let Err(error) = reactor.add(slot, None) {
-            reactor.remove(slot)?;
-            return Err(error);
-        }
+        // The slot is new and the descriptor open: it can be added.
+        reactor.add(slot, None)?;
         self.attempts.push(Attempt { slot, fd });
         Ok(())
     }

@@ -19,9 +19,15 @@ impl Engine {
     /// Settles every bufferevent that was touched since the last time.
     #[inline]
     pub(crate) fn settle(&mut self, reactor: &mut Reactor) {
-        if !self.touched.is_empty() || !self.groups.are_quiet() {
+        if !self.is_settled() {
             self.settle_all(reactor);
         }
+    }
+
+    /// Whether settling has nothing to do.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.touched.is_empty() && self.groups.are_quiet()
     }
 
     /// Whether so much has been read that what came of it should be sent before there is more.
@@ -235,7 +241,8 @@ impl Bufferevent {
         }
         // Without a socket there is only one for whom the addresses of a host are still being tried.
         let is_without_socket = self.fd.is_none() && !self.state.contains(State::CONNECTING);
-        is_without_socket || self.state.contains(State::WRITE_SHUT | State::EOF)
+        let has_read_all = self.state.intersects(State::READ_OVER);
+        is_without_socket || self.state.contains(State::WRITE_SHUT) && has_read_all
     }
 }
 

@@ -6,12 +6,12 @@ use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use libc::timeval;
+use libc::{c_short, timeval};
 
 use super::bufferevent::Askers;
 use super::config::{Limit, env, event_config, features_of};
 use super::count::Counts;
-use super::layout::event;
+use super::layout::{ev, event};
 use super::lock::{Condition, Lock};
 use super::once::Once;
 use super::{debug, free, log, thread};
@@ -19,7 +19,7 @@ use crate::bufferevent;
 use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::listener;
-use crate::reactor::{CommonTimeout, Reactor, open_backend};
+use crate::reactor::{CommonTimeout, Reactor, SlotId, open_backend};
 
 /// A base, as C holds it: a pointer to this.
 pub(super) struct event_base {
@@ -49,6 +49,8 @@ pub(super) struct Core {
     pub(super) askers: Askers,
     pub(super) listener_table: super::listener::Table,
     method: &'static CStr,
+    /// What of an event's `events` its callback is told beside what has happened: `EV_ET`, if the backend honours it.
+    pub(super) edge: c_short,
 }
 
 /// A timeout that many events share: what C hands us for it, and what the reactor knows it by.
@@ -71,6 +73,8 @@ pub(super) struct Control {
     pub(super) notifiable: bool,
     /// The event whose callback is running; null for none.
     pub(super) current: *mut event,
+    /// The slot of the event whose callback is running, if the event neither waits nor is active: it may be added again.
+    pub(super) kept: Option<SlotId>,
     /// How often the callback of the signal that is running is still to be called.
     pub(super) calls_left: u32,
     /// How many callbacks have been called, so that one can be told from its next run.
@@ -92,6 +96,7 @@ impl Control {
             thread: None,
             notifiable,
             current: ptr::null_mut(),
+            kept: None,
             calls_left: 0,
             calls: 0,
             waiting: 0,
@@ -129,6 +134,7 @@ impl event_base {
         let method = config.name_of(backend.method());
         let mut reactor = Reactor::new(backend, 0, 1)?;
         reactor.set_caches_time(config.caches_time());
+        let edge = if reactor.edge_triggered() { ev::ET } else { 0 };
         let lock = if config.is_locked() { Lock::new() } else { Lock::none() };
         let core = Core {
             reactor,
@@ -142,6 +148,7 @@ impl event_base {
             askers: Askers::new(),
             listener_table: super::listener::Table::default(),
             method,
+            edge,
         };
         Ok(event_base {
             returned: Condition::of(&lock),

@@ -15,35 +15,19 @@ const ACTIVE: c_uint = 1;
 const VIRTUAL: c_uint = 2;
 const ADDED: c_uint = 4;
 
-/// As libevent counts: an event once for each thing it waits for, and once more while it is active.
+/// What an event waits for, of that.
+const WAITS: c_short = evlist::INSERTED | evlist::TIMEOUT;
+
+/// As libevent counts: an event once for each thing it waits for, and once more while it is active. How many are active the reactor
+/// knows.
 #[derive(Default)]
 pub(super) struct Counts {
-    added: Gauge,
-    active: Gauge,
+    waits: u32,
+    /// The largest counts so far.
+    added_most: u32,
+    active_most: u32,
     /// Events that wait for a descriptor they do not have: the reactor knows nothing of them, but they keep the loop.
     pub(super) without_descriptor: u32,
-}
-
-#[derive(Default)]
-struct Gauge {
-    now: u32,
-    most: u32,
-}
-
-impl Gauge {
-    #[inline]
-    fn change(&mut self, before: u32, after: u32) {
-        self.now = self.now + after - before;
-        self.most = self.most.max(self.now);
-    }
-
-    fn take_most(&mut self, clear: bool) -> u32 {
-        let most = self.most;
-        if clear {
-            self.most = 0;
-        }
-        most
-    }
 }
 
 impl Counts {
@@ -52,10 +36,15 @@ impl Counts {
     pub(super) fn set(&mut self, event: &event, state: c_short) {
         let before = event.flags() & STATE;
         event.set_flags(event.flags() & !STATE | state);
-        self.added.change(before.count_ones(), state.count_ones());
-        let is_active = |state: c_short| u32::from(state & evlist::ACTIVE != 0);
-        self.active.change(is_active(before), is_active(state));
+        if (before ^ state) & WAITS != 0 {
+            self.waits = self.waits + (state & WAITS).count_ones() - (before & WAITS).count_ones();
+        }
     }
+}
+
+/// The largest count so far, which is forgotten if `clear` says so.
+fn most(count: &mut u32, clear: bool) -> u32 {
+    if clear { std::mem::take(count) } else { *count }
 }
 
 impl Core {
@@ -65,16 +54,34 @@ impl Core {
         self.counts.set(event, state);
     }
 
+    /// Remembers the largest counts. They have grown if anything was added, or has become active.
+    #[inline]
+    pub(super) fn note_most(&mut self) {
+        let (active, added) = (self.active(), self.added());
+        self.counts.active_most = self.counts.active_most.max(active);
+        self.counts.added_most = self.counts.added_most.max(added);
+    }
+
+    #[inline]
+    fn active(&self) -> u32 {
+        self.reactor.active_len() as u32
+    }
+
+    #[inline]
+    fn added(&self) -> u32 {
+        self.counts.waits + self.active()
+    }
+
     fn number_of(&self, kinds: c_uint) -> u32 {
         let mut all = 0;
         if kinds & ACTIVE != 0 {
-            all += self.counts.active.now;
+            all += self.active();
         }
         if kinds & VIRTUAL != 0 {
             all += self.reactor.tally().engines.now as u32;
         }
         if kinds & ADDED != 0 {
-            all += self.counts.added.now;
+            all += self.added();
         }
         all
     }
@@ -82,7 +89,7 @@ impl Core {
     fn most_of(&mut self, kinds: c_uint, clear: bool) -> u32 {
         let mut all = 0;
         if kinds & ACTIVE != 0 {
-            all += self.counts.active.take_most(clear);
+            all += most(&mut self.counts.active_most, clear);
         }
         if kinds & VIRTUAL != 0 {
             all += self.reactor.tally().engines.most as u32;
@@ -91,7 +98,7 @@ impl Core {
             }
         }
         if kinds & ADDED != 0 {
-            all += self.counts.added.take_most(clear);
+            all += most(&mut self.counts.added_most, clear);
         }
         all
     }

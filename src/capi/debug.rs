@@ -135,20 +135,34 @@ pub(super) fn note_teardown(event: *const event) {
 /// An event has been added, or it was tried.
 #[inline]
 pub(super) fn note_added(event: &event, timeout: Option<&timeval>) {
+    if log::hears_debug() {
+        tell_added(event, timeout.is_some());
+    }
+    note(event, true);
+}
+
+#[cold]
+fn tell_added(event: &event, is_timed: bool) {
     log::debug(format_args!(
         "event_add: event: {event:p} (fd {}), {}call {:?}",
         event.fd.get(),
-        if timeout.is_some() { "EV_TIMEOUT " } else { "" },
+        if is_timed { "EV_TIMEOUT " } else { "" },
         event.callback.get().map(|callback| callback as *const ())
     ));
-    note(event, true);
 }
 
 /// An event has been deleted.
 #[inline]
 pub(super) fn note_deleted(event: &event) {
-    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd.get()));
+    if log::hears_debug() {
+        tell_deleted(event);
+    }
     note(event, false);
+}
+
+#[cold]
+fn tell_deleted(event: &event) {
+    log::debug(format_args!("event_del: {event:p} (fd {})", event.fd.get()));
 }
 
 #[inline]

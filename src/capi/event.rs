@@ -11,7 +11,7 @@ use libc::{c_short, timeval};
 use super::base::{Core, current_base, enter, event_base};
 use super::count::STATE;
 use super::layout::{EventCallback, Socket, ev, event, evlist};
-use super::time::span;
+use super::time::nanos;
 use super::{debug, errno, log, memory};
 use crate::error::{Error, Result};
 use crate::reactor::{Interest, SlotId, SlotSpec, Source, What};
@@ -86,6 +86,7 @@ impl Core {
             state = self.after_timeout(event, slot, state) | evlist::TIMEOUT;
         }
         self.set_state(event, state);
+        self.note_most();
         Ok(())
     }
 
@@ -96,14 +97,26 @@ impl Core {
         }
         // A base may have fewer priorities by now than when the event was given its own.
         let least = self.reactor.priorities() - 1;
-        let slot = self.reactor.insert(SlotSpec {
+        let spec = SlotSpec {
             owner: ptr::from_ref(event) as u64,
             source: event.source(),
             persist: event.events.get() & ev::PERSIST != 0,
             priority: Some(event.priority.get().min(least as u8)),
-        })?;
+        };
+        if let Some(kept) = self.take_kept(event, &spec) {
+            return Ok((kept, true));
+        }
+        let slot = self.reactor.insert(spec)?;
         event.slot.set(slot.to_bits());
         Ok((slot, true))
+    }
+
+    /// The slot that is kept for an event while its callback runs, if it would be made as it is. One that has been assigned anew has
+    /// forgotten it.
+    fn take_kept(&mut self, event: &event, spec: &SlotSpec) -> Option<SlotId> {
+        let kept = self.control.kept.filter(|kept| kept.to_bits() == event.slot.get())?;
+        let is_same = self.reactor.spec(kept).is_ok_and(|made| made == *spec);
+        if is_same { self.control.kept.take() } else { None }
     }
 
     fn drop_if_new(&mut self, slot: SlotId, is_new: bool) {
@@ -123,8 +136,7 @@ impl Core {
         if let Some(common) = self.common_timeout(timeout) {
             return self.reactor.add_common(slot, common);
         }
-        let timeout = Some(span(timeout));
-        if self.reactor.add_timer(slot, timeout) { Ok(()) } else { self.reactor.add(slot, timeout) }
+        self.reactor.add_for(slot, nanos(timeout))
     }
 
     /// A new timeout takes back the call that was due to the old one, and what is left of a signal's calls.
@@ -178,6 +190,7 @@ impl Core {
         event.result.set(what);
         event.calls.set(calls);
         self.set_state(event, event.flags() & STATE | evlist::ACTIVE);
+        self.note_most();
     }
 
     /// Takes an event's timeout back.

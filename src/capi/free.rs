@@ -205,7 +205,8 @@ impl Core {
 
     /// The addresses of all events that wait or are active.
     pub(super) fn event_words(&self) -> Vec<u64> {
-        let words = self.reactor.views().map(|view| view.spec.owner);
+        let kept = self.control.kept;
+        let words = self.reactor.views().filter(|view| Some(view.id) != kept).map(|view| view.spec.owner);
         words.filter(|word| word & owner::MASK == owner::EVENT).collect()
     }
 }

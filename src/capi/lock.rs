@@ -14,6 +14,10 @@ const RECURSIVE: c_uint = 1;
 
 /// A recursive lock, or none: what threads were prepared for when it was made decides.
 pub(super) struct Lock {
+    /// Whether there is anything to be done. Most objects have no lock, and this is all that they look at.
+    is_something: bool,
+    /// The mutex, if taking that is all.
+    mutex: *mut libc::pthread_mutex_t,
     kind: Kind,
     /// How it is used, if the program wants that to be checked.
     check: Option<Box<Check>>,
@@ -50,12 +54,22 @@ impl Lock {
             Choice::Pthreads => Kind::Pthread(recursive_mutex()),
             Choice::Program(functions) => made_by(functions),
         };
-        Lock { kind, check: thread::checks_locks().then(Box::default) }
+        Lock::of(kind, thread::checks_locks().then(Box::default))
+    }
+
+    fn of(kind: Kind, check: Option<Box<Check>>) -> Lock {
+        let is_something = !matches!(kind, Kind::None) || check.is_some();
+        let mutex = match &kind {
+            Kind::Pthread(mutex) if check.is_none() => mutex.get(),
+            Kind::LentPthread(mutex) if check.is_none() => *mutex,
+            _ => ptr::null_mut(),
+        };
+        Lock { is_something, mutex, kind, check }
     }
 
     /// No lock at all.
     pub(super) const fn none() -> Lock {
-        Lock { kind: Kind::None, check: None }
+        Lock { is_something: false, mutex: ptr::null_mut(), kind: Kind::None, check: None }
     }
 
     /// A lock of the program's, made by the functions that it has set, or libevent's, which are of pthreads. It is not freed with this.
@@ -65,7 +79,7 @@ impl Lock {
             Choice::Pthreads => Kind::LentPthread(made.cast()),
             Choice::Program(functions) => Kind::LentProgram(made, functions),
         };
-        Lock { kind, check: None }
+        Lock::of(kind, None)
     }
 
     /// The same lock once more, for another object; it must outlive that.
@@ -78,7 +92,7 @@ impl Lock {
                 Kind::LentProgram(*made, *functions)
             }
         };
-        Lock { kind, check: None }
+        Lock::of(kind, None)
     }
 
     /// Locks that are taken together are taken by rising order; two that are one have the same.
@@ -104,19 +118,25 @@ impl Lock {
     }
 
     /// Takes the lock; [`release`](Self::release) must follow.
-    #[inline]
+    #[inline(always)]
     pub(super) fn acquire(&self) {
-        if !self.is_nothing() {
-            self.acquire_some();
+        if !self.is_something {
+            return;
         }
+        if self.mutex.is_null() {
+            return self.acquire_some();
+        }
+        // SAFETY: it is the mutex of `kind`.
+        unsafe { libc::pthread_mutex_lock(self.mutex) };
     }
 
     /// Most objects have no lock, and then so much is part of the caller.
     #[inline(always)]
     pub(super) fn is_nothing(&self) -> bool {
-        matches!(self.kind, Kind::None) && self.check.is_none()
+        !self.is_something
     }
 
+    #[inline(never)]
     fn acquire_some(&self) {
         match &self.kind {
             Kind::None => {}
@@ -141,13 +161,19 @@ impl Lock {
     }
 
     /// Gives the lock back once.
-    #[inline]
+    #[inline(always)]
     pub(super) fn release(&self) {
-        if !self.is_nothing() {
-            self.release_some();
+        if !self.is_something {
+            return;
         }
+        if self.mutex.is_null() {
+            return self.release_some();
+        }
+        // SAFETY: it is the mutex of `kind`, and this thread holds it.
+        unsafe { libc::pthread_mutex_unlock(self.mutex) };
     }
 
+    #[inline(never)]
     fn release_some(&self) {
         if let Some(check) = &self.check {
             check.releasing();

@@ -54,10 +54,16 @@ pub(super) fn msg(message: Arguments<'_>) {
     tell(MSG, "msg", message);
 }
 
+/// Whether the program wants to know what is being done. Who asks first makes no message in vain.
+#[inline(always)]
+pub(super) fn hears_debug() -> bool {
+    DEBUG_MASK.load(Ordering::Relaxed) != 0
+}
+
 /// Tells the program what is being done, if it wants to know.
-#[inline]
+#[cold]
 pub(super) fn debug(message: Arguments<'_>) {
-    if DEBUG_MASK.load(Ordering::Relaxed) != 0 {
+    if hears_debug() {
         tell(DEBUG, "debug", message);
     }
 }

@@ -34,7 +34,8 @@
 //! - **K1**: A reference into a `Core` or a buffer lives only inside one function of ours, which calls nobody else's code while it does. The
 //!   lock of the object, if it has one, is held for as long.
 //! - **K2**: While a slot exists its owner's word is the address of a `struct event` whose fields say so; whoever makes the event neither
-//!   pending nor active removes the slot first.
+//!   pending nor active removes the slot first. The loop keeps one such slot in `Control::kept` while the callback of its event runs: of
+//!   that the word is not looked at.
 //! - **K3**: Memory that C is to free comes from `memory`, and from nowhere else.
 //! - **K4**: Whatever is called of C's may throw, but for the functions of its locks, and whatever is exported may call something of C's, if only to log. So both are "C-unwind", and
 //!   what has to be put right after a call is put right by a destructor.

@@ -5,7 +5,7 @@
 //! 3. Stop, if a callback asked for it, or if nothing is left to wait for.
 //! 4. Prepare: tell the kernel what has changed, and find out how long to wait.
 //! 5. Wait, with the lock given back.
-//! 6. Complete: readiness, signals, due timers and the ready list become active, and the flags of events say so.
+//! 6. Complete: readiness, signals, due timers and the ready list become active, and the flags of events say so before anything is called.
 //! 7. Call what is active, of the most important priority that has anything, with the lock given back for each.
 //!
 //! A callback may leave by `longjmp`, and then nothing after its call is done: the base counts as running ever after, as with libevent.
@@ -17,11 +17,11 @@ use std::ptr;
 use libc::c_short;
 
 use super::base::{Core, Entered, event_base};
-use super::count::STATE;
+use super::count::{Counts, STATE};
 use super::event::{KNOWN, closure};
 use super::layout::{EventCallback, Socket, ev, event, evlist};
 use super::{buffer, bufferevent, listener, log, memory};
-use crate::reactor::{Invocation, What, owner};
+use crate::reactor::{Invocation, SlotId, Wait, What, owner};
 use crate::sys::clock;
 
 /// `EVLOOP_*`.
@@ -94,39 +94,52 @@ impl<'a> Running<'a> {
             if flags & NO_EXIT_ON_EMPTY == 0 && !core.has_work() {
                 return 1;
             }
-            let (after, called) = match self.look(core, flags) {
-                Ok(core) => self.call_active(core),
+            core = match self.look(core, flags) {
+                Ok(core) => core,
                 Err(error) => {
                     log::warn(format_args!("the loop cannot wait: {error}"));
                     return -1;
                 }
             };
-            let (after, settled) = self.call_settled(after);
-            if is_done(&after, flags, called + settled) {
+            let mut called;
+            (core, called) = self.call_active(core);
+            let left = core.reactor.active_len();
+            core = self.settle(core);
+            if left == 0 && core.reactor.active_len() > 0 && !core.control.breaking && !core.control.exit {
+                let settled;
+                (core, settled) = self.call_settled(core);
+                called += settled;
+            }
+            if is_done(&core, flags, called) {
                 return 0;
             }
-            core = after;
         }
     }
 
     /// Waits for what is ready or due.
+    #[inline(always)]
     fn look(&self, mut core: Entered<'a>, flags: c_int) -> io::Result<Entered<'a>> {
         core.control.continuing = false;
         let mut wait = core.reactor.prepare(flags & NONBLOCK != 0, None);
         drop(core);
         let waited = wait.wait();
         let mut core = self.enter();
-        core.reactor.complete(wait);
+        core.complete(wait);
         // What other threads did, they did under the lock: nothing is left to be done.
         core.reactor.take_notified();
-        core.note_active();
         bufferevent::take_answers(&mut core);
         waited.map(|()| core)
     }
 
     /// Settles, and tells C what that has changed.
-    fn settle(&self, mut core: Entered<'a>) -> Entered<'a> {
-        core.settle();
+    #[inline(always)]
+    fn settle(&self, core: Entered<'a>) -> Entered<'a> {
+        if core.is_settled() && buffer::accounts_are_settled() { core } else { self.settle_some(core) }
+    }
+
+    #[inline(never)]
+    fn settle_some(&self, mut core: Entered<'a>) -> Entered<'a> {
+        bufferevent::settle(&mut core);
         if buffer::accounts_are_settled() {
             return core;
         }
@@ -135,26 +148,22 @@ impl<'a> Running<'a> {
         self.enter()
     }
 
-    /// Settles, and calls what that has made due, so that it waits for no system call.
+    /// Calls what settling has made due, so that it waits for no system call.
+    #[inline(never)]
     fn call_settled(&self, core: Entered<'a>) -> (Entered<'a>, usize) {
-        let before = core.reactor.active_len();
-        let core = self.settle(core);
-        if before > 0 || core.reactor.active_len() == 0 || core.control.breaking || core.control.exit {
-            return (core, 0);
-        }
         let (core, called) = self.call_active(core);
         (self.settle(core), called)
     }
 
     /// Calls what is active of the most important priority, and says how many calls that were.
+    #[inline(always)]
     fn call_active(&self, mut core: Entered<'a>) -> (Entered<'a>, usize) {
         let Some(priority) = core.reactor.first_priority() else { return (core, 0) };
         let (calls_most, interval_ns) = core.control.limit.of(priority);
         let most = calls_most.min(core.reactor.active_len() + EXTRA_CALLS);
         let until_ns = interval_ns.map(|ns| clock::now_ns().saturating_add(ns));
         let mut called = 0;
-        while called < most && core.reactor.first_priority() == Some(priority) && !core.control.is_stopping()
-        {
+        while called < most && core.reactor.is_first_priority(priority) && !core.control.is_stopping() {
             let Some(invocation) = core.reactor.next_active(priority) else { break };
             core = self.call(core, invocation);
             called += 1;
@@ -165,27 +174,32 @@ impl<'a> Running<'a> {
         (core, called)
     }
 
+    #[inline(always)]
     fn call(&self, mut core: Entered<'a>, invocation: Invocation) -> Entered<'a> {
         if invocation.owner & owner::MASK != owner::EVENT {
             drop(core);
             self.run_engine(invocation);
             return self.enter();
         }
-        let Some(call) = core.begin_call(invocation) else { return core };
-        if call.times == 1 {
+        let event = core.begin_call(&invocation);
+        if event.events.get() & ev::SIGNAL != 0 || event.is(evlist::FINALIZING) {
+            core = self.call_unusual(core, event, invocation.deliveries);
+        } else if let Some(callback) = event.callback.get() {
+            // Copied: once the lock is let go of, its event may be gone (E4).
+            let (fd, what, arg) = (event.fd.get(), event.result.get(), event.arg.get());
             drop(core);
-            call.make();
+            // SAFETY: C3; nothing is entered (K1).
+            unsafe { callback(fd, what, arg) };
             core = self.enter();
-        } else {
-            core = self.make_all(core, &call);
         }
         self.end_call(&mut core);
         core
     }
 
-    /// Calls a signal's callback as often as the signal came, unless the event is deleted or the loop told to break.
+    /// Calls a finalizer, or a signal's callback as often as the signal came, unless the event is deleted or the loop told to break.
     #[cold]
-    fn make_all(&self, mut core: Entered<'a>, call: &Call) -> Entered<'a> {
+    fn call_unusual(&self, mut core: Entered<'a>, event: &event, deliveries: u32) -> Entered<'a> {
+        let Some(call) = event.unusual_call(deliveries) else { return core };
         core.control.calls_left = call.times;
         while core.control.calls_left > 0 && !core.control.breaking {
             core.control.calls_left -= 1;
@@ -199,6 +213,7 @@ impl<'a> Running<'a> {
 
     fn end_call(&self, core: &mut Core) {
         core.control.current = ptr::null_mut();
+        core.drop_kept();
         if core.control.waiting > 0 {
             core.control.waiting = 0;
             self.base.returned().notify_all();
@@ -282,6 +297,38 @@ pub(super) unsafe fn finalize(
 }
 
 impl event {
+    /// Writes down that it has become active, or that more has happened to it.
+    #[inline]
+    fn become_active(&self, what: What, edge: c_short, counts: &mut Counts) {
+        if what == What::TIMEOUT && self.events.get() & ev::PERSIST == 0 {
+            counts.set(self, self.flags() & STATE & !evlist::TIMEOUT);
+        }
+        let (events, result) = (self.events.get(), c_short::from(what.bits()));
+        if self.is(evlist::ACTIVE) {
+            self.result.set(self.result.get() | result);
+            return;
+        }
+        self.set_flags(self.flags() | evlist::ACTIVE);
+        self.result.set(result | events & edge);
+        if events & ev::SIGNAL != 0 {
+            // Those that the signal makes are counted by the reactor.
+            self.calls.set(c_short::from(!what.contains(What::SIGNAL)));
+        }
+    }
+
+    /// The call of a finalizer, or of a signal's callback.
+    fn unusual_call(&self, deliveries: u32) -> Option<Call> {
+        let mut times = 1;
+        let callback = if self.is(evlist::FINALIZING) {
+            let (finalizer, frees) = self.finalizer();
+            Callback::Finalizer { finalizer, event: ptr::from_ref(self).cast_mut(), frees }
+        } else {
+            times = deliveries.saturating_add(u32::try_from(self.calls.get()).unwrap_or(0));
+            Callback::Event(self.callback.get()?)
+        };
+        Some(Call { callback, fd: self.fd.get(), what: self.result.get(), arg: self.arg.get(), times })
+    }
+
     /// Its finalizer, and whether it is freed after that.
     pub(super) fn finalizer(&self) -> (Option<Finalizer>, bool) {
         // SAFETY: `event_finalize` has stored a finalizer in the place of the callback, and both are as large.
@@ -297,48 +344,51 @@ impl Core {
         self.reactor.has_work() || self.counts.without_descriptor > 0 || self.askers.are_waiting()
     }
 
-    fn settle(&mut self) {
-        bufferevent::settle(self);
+    /// Whether no callback has asked anything of a bufferevent.
+    #[inline]
+    fn is_settled(&self) -> bool {
+        self.bufferevents.is_settled()
     }
 
-    /// Writes into the flags of events that they have become active.
-    fn note_active(&mut self) {
-        if self.reactor.active_len() == 0 {
-            return;
-        }
-        let edge = if self.reactor.edge_triggered() { ev::ET } else { 0 };
-        let counts = &mut self.counts;
-        self.reactor.newly_active(|word, what| {
-            if word & owner::MASK != owner::EVENT {
-                return true;
+    /// Completes a wait, and writes into the flags of events that they have become active.
+    #[inline]
+    fn complete(&mut self, wait: Box<Wait>) {
+        let Core { reactor, counts, edge, .. } = self;
+        reactor.complete(wait, |word, what| {
+            if word & owner::MASK == owner::EVENT {
+                // SAFETY: K2: the word is the address of an event that lives while its slot does; E1.
+                unsafe { &*(word as *const event) }.become_active(what, *edge, counts);
             }
-            // SAFETY: K2: the word is the address of an event that lives while its slot does; E1.
-            let event = unsafe { &*(word as *const event) };
-            if event.is(evlist::ACTIVE) {
-                return false;
-            }
-            let mut state = event.flags() & STATE | evlist::ACTIVE;
-            if what.contains(What::TIMEOUT) && event.events.get() & ev::PERSIST == 0 {
-                state &= !evlist::TIMEOUT;
-            }
-            counts.set(event, state);
-            event.result.set(c_short::from(what.bits()) | event.events.get() & edge);
-            // Those of a signal are counted by the reactor.
-            event.calls.set(c_short::from(!what.contains(What::SIGNAL)));
-            true
         });
+        self.note_most();
     }
 
     /// Takes an event from the queue: it waits on, if it is persistent, and its callback is about to be called.
     #[inline]
-    fn begin_call(&mut self, invocation: Invocation) -> Option<Call> {
-        let Invocation { slot, owner, what, deliveries } = invocation;
+    fn begin_call<'e>(&mut self, invocation: &Invocation) -> &'e event {
+        let Invocation { slot, owner, what, waits_on, deliveries } = *invocation;
         if deliveries > 1 {
             // All of them are called in one go.
             let _ = self.reactor.deactivate(slot);
         }
         // SAFETY: K2, E1.
         let event = unsafe { &*(owner as *const event) };
+        if waits_on && !what.contains(What::TIMEOUT) {
+            event.set_flags(event.flags() & !evlist::ACTIVE);
+        } else {
+            self.look_what_waits(event, slot);
+        }
+        event.result.set(event.result.get() & !KNOWN | c_short::from(what.bits()));
+        self.control.calls += 1;
+        // A finalizer's event may be given to another by the time that it is called.
+        let is_final = event.is(evlist::FINALIZING);
+        self.control.current = if is_final { ptr::null_mut() } else { ptr::from_ref(event).cast_mut() };
+        event
+    }
+
+    /// Writes into the flags of an event that is being called what it goes on waiting for.
+    #[inline(never)]
+    fn look_what_waits(&mut self, event: &event, slot: SlotId) {
         let (is_pending, deadline_ns) = self.reactor.waits(slot).unwrap_or((false, None));
         let mut state = 0;
         if is_pending || (event.is(evlist::INSERTED) && self.stays_inserted(event)) {
@@ -347,14 +397,20 @@ impl Core {
         if deadline_ns.is_some() {
             state |= evlist::TIMEOUT;
         }
+        self.set_state(event, state);
         if state == 0 {
-            // It was handed out a moment ago.
+            // One that is left from a callback that did not return is not needed any more.
+            self.drop_kept();
+            self.control.kept = Some(slot);
+        }
+    }
+
+    /// Nobody has added the event again whose slot was kept for that.
+    fn drop_kept(&mut self) {
+        if let Some(slot) = self.control.kept.take() {
+            // The slot lives for as long as it is kept.
             let _ = self.reactor.remove(slot);
         }
-        self.set_state(event, state);
-        event.result.set(event.result.get() & !KNOWN | c_short::from(what.bits()));
-        self.control.calls += 1;
-        self.call_of(event, deliveries)
     }
 
     /// Whether an event without a descriptor that is handed out goes on waiting for it.
@@ -367,21 +423,5 @@ impl Core {
             self.note_not_inserted(event);
         }
         stays
-    }
-
-    fn call_of(&mut self, event: &event, deliveries: u32) -> Option<Call> {
-        let callback = if event.is(evlist::FINALIZING) {
-            let (finalizer, frees) = event.finalizer();
-            Callback::Finalizer { finalizer, event: ptr::from_ref(event).cast_mut(), frees }
-        } else {
-            self.control.current = ptr::from_ref(event).cast_mut();
-            Callback::Event(event.callback.get()?)
-        };
-        let times = if event.events.get() & ev::SIGNAL == 0 || event.is(evlist::FINALIZING) {
-            1
-        } else {
-            deliveries.saturating_add(u32::try_from(event.calls.get()).unwrap_or(0))
-        };
-        Some(Call { callback, fd: event.fd.get(), what: event.result.get(), arg: event.arg.get(), times })
     }
 }

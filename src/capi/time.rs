@@ -9,7 +9,17 @@ use super::base::{Core, current_base, event_base};
 use crate::sys::clock;
 
 /// A span in nanoseconds; one that is over before it begins is 0.
+#[inline]
 pub(super) fn nanos(span: &timeval) -> u64 {
+    // The usual ones overflow nothing: seconds that fill 32 bits are 136 years.
+    match (u32::try_from(span.tv_sec), u32::try_from(span.tv_usec)) {
+        (Ok(seconds), Ok(micros)) => u64::from(seconds) * 1_000_000_000 + u64::from(micros) * 1000,
+        _ => unusual_nanos(span),
+    }
+}
+
+#[cold]
+fn unusual_nanos(span: &timeval) -> u64 {
     let ns = i128::from(span.tv_sec) * 1_000_000_000 + i128::from(span.tv_usec) * 1000;
     u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
 }

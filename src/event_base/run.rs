@@ -209,7 +209,7 @@ impl<C> EventBase<C> {
         let from_ns = self.turn_hook.as_ref().map(|_| clock::now_ns());
         let mut wait = self.reactor.prepare(self.is_hurried(how), self.control.exit_at_ns);
         let waited = wait.wait();
-        self.reactor.complete(wait);
+        self.reactor.complete(wait, |_, _| {});
         if let (Some(hook), Some(from_ns)) = (&mut self.turn_hook, from_ns) {
             hook.waited(from_ns);
         }

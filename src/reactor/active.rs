@@ -13,6 +13,26 @@ const NO_PRIORITY: u16 = 256;
 /// A place that was left.
 const LEFT: u32 = u32::MAX;
 
+/// What of a slot's state decides what handing it out means to it.
+const LOOKED_AT: u8 =
+    State::PENDING.union(State::TIMED).union(State::ACTIVE).union(State::LATER).union(State::PERSIST).bits();
+
+/// Of those states, one bit each, those that stay as they are but for being active. A timeout beside something else starts again.
+const LEFT_ALONE: u32 = {
+    let (mut all, mut bits) = (0, 0);
+    while bits <= LOOKED_AT {
+        let state = State::from_bits_truncate(bits);
+        let is_left_alone = if state.contains(State::PERSIST) {
+            !state.contains(State::TIMED)
+        } else {
+            !state.intersects(State::PENDING.union(State::TIMED).union(State::LATER))
+        };
+        all |= (is_left_alone as u32) << bits;
+        bits += 1;
+    }
+    all
+};
+
 /// The active slots of a priority.
 #[derive(Debug, Default)]
 struct Lane {
@@ -138,6 +158,12 @@ impl Active {
         self.most
     }
 
+    /// Slots have become active, and none has been taken out since.
+    #[inline]
+    pub(super) fn note_most(&mut self) {
+        self.most = self.most.max(self.len);
+    }
+
     pub(crate) fn forget_most(&mut self) {
         self.most = self.len;
     }
@@ -156,29 +182,29 @@ impl Active {
             lane.close_up(moved);
         }
         let place = lane.push(slot);
-        self.count();
-        if place == 0 {
-            self.open(priority);
-        }
+        self.has_joined(place, priority);
         place
     }
 
-    /// As [`push`](Self::push) in the usual case: somebody waits there, and there is room. `None` if it is not that.
+    /// As [`push`](Self::push) in the usual case, in which there is room; else `None`.
     #[inline]
     fn try_push(&mut self, slot: u32, priority: u8) -> Option<u32> {
         let lane = &mut self.lanes[usize::from(priority)];
-        if lane.places.is_empty() || lane.places.len() == lane.places.capacity() {
+        if lane.places.len() == lane.places.capacity() {
             return None;
         }
         let place = lane.push(slot);
-        self.count();
+        self.has_joined(place, priority);
         Some(place)
     }
 
     #[inline]
-    fn count(&mut self) {
+    fn has_joined(&mut self, place: u32, priority: u8) {
         self.len += 1;
-        self.most = self.most.max(self.len);
+        if place == 0 {
+            self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
+            self.first = self.first.min(u16::from(priority));
+        }
     }
 
     /// The first slot of a lane.
@@ -207,19 +233,18 @@ impl Active {
         self.len -= 1;
     }
 
-    #[inline(never)]
-    fn open(&mut self, priority: u8) {
-        self.occupied[usize::from(priority / 64)] |= 1 << (priority % 64);
-        self.first = self.first.min(u16::from(priority));
+    #[inline]
+    fn shut(&mut self, priority: u8) {
+        self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
+        self.first = if self.len == 0 { NO_PRIORITY } else { self.first_occupied() };
     }
 
     #[inline(never)]
-    fn shut(&mut self, priority: u8) {
-        self.occupied[usize::from(priority / 64)] &= !(1 << (priority % 64));
-        self.first = match self.occupied.iter().position(|&word| word != 0) {
+    fn first_occupied(&self) -> u16 {
+        match self.occupied.iter().position(|&word| word != 0) {
             Some(word) => (word * 64) as u16 + self.occupied[word].trailing_zeros() as u16,
             None => NO_PRIORITY,
-        };
+        }
     }
 }
 
@@ -229,20 +254,15 @@ impl Reactor {
     #[inline]
     pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        slot.what |= what;
-        if slot.state.contains(State::ACTIVE) {
-            return Ok(());
+        if !slot.activate(id.index(), what, &mut self.active) {
+            self.enter_lane(id.index());
         }
-        slot.state |= State::ACTIVE;
-        match self.active.try_push(id.index(), slot.priority) {
-            Some(place) => slot.place = place,
-            None => self.enter_lane(id.index()),
-        }
+        self.active.note_most();
         Ok(())
     }
 
-    #[inline(never)]
-    fn enter_lane(&mut self, index: u32) {
+    #[cold]
+    pub(super) fn enter_lane(&mut self, index: u32) {
         let Some(priority) = self.slots.at_mut(index).map(|slot| slot.priority) else { return };
         let slots = &mut self.slots;
         let mut stand = |slot, place| {
@@ -283,50 +303,58 @@ impl Reactor {
     /// Takes the next active slot of a priority. One that is not persistent waits for nothing from here on; the
     /// timeout of one that is starts again. One whose signal came several times stays in front until it has been handed out
     /// so often, or is taken back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
         let index = self.active.first(priority)?;
         let (id, slot) = self.slots.tenant_at(index)?;
+        #[cfg(feature = "capi")]
+        let waits_on = slot.state.contains(State::PENDING | State::PERSIST);
         let invocation = Invocation {
             slot: SlotId(id),
             owner: slot.owner,
             what: slot.what,
             #[cfg(feature = "capi")]
+            waits_on,
+            #[cfg(feature = "capi")]
             deliveries: slot.deliveries,
         };
-        if slot.state - (State::IDLE | State::SOURCE) == State::ACTIVE {
+        if slot.waits_on_as_it_is() {
             slot.end_activity();
             self.active.remove_first(priority);
         } else {
             // The slot was found a moment ago, so it is not stale.
-            let _ = self.hand_out_waiting(SlotId(id));
+            let _ = self.hand_out_changing(SlotId(id));
         }
         Some(invocation)
     }
 
-    /// What handing it out means to a slot that waits for something.
+    /// What handing it out means to a slot that does not wait on as it has waited.
     #[inline(never)]
-    fn hand_out_waiting(&mut self, id: SlotId) -> Result<()> {
+    fn hand_out_changing(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        let what = slot.what;
         if !slot.state.contains(State::PERSIST) {
             return self.del(id);
         }
+        let (state, what, priority) = (slot.state, slot.what, slot.priority);
         if slot.deliveries > 1 {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;
         } else {
-            self.deactivate(id)?;
+            slot.end_activity();
+            self.active.remove_first(priority);
         }
-        self.restart_from_activity(id, what);
+        // A timeout beside a descriptor counts from the last activity.
+        if state.contains(State::TIMED) && !what.contains(What::TIMEOUT) {
+            self.restart_from_now(id);
+        }
         Ok(())
     }
 
-    /// A timeout beside a descriptor counts from the last activity.
-    fn restart_from_activity(&mut self, id: SlotId, what: What) {
-        let period_ns = self.timers.period(id.0.index());
-        if period_ns != 0 && !what.contains(What::TIMEOUT) {
-            let _ = self.restart_timer(id, self.now().saturating_add(period_ns));
+    fn restart_from_now(&mut self, id: SlotId) {
+        let index = id.0.index();
+        let period_ns = self.timers.period(index);
+        if period_ns != 0 {
+            self.timers.restart(index, self.time.now().saturating_add(period_ns));
         }
     }
 
@@ -342,23 +370,26 @@ impl Reactor {
     }
 }
 
-/// Looking at what is active.
-#[cfg(feature = "capi")]
-impl Reactor {
-    /// Shows the owners of active slots, and what they are active with, the newest first in each priority, until `is_news` says that
-    /// this one is none: then neither is what became active before it. An owner who looks after every turn sees each once.
-    pub(crate) fn newly_active(&mut self, mut is_news: impl FnMut(u64, What) -> bool) {
-        let Reactor { active, slots, .. } = self;
-        for lane in &active.lanes {
-            let waiting = lane.places[lane.front..].iter().rev().filter(|&&slot| slot != LEFT);
-            let mut tenants =
-                waiting.map_while(|&index| slots.at_mut(index).map(|slot| (slot.owner, slot.what)));
-            let _ = tenants.find(|&(owner, what)| !is_news(owner, what));
-        }
-    }
-}
-
 impl Slot {
+    /// Becomes active with `what`, or, if it is already, with that too. False if its lane is full: then it has no place yet.
+    #[inline]
+    pub(super) fn activate(&mut self, index: u32, what: What, active: &mut Active) -> bool {
+        self.what |= what;
+        if self.state.contains(State::ACTIVE) {
+            return true;
+        }
+        self.state |= State::ACTIVE;
+        let place = active.try_push(index, self.priority);
+        self.place = place.unwrap_or(LEFT);
+        place.is_some()
+    }
+
+    /// Whether all that handing it out changes is that it is not active any more.
+    #[inline]
+    fn waits_on_as_it_is(&self) -> bool {
+        (LEFT_ALONE >> (self.state.bits() & LOOKED_AT)) & 1 != 0 && self.deliveries <= 1
+    }
+
     fn end_activity(&mut self) {
         self.what = What::empty();
         self.deliveries = 0;

@@ -34,6 +34,7 @@ mod strict_tests;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod time;
 mod timer;
 mod turn;
 mod view;
@@ -56,11 +57,11 @@ pub(crate) use view::SlotView;
 
 use crate::error::{Error, Result};
 use crate::features::Features;
-use crate::sys::clock;
 use active::Active;
 use backend::Ready;
 use fd_map::FdMap;
 use signal::Signals;
+use time::TurnTime;
 use timer::Timers;
 
 bitflags! {
@@ -150,7 +151,7 @@ pub(crate) enum Source {
 }
 
 /// How a slot is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotSpec {
     pub(crate) owner: u64,
     pub(crate) source: Source,
@@ -212,6 +213,10 @@ pub(crate) struct Invocation {
     pub(crate) slot: SlotId,
     pub(crate) owner: u64,
     pub(crate) what: What,
+    /// Whether it goes on waiting for its source, and, unless that has passed, for its timeout if it has one: then nobody need look
+    /// what it waits for now.
+    #[cfg(feature = "capi")]
+    pub(crate) waits_on: bool,
     /// How often its signal came, this time included, if it did: it is going to be handed out so often.
     #[cfg(feature = "capi")]
     pub(crate) deliveries: u32,
@@ -252,20 +257,15 @@ pub(crate) struct Reactor {
     signals: Signals,
     notifier: Arc<Notifier>,
     notified: bool,
-    /// Away while a `Wait` has them.
-    backend: Option<Box<dyn Backend>>,
-    ready: Vec<Ready>,
+    /// Away while it is waited for.
+    wait: Option<Box<Wait>>,
     method: &'static Method,
-    now_ns: u64,
-    /// Whether a turn has one time; else the clock is read whenever it is asked.
-    caches_time: bool,
-    /// Whether `now_ns` is this turn's; between `prepare` and `complete`, and before the first turn, it is not.
-    now_is_fresh: bool,
+    time: TurnTime,
     stale_waits: u32,
     counters: Counters,
 }
 
-/// A wait that has been prepared. It owns what waiting needs, so the reactor is free meanwhile.
+/// A wait that has been prepared. It owns what waiting needs, so the reactor is free meanwhile; it is the same one each time.
 #[derive(Debug)]
 pub(crate) struct Wait {
     backend: Box<dyn Backend>,
@@ -274,6 +274,10 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
+    fn on(backend: Box<dyn Backend>) -> Box<Wait> {
+        Box::new(Wait { backend, ready: Vec::new(), timeout_ns: None })
+    }
+
     /// Blocks until something is ready or it is time. Being interrupted by a signal is no error.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.backend.wait(self.timeout_ns, &mut self.ready)
@@ -301,11 +305,8 @@ impl Reactor {
             notifier,
             notified: false,
             method: backend.method(),
-            backend: Some(backend),
-            ready: Vec::new(),
-            now_ns: clock::now_ns(),
-            caches_time: true,
-            now_is_fresh: false,
+            wait: Some(Wait::on(backend)),
+            time: TurnTime::new(),
             stale_waits: 0,
             counters: Counters::default(),
         })
@@ -472,22 +473,44 @@ impl Slot {
 impl Reactor {
     /// Lets a slot wait for its source, and for at most `timeout`. Without one, a timeout it has stays as it is.
     pub(crate) fn add(&mut self, id: SlotId, timeout: Option<Duration>) -> Result<()> {
-        let timeout_ns = timeout.map(nanos);
+        match timeout {
+            Some(timeout) => self.add_for(id, nanos(timeout)),
+            None => self.start_waiting(id),
+        }
+    }
+
+    /// As [`add`](Self::add), with a timeout in nanoseconds.
+    pub(crate) fn add_for(&mut self, id: SlotId, timeout_ns: u64) -> Result<()> {
+        if self.put_off_timeout(id, timeout_ns) {
+            return Ok(());
+        }
         self.add_source(id, timeout_ns)?;
-        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
         self.set_deadline(id, Some(self.now().saturating_add(timeout_ns)))
     }
 
-    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores, and the time is
-    /// known. Says whether that was all; if not, the rest is [`add`](Self::add)'s to do.
+    /// All that adding means to a slot that waits with a timeout already, mostly because something has happened and its time begins anew.
+    /// Says whether it was one; else nothing is done.
+    #[inline]
+    fn put_off_timeout(&mut self, id: SlotId, timeout_ns: u64) -> bool {
+        let Some(slot) = self.slots.get_mut(id.0) else { return false };
+        if !slot.state.contains(State::PENDING | State::TIMED) || slot.what.contains(What::TIMEOUT) {
+            return false;
+        }
+        let persists = slot.state.contains(State::PERSIST);
+        if persists && !self.timers.starts_again_with(id.index(), timeout_ns) {
+            return false;
+        }
+        self.timers.try_set(id.index(), self.time.now().saturating_add(timeout_ns))
+    }
+
+    /// As [`add`](Self::add) in the usual case: all that is to be done is to set a timer, which takes a few stores, and this turn's time
+    /// is known. Says whether that was all; if not, the rest is [`add`](Self::add)'s to do.
     #[inline]
     pub(crate) fn add_timer(&mut self, id: SlotId, timeout: Option<Duration>) -> bool {
         let Some(timeout) = timeout else { return false };
         let Some(slot) = self.slots.get_mut(id.0) else { return false };
-        if !slot.is_only_timed() || !self.now_is_fresh {
-            return false;
-        }
-        let Some(deadline_ns) = after(self.now_ns, timeout) else { return false };
+        let Some(now_ns) = self.time.known().filter(|_| slot.is_only_timed()) else { return false };
+        let Some(deadline_ns) = after(now_ns, timeout) else { return false };
         if !slot.state.contains(State::TIMED) {
             slot.mark(&mut self.tally, State::TIMED, State::empty());
         }
@@ -501,11 +524,11 @@ impl Reactor {
     pub(crate) fn add_strictly(&mut self, id: SlotId) -> Result<()> {
         self.start_waiting(id)?;
         let Slot { fd, state, is_signal, .. } = *self.slot(id)?;
-        let Some(backend) = self.backend.as_deref_mut() else { return Ok(()) };
+        let Some(wait) = &mut self.wait else { return Ok(()) };
         if !state.contains(State::PENDING) || is_signal {
             return Ok(());
         }
-        let introduced = self.fds.introduce(&mut self.slots, backend, fd);
+        let introduced = self.fds.introduce(&mut self.slots, &mut *wait.backend, fd);
         introduced.map_err(|error| {
             // It was added a moment ago, so it is there to be taken back.
             let _ = self.stop_waiting(id);
@@ -515,9 +538,8 @@ impl Reactor {
 
     /// What adding means to a slot beside setting its timer, to `timeout_ns` from now.
     #[inline(never)]
-    fn add_source(&mut self, id: SlotId, timeout_ns: Option<u64>) -> Result<()> {
+    fn add_source(&mut self, id: SlotId, timeout_ns: u64) -> Result<()> {
         self.start_waiting(id)?;
-        let Some(timeout_ns) = timeout_ns else { return Ok(()) };
         let Slot { what, state, .. } = *self.slot(id)?;
         if what.contains(What::TIMEOUT) {
             self.take_back_timeout(id)?;
@@ -534,7 +556,7 @@ impl Reactor {
         if !self.timers.has_common(timeout) {
             return Err(Error::Invalid("the common timeout is another base's"));
         }
-        self.add_source(id, Some(timeout.as_nanos()))?;
+        self.add_source(id, timeout.as_nanos())?;
         self.mark(id, State::TIMED, State::empty())?;
         let repeats = self.slot(id)?.state.contains(State::PERSIST);
         self.timers.set_common(id.index(), timeout, self.now(), repeats);
@@ -545,10 +567,8 @@ impl Reactor {
     #[inline]
     pub(crate) fn add_common_timer(&mut self, id: SlotId, timeout: CommonTimeout) -> bool {
         let Some(slot) = self.slots.get_mut(id.0) else { return false };
-        if !slot.is_only_timed() || !self.now_is_fresh {
-            return false;
-        }
-        let Some(deadline_ns) = self.now_ns.checked_add(timeout.as_nanos()) else { return false };
+        let Some(now_ns) = self.time.known().filter(|_| slot.is_only_timed()) else { return false };
+        let Some(deadline_ns) = now_ns.checked_add(timeout.as_nanos()) else { return false };
         let is_set = self.timers.try_set_common(id.index(), timeout, deadline_ns);
         if is_set && !slot.state.contains(State::TIMED) {
             slot.mark(&mut self.tally, State::TIMED, State::empty());
@@ -649,7 +669,7 @@ impl Reactor {
     pub(crate) fn forget_fd(&mut self, id: SlotId) -> Result<()> {
         let fd = self.slot(id)?.fd;
         self.stop_waiting(id)?;
-        self.fds.forget(fd, self.backend.as_mut());
+        self.fds.forget(fd, self.wait.as_mut().map(|wait| &mut wait.backend));
         Ok(())
     }
 

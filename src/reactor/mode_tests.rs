@@ -90,7 +90,7 @@ fn while_there_is_no_descriptor_for_a_second_set_edges_are_told_and_states_are_t
     assert_eq!(kernel.table().registration(true, 5), None);
     report(&kernel, first.1, None);
     let wait = reactor.prepare(false, None);
-    reactor.complete(wait);
+    reactor.complete(wait, |_, _| {});
     let second = kernel.table().registration(true, 5).unwrap();
     report(&kernel, first.1, Some(second.1));
     turn(&mut reactor).unwrap();

@@ -52,7 +52,7 @@ fn while_the_loop_waits_nobody_is_asked() {
     let id = slot(&mut reactor, reading(4), false);
     let wait = reactor.prepare(true, None);
     reactor.add_strictly(id).unwrap();
-    reactor.complete(wait);
+    reactor.complete(wait, |_, _| {});
     turn(&mut reactor).unwrap();
     assert_eq!(reactor.active_len(), 1, "it counts as always ready, as with `add`");
 }
@@ -68,35 +68,62 @@ fn an_id_is_a_number_that_names_nobody_else() {
     assert_ne!(next.to_bits(), id.to_bits(), "though it has the same place");
 }
 
+/// A turn, and what is told of it.
+fn told(reactor: &mut Reactor) -> Vec<(u64, What)> {
+    let mut told = Vec::new();
+    let mut wait = reactor.prepare(true, None);
+    wait.wait().unwrap();
+    reactor.complete(wait, |owner, what| told.push((owner, what)));
+    told
+}
+
 #[test]
-fn each_slot_that_has_become_active_is_seen_once() {
-    let mut reactor = reactor(3);
-    let ids = [0, 1, 2, 1, 1].map(|priority| {
-        let spec = SlotSpec { owner: 0, source: Source::None, persist: false, priority: Some(priority) };
-        reactor.insert(spec).unwrap()
-    });
+fn whatever_makes_a_slot_active_in_a_turn_is_told_before_it_is_handed_out() {
+    let kernel = Kernel::default();
+    let mut reactor = reactor_on(&kernel);
+    kernel.open(3, true);
+    kernel.open(4, false);
+    let sources = [reading(3), reading(3), reading(4), Source::None, Source::None];
+    let ids = sources.map(|source| slot(&mut reactor, source, true));
     for (owner, &id) in (1..).zip(&ids) {
         reactor.set_owner(id, owner).unwrap();
     }
-    let mut seen = Vec::new();
-    let mut look = |reactor: &mut Reactor| {
-        let mut news = Vec::new();
-        reactor.newly_active(|owner, what| {
-            assert_eq!(what, What::TIMEOUT);
-            let is_news = !seen.contains(&owner);
-            news.extend(is_news.then_some(owner));
-            is_news
-        });
-        seen.extend(&news);
-        news
+    ids[..3].iter().for_each(|&id| reactor.add(id, None).unwrap());
+    reactor.add(ids[3], Some(Duration::ZERO)).unwrap();
+    reactor.activate_later(ids[4], What::WRITE).unwrap();
+    assert_eq!(told(&mut reactor), [(3, What::READ), (5, What::WRITE), (4, What::TIMEOUT)]);
+    kernel.make_ready(3, What::READ | What::WRITE);
+    reactor.activate_later(ids[0], What::WRITE).unwrap();
+    let read = |owner| (owner, What::READ);
+    assert_eq!(
+        told(&mut reactor),
+        [read(1), read(2), read(3), (1, What::WRITE)],
+        "also what is active already"
+    );
+    let handed_out: Vec<_> =
+        std::iter::from_fn(|| reactor.next_active(0)).map(|it| (it.owner, it.what)).collect();
+    let both = What::READ | What::WRITE;
+    assert_eq!(handed_out, [read(3), (5, What::WRITE), (4, What::TIMEOUT), (1, both), read(2)]);
+}
+
+#[test]
+fn handing_out_says_whether_the_slot_is_watched_on() {
+    let kernel = Kernel::default();
+    let mut reactor = reactor_on(&kernel);
+    kernel.open(3, true);
+    let mut watched_on = |persist, timeout| {
+        let id = slot(&mut reactor, reading(3), persist);
+        reactor.add(id, timeout).unwrap();
+        reactor.activate(id, What::READ).unwrap();
+        let watched_on = reactor.next_active(0).unwrap().waits_on;
+        let waits = reactor.waits(id).unwrap();
+        reactor.remove(id).unwrap();
+        (watched_on, waits.0, waits.1.is_some())
     };
-    for &id in &ids[..4] {
-        reactor.activate(id, What::TIMEOUT).unwrap();
-    }
-    assert_eq!(look(&mut reactor), [1, 4, 2, 3], "the newest first in each priority");
-    assert_eq!(look(&mut reactor), []);
-    reactor.activate(ids[4], What::TIMEOUT).unwrap();
-    assert_eq!(look(&mut reactor), [5]);
+    assert_eq!(watched_on(true, None), (true, true, false));
+    let timeout = Some(Duration::from_secs(9));
+    assert_eq!(watched_on(true, timeout), (true, true, true), "its timeout starts again");
+    assert_eq!(watched_on(false, None), (false, false, false));
 }
 
 #[test]

@@ -93,6 +93,13 @@ impl Kernel {
         self.table().open.insert(fd, FileId { number: fd as u32, waitable });
     }
 
+    /// Reports what an open file is ready for.
+    pub(super) fn make_ready(&self, fd: RawFd, what: What) {
+        let mut table = self.table();
+        let (_, token) = table.registered[&(false, table.open[&fd], fd)];
+        table.reports.push(Ready { token, what });
+    }
+
     /// How often it was told something.
     pub(super) fn calls(&self) -> u32 {
         self.table().calls
@@ -161,7 +168,7 @@ pub(super) fn reactor(priorities: u8) -> Reactor {
 
 pub(super) fn reactor_on(kernel: &Kernel) -> Reactor {
     let mut reactor = reactor(1);
-    reactor.backend = Some(Box::new(kernel.clone()));
+    reactor.set_backend(Box::new(kernel.clone()));
     reactor.method = &TABLE;
     reactor
 }
@@ -177,7 +184,7 @@ pub(super) fn reading(fd: RawFd) -> Source {
 pub(super) fn turn(reactor: &mut Reactor) -> io::Result<()> {
     let mut wait = reactor.prepare(true, None);
     let result = wait.wait();
-    reactor.complete(wait);
+    reactor.complete(wait, |_, _| {});
     result
 }
 
@@ -404,10 +411,10 @@ fn what_cannot_be_registered_for_lack_of_memory_is_tried_again_soon() {
     reactor.add(id, None).unwrap();
     let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, Some(RETRY_NS));
-    reactor.complete(wait);
+    reactor.complete(wait, |_, _| {});
     let wait = reactor.prepare(false, None);
     assert_eq!(wait.timeout_ns, None);
-    reactor.complete(wait);
+    reactor.complete(wait, |_, _| {});
     assert!(kernel.table().registered.contains_key(&(false, file, 5)));
 }
 
@@ -423,14 +430,14 @@ fn an_error_that_never_gets_better_is_told_to_the_owner_and_not_tried_again() {
         for _ in 0..3 {
             let wait = reactor.prepare(false, None);
             assert_eq!(wait.timeout_ns, Some(0), "{refusal}");
-            reactor.complete(wait);
+            reactor.complete(wait, |_, _| {});
             assert_eq!(reactor.next_active(0).unwrap().what, What::READ, "its next read tells");
         }
         assert_eq!(kernel.table().calls, 1, "asked once");
         reactor.del(id).unwrap();
         let wait = reactor.prepare(false, None);
         assert_eq!(wait.timeout_ns, None);
-        reactor.complete(wait);
+        reactor.complete(wait, |_, _| {});
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::backend::Ready;
+use super::backend::{Backend, Ready};
 use super::{
     Counters, Interest, NOTIFIER, Notifier, RETRY_NS, Reactor, STALE_WAITS_MAX, SlotId, State, Wait, What,
     queue::NOBODY, watch,
@@ -19,12 +19,13 @@ impl Reactor {
     /// # Panics
     ///
     /// When a wait that was prepared before has not been completed.
-    pub(crate) fn prepare(&mut self, poll: bool, until_ns: Option<u64>) -> Wait {
+    pub(crate) fn prepare(&mut self, poll: bool, until_ns: Option<u64>) -> Box<Wait> {
         let timeout_ns = self.time_to_wait(poll, until_ns);
-        let backend = self.backend.take().expect(ONE_AT_A_TIME);
-        self.now_is_fresh = false;
+        self.time.end_turn();
         self.counters.waits += 1;
-        Wait { backend, ready: std::mem::take(&mut self.ready), timeout_ns }
+        let mut wait = self.wait.take().expect(ONE_AT_A_TIME);
+        wait.timeout_ns = timeout_ns;
+        wait
     }
 
     /// How long a wait would be; `None` is for ever. Tells the kernel what has changed, because what it refuses counts as
@@ -35,13 +36,14 @@ impl Reactor {
     /// As [`prepare`](Self::prepare).
     pub(crate) fn time_to_wait(&mut self, poll: bool, until_ns: Option<u64>) -> Option<u64> {
         if self.fds.has_unapplied() {
-            self.fds.apply(&mut self.slots, self.backend.as_deref_mut().expect(ONE_AT_A_TIME));
+            let wait = self.wait.as_mut().expect(ONE_AT_A_TIME);
+            self.fds.apply(&mut self.slots, &mut *wait.backend);
         }
         if poll || self.is_busy() {
             return Some(0);
         }
         // What was taken back may not have left yet.
-        let first_ns = self.timers.first_deadline().filter(|_| self.tally.timers > 0);
+        let first_ns = if self.tally.timers > 0 { self.timers.first_deadline() } else { None };
         let deadline_ns = first_ns.into_iter().chain(until_ns).min();
         let until_deadline = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         let until_retry = self.fds.has_unapplied().then_some(RETRY_NS);
@@ -55,78 +57,100 @@ impl Reactor {
             || (self.fds.has_refused() && self.fds.has_always_ready())
     }
 
-    /// Turns what a wait has brought, and what has come due meanwhile, into active slots.
-    pub(crate) fn complete(&mut self, wait: Wait) {
-        let Wait { backend, mut ready, .. } = wait;
-        self.backend = Some(backend);
-        // A turn that brings nothing calls nobody, and who calls nobody need not know the time.
-        let has_timers = !self.timers.is_empty();
-        let brings_something = has_timers || !ready.is_empty() || self.is_busy();
-        if brings_something {
-            self.refresh_now();
-        }
-        self.now_is_fresh = brings_something && self.caches_time;
+    /// Turns what a wait has brought, and what has come due meanwhile, into active slots. `tell` is told of each what it has become
+    /// active with, and the word of its owner: before anybody is called, so that whoever keeps a note of who is active has a true one.
+    /// Whoever keeps none says nothing to it.
+    pub(crate) fn complete(&mut self, mut wait: Box<Wait>, mut tell: impl FnMut(u64, What)) {
+        self.time.begin_turn();
         let stale_before = self.counters.stale_events;
-        for &report in &ready {
-            self.take_report(report);
+        for &report in &wait.ready {
+            self.take_report(report, &mut tell);
         }
-        ready.clear();
-        self.ready = ready;
+        wait.ready.clear();
+        self.wait = Some(wait);
         if self.fds.has_refused() {
-            self.activate_always_ready();
+            self.activate_always_ready(&mut tell);
         }
         if !self.later.is_empty() {
-            self.activate_ready_list();
+            self.activate_ready_list(&mut tell);
         }
-        if has_timers {
-            self.activate_due_timers();
+        if self.tally.timers > 0 {
+            self.activate_due_timers(&mut tell);
         }
+        self.active.note_most();
         self.note_stale(stale_before);
     }
 
-    fn take_report(&mut self, Ready { token, what }: Ready) {
-        if token == NOTIFIER {
-            self.notifier.woken(!self.edge_triggered());
-            self.notified = true;
-            self.counters.wakes += 1;
-            self.activate_signals();
-            return;
-        }
+    #[inline]
+    fn take_report(&mut self, Ready { token, what }: Ready, tell: &mut impl FnMut(u64, What)) {
         match self.fds.first_waiting(token) {
-            Some(first) => self.activate_waiting(first, what),
-            None => self.take_unusual(Ready { token, what }),
+            Some(first) => self.activate_waiting(first, what, tell),
+            None if token == NOTIFIER => self.take_wake(tell),
+            None => self.take_unusual(Ready { token, what }, tell),
         }
     }
 
-    /// Activates, of the slots that wait for one descriptor, those that wait for what it is ready for.
-    fn activate_waiting(&mut self, first: u32, what: What) {
-        let mut next = first;
-        while let Some(id) = self.slots.id_at(next) {
-            let Some(slot) = self.slots.get(id) else { return };
-            let hit = what & What::from_bits_truncate(slot.interest.bits());
-            next = slot.next_peer;
-            if !hit.is_empty() {
-                let _ = self.activate(SlotId(id), hit);
-            }
-            if next == NOBODY {
-                return;
-            }
+    #[inline(never)]
+    fn take_wake(&mut self, tell: &mut impl FnMut(u64, What)) {
+        self.notifier.woken(!self.edge_triggered());
+        self.notified = true;
+        self.counters.wakes += 1;
+        self.activate_signals(tell);
+    }
+
+    /// Activates, of the slots that wait for one descriptor, those that wait for what it is ready for. Mostly it is one.
+    #[inline(always)]
+    fn activate_waiting(&mut self, first: u32, what: What, tell: &mut impl FnMut(u64, What)) {
+        let second = self.activate_if_hit(first, what, tell);
+        if second != NOBODY {
+            self.activate_others(second, what, tell);
         }
     }
 
-    fn activate_always_ready(&mut self) {
+    #[inline(never)]
+    fn activate_others(&mut self, second: u32, what: What, tell: &mut impl FnMut(u64, What)) {
+        let mut next = second;
+        while next != NOBODY {
+            next = self.activate_if_hit(next, what, tell);
+        }
+    }
+
+    /// Activates a slot if it waits for what its descriptor is ready for, and says who waits for the same descriptor behind it.
+    #[inline(always)]
+    fn activate_if_hit(&mut self, index: u32, what: What, tell: &mut impl FnMut(u64, What)) -> u32 {
+        let Some(slot) = self.slots.at_mut(index) else { return NOBODY };
+        let next = slot.next_peer;
+        let hit = what & What::from_bits_truncate(slot.interest.bits());
+        if !hit.is_empty() {
+            tell(slot.owner, hit);
+            if !slot.activate(index, hit, &mut self.active) {
+                self.enter_lane(index);
+            }
+        }
+        next
+    }
+
+    /// Activates a slot, and tells of it.
+    pub(super) fn bring(&mut self, id: SlotId, what: What, tell: &mut impl FnMut(u64, What)) {
+        if let Ok(owner) = self.owner(id) {
+            tell(owner, what);
+            let _ = self.activate(id, what);
+        }
+    }
+
+    fn activate_always_ready(&mut self, tell: &mut impl FnMut(u64, What)) {
         // A file has an end that nobody will announce, so it counts as closed by its peer as well.
         while let Some(first) = self.fds.next_refused_edge() {
-            self.activate_waiting(first, What::READ | What::WRITE | What::CLOSED);
+            self.activate_waiting(first, What::READ | What::WRITE | What::CLOSED, tell);
         }
         for place in 0..self.fds.always_ready_len() {
             if let Some(first) = self.fds.always_ready(place) {
-                self.activate_mode(first, What::READ | What::WRITE, Interest::empty());
+                self.activate_mode(first, What::READ | What::WRITE, Interest::empty(), tell);
             }
         }
     }
 
-    fn activate_ready_list(&mut self) {
+    fn activate_ready_list(&mut self, tell: &mut impl FnMut(u64, What)) {
         for place in 0..self.later.len() {
             let id = self.later[place];
             // One that was taken back, or freed, meanwhile is passed over.
@@ -134,27 +158,29 @@ impl Reactor {
             let what = std::mem::take(&mut slot.later);
             if slot.state.contains(State::LATER) {
                 slot.state -= State::LATER;
-                let _ = self.activate(id, what);
+                self.bring(id, what, tell);
             }
         }
         self.later.clear();
     }
 
-    fn activate_due_timers(&mut self) {
-        while let Some((index, deadline_ns)) = self.timers.pop_due(self.now_ns) {
+    fn activate_due_timers(&mut self, tell: &mut impl FnMut(u64, What)) {
+        let now_ns = self.time.now();
+        if !self.timers.may_be_due(now_ns) {
+            return;
+        }
+        while let Some((index, deadline_ns)) = self.timers.pop_due(now_ns) {
             let Some((id, slot)) = self.slots.tenant_at(index) else { continue };
             slot.mark(&mut self.tally, State::empty(), State::TIMED);
             let (id, persists) = (SlotId(id), slot.state.contains(State::PERSIST));
-            if persists
-                && let Some(next_ns) = next_period(deadline_ns, self.timers.period(index), self.now_ns)
-            {
+            if persists && let Some(next_ns) = next_period(deadline_ns, self.timers.period(index), now_ns) {
                 let _ = self.restart_timer(id, next_ns);
             }
-            let _ = self.activate(id, What::TIMEOUT);
+            self.bring(id, What::TIMEOUT, tell);
         }
     }
 
-    fn activate_signals(&mut self) {
+    fn activate_signals(&mut self, tell: &mut impl FnMut(u64, What)) {
         let mut signals = std::mem::take(&mut self.signals);
         signals.collect(|slot, count| {
             let id = SlotId(slot);
@@ -162,7 +188,7 @@ impl Reactor {
             if let Ok(slot) = self.slot(id) {
                 slot.deliveries = slot.deliveries.saturating_add(count);
             }
-            let _ = self.activate(id, What::SIGNAL);
+            self.bring(id, What::SIGNAL, tell);
         });
         self.signals = signals;
     }
@@ -194,11 +220,15 @@ impl Reactor {
         self.rebuild()
     }
 
+    pub(super) fn set_backend(&mut self, backend: Box<dyn Backend>) {
+        self.wait = Some(Wait::on(backend));
+    }
+
     /// Replaces the backend by a new one of the same kind.
     fn rebuild(&mut self) -> io::Result<()> {
         let mut fresh = (self.method.open)()?;
         watch(&mut *fresh, &self.notifier)?;
-        self.backend = Some(fresh);
+        self.set_backend(fresh);
         self.fds.start_over();
         self.counters.rebuilds += 1;
         Ok(())
@@ -207,33 +237,32 @@ impl Reactor {
 
 /// The clock, and what the loop wants to know.
 impl Reactor {
-    /// Nanoseconds on the loop's clock: as of this turn while callbacks run, else as of now.
+    /// Nanoseconds on the loop's clock: while callbacks run as of when this was first asked in this turn, else as of now.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
-        if self.now_is_fresh { self.now_ns } else { clock::now_ns() }
+        self.time.now()
     }
 
     /// Reads the clock, and makes that this turn's time, if a turn is under way: outside one, nothing would make it
     /// give way to a later time.
     pub(crate) fn refresh_now(&mut self) -> u64 {
-        self.now_ns = clock::now_ns();
-        self.now_ns
+        self.time.look()
     }
 
     /// Says whether a turn has one time, as it has at first, or the clock is read whenever it is asked.
     pub(crate) fn set_caches_time(&mut self, caches: bool) {
-        self.caches_time = caches;
+        self.time.set_keeps(caches);
     }
 
-    /// Whether a turn is under way whose time is known.
+    /// Whether a turn is under way that has one time.
     #[cfg(feature = "capi")]
     pub(crate) fn has_cached_time(&self) -> bool {
-        self.now_is_fresh
+        self.time.is_kept()
     }
 
     /// The loop has ended: the time it last knew will be old when somebody asks.
     pub(crate) fn forget_now(&mut self) {
-        self.now_is_fresh = false;
+        self.time.end_turn();
     }
 
     /// Whether another thread has woken the loop since this was last taken notice of, or is waking it.

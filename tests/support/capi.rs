@@ -12,8 +12,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::process::have;
 
 /// The names under which programs look for libevent.
-const NAMES: [&str; 4] =
-    ["libevent-2.1.so.7", "libevent_core-2.1.so.7", "libevent_extra-2.1.so.7", "libevent_pthreads-2.1.so.7"];
+const NAMES: [&str; 5] = [
+    "libevent-2.1.so.7",
+    "libevent_core-2.1.so.7",
+    "libevent_extra-2.1.so.7",
+    "libevent_openssl-2.1.so.7",
+    "libevent_pthreads-2.1.so.7",
+];
 
 /// What a program is run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +47,20 @@ impl Library {
 
     /// A process has this library mapped, and nothing of the other.
     pub fn check_mapped(self, process: u32) {
-        let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("it runs");
-        let (ours, theirs) = (maps.contains("/libzerovent"), maps.contains("/libevent"));
         let is_ours = self == Library::Zerovent;
-        assert_eq!((ours, theirs), (is_ours, !is_ours), "{self:?}:\n{maps}");
+        assert_eq!(mapped(process), (is_ours, !is_ours), "{self:?}");
     }
+
+    /// Whether a process has come so far as to map either library.
+    pub fn is_any_mapped(process: u32) -> bool {
+        mapped(process) != (false, false)
+    }
+}
+
+/// Whether a process has ours mapped, and anything of libevent's.
+fn mapped(process: u32) -> (bool, bool) {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).expect("it runs");
+    (maps.contains("/libzerovent"), maps.contains("/libevent"))
 }
 
 /// The cdylib, if it has been built. Where it must have been (CI=true) its lack is a failure.

@@ -15,7 +15,11 @@ pub mod filters;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod model;
+#[cfg(feature = "capi")]
+pub mod namespace;
 pub mod net;
+#[cfg(feature = "capi")]
+pub mod postgres;
 pub mod process;
 #[cfg(feature = "capi")]
 pub mod programs;

@@ -24,13 +24,14 @@ pub fn example(name: &str) -> PathBuf {
 /// line; where the gate has installed everything (CI=true) a command that is missing is a failure.
 pub fn have(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| dir.join(command).is_file());
-    assert!(
-        found || std::env::var("CI").as_deref() != Ok("true"),
-        "{command} is missing: .ci/run installs it"
-    );
+    is_installed(std::env::split_paths(&path).any(|dir| dir.join(command).is_file()), command)
+}
+
+/// What [`have`] says and does about something of which it is known whether it was `found`.
+pub fn is_installed(found: bool, what: &str) -> bool {
+    assert!(found || std::env::var("CI").as_deref() != Ok("true"), "{what} is missing: .ci/run installs it");
     if !found {
-        eprintln!("skipped: {command} is not installed");
+        eprintln!("skipped: {what} is not installed");
     }
     found
 }

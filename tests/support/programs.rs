@@ -34,7 +34,12 @@ impl Program {
 
     /// Starts what `command` is, which has been led to `library`.
     pub fn run(library: Library, command: &mut Command) -> Program {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self::run_into(library, command, Stdio::null())
+    }
+
+    /// As [`run`](Self::run); what it says goes where `stdout` leads.
+    pub fn run_into(library: Library, command: &mut Command, stdout: impl Into<Stdio>) -> Program {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
         Program { child: command.spawn().expect("it starts"), library }
     }
 
@@ -44,6 +49,17 @@ impl Program {
         while try_connect(address).is_none() {
             self.check_alive();
             assert!(Instant::now() < deadline, "nobody listens at {address}");
+            thread::sleep(A_MOMENT);
+        }
+        self.library.check_mapped(self.child.id());
+    }
+
+    /// Waits until it has a library mapped, which has to be the one that is meant.
+    pub fn await_mapped(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !Library::is_any_mapped(self.child.id()) {
+            self.check_alive();
+            assert!(Instant::now() < deadline, "it maps no library");
             thread::sleep(A_MOMENT);
         }
         self.library.check_mapped(self.child.id());
@@ -63,6 +79,11 @@ impl Program {
     pub fn stop(mut self, signal: &str) -> ExitStatus {
         self.check_alive();
         send_signal(self.child.id(), signal);
+        self.finished()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn finished(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {

@@ -5,9 +5,8 @@ use std::slice;
 
 use libc::iovec;
 
-use super::owed::Cleanup;
 use super::{Growth, evbuffer, exchange, handle, handles, measured, owed, status};
-use crate::buffer::Evbuffer;
+use crate::buffer::{Evbuffer, Freed, Keeper};
 use crate::capi::frame::Here;
 use crate::capi::variadic::{VaList, variadic, vsnprintf};
 
@@ -224,14 +223,12 @@ type ReferenceCleanup = unsafe extern "C-unwind" fn(*const c_void, usize, *mut c
 pub(super) struct Reference {
     data: *const c_void,
     len: usize,
-    cleanup: Option<ReferenceCleanup>,
+    cleanup: ReferenceCleanup,
     arg: *mut c_void,
 }
 
 // SAFETY: C gives the memory away for reading, from whichever thread uses the buffer, and the argument only to its own function.
 unsafe impl Send for Reference {}
-// SAFETY: as above; through a shared reference it can only be read.
-unsafe impl Sync for Reference {}
 
 impl AsRef<[u8]> for Reference {
     fn as_ref(&self) -> &[u8] {
@@ -240,21 +237,20 @@ impl AsRef<[u8]> for Reference {
     }
 }
 
-impl Reference {
-    /// Leaves the clean-up to whoever lets go of the buffer.
-    fn return_later(self) {
-        if self.cleanup.is_some() {
-            owed::add(Cleanup::Reference(self));
-        }
+/// The clean-up is left to whoever lets go of the buffer.
+impl Keeper for Reference {
+    fn let_go(freed: Freed<Self>) {
+        owed::add_reference(freed);
     }
+}
 
+impl Reference {
     /// Calls the clean-up. Nothing refers to the memory any more, and nothing of ours is borrowed.
+    #[inline]
     pub(super) fn clean_up(self) {
         let Reference { data, len, cleanup, arg } = self;
-        if let Some(cleanup) = cleanup {
-            // SAFETY: C3.
-            unsafe { cleanup(data, len, arg) }
-        }
+        // SAFETY: C3.
+        unsafe { cleanup(data, len, arg) }
     }
 }
 
@@ -272,11 +268,11 @@ unsafe extern "C-unwind" fn evbuffer_add_reference(
     if !is_data(data, len) {
         return -1;
     }
-    if cleanup.is_none() {
+    let Some(cleanup) = cleanup else {
         // SAFETY: C2; nobody is told when nothing refers to the memory any more, so C keeps it for as long as anything could.
         let data: &'static [u8] = unsafe { bytes(data, len) };
         return buf.change_status(|buffer| buffer.add_reference(data));
-    }
+    };
     let reference = Reference { data, len, cleanup, arg };
-    buf.change_status(|buffer| buffer.add_reference_with_cleanup(reference, Reference::return_later))
+    buf.change_status(|buffer| buffer.add_kept(reference))
 }

@@ -1,8 +1,9 @@
 //! Callbacks of buffers: who is told of changes, at once or later, in which order.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::frame::Here;
 use super::super::layout::evbuffer_cb_info;
@@ -204,24 +205,35 @@ impl evbuffer {
     }
 }
 
+/// How many buffers have been changed on all threads. Most turns of a loop change no buffer that C listens to, and this is all they look at.
+static CHANGED_COUNT: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
-    /// Most turns of a loop change no buffer that C listens to.
-    static ANY_CHANGED: Cell<bool> = const { Cell::new(false) };
     /// Buffers that the engine has changed on this thread, each with a use of its handle.
     static CHANGED: RefCell<Vec<*const evbuffer>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether [`settle_accounts`] has nothing to do.
-#[inline]
+#[inline(always)]
 pub(in crate::capi) fn accounts_are_settled() -> bool {
-    !owed::exist() && !ANY_CHANGED.with(Cell::get)
+    !owed::exist() && first_changed().is_none()
+}
+
+/// The first of the buffers that have been changed on this thread.
+#[inline]
+fn first_changed() -> Option<*const evbuffer> {
+    // Relaxed: a thread looks for what it has added itself.
+    if CHANGED_COUNT.load(Ordering::Relaxed) == 0 {
+        return None;
+    }
+    // A thread that is ending has no list.
+    CHANGED.try_with(|changed| changed.borrow().first().copied()).ok().flatten()
 }
 
 /// Makes the clean-ups and callbacks that the engine's last step has made due on this thread. Nothing is borrowed or entered.
 pub(in crate::capi) fn settle_accounts() {
     owed::pay();
-    while ANY_CHANGED.with(Cell::get) {
-        let Some(buf) = CHANGED.with(|changed| changed.borrow().first().copied()) else { return };
+    while let Some(buf) = first_changed() {
         // SAFETY: the list has a use of each handle in it (H3).
         let buf = unsafe { &*buf };
         let here = Here::default();
@@ -262,7 +274,7 @@ impl evbuffer {
             let mut changed = changed.borrow_mut();
             let index = changed.iter().position(|&one| one == address)?;
             changed.remove(index);
-            ANY_CHANGED.with(|any| any.set(!changed.is_empty()));
+            CHANGED_COUNT.fetch_sub(1, Ordering::Relaxed);
             Some(())
         });
         if found.is_some() {
@@ -283,7 +295,8 @@ fn hear(address: usize, change: Change) {
         // The list's use of the handle.
         buf.keep();
         CHANGED.with(|changed| changed.borrow_mut().push(buf));
-        ANY_CHANGED.with(|any| any.set(true));
+        // Relaxed: as above.
+        CHANGED_COUNT.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::owed::Cleanup;
 use super::{evbuffer, handle, owed};
 use crate::buffer::{Evbuffer, FileSegment};
 use crate::capi::errno;
@@ -205,7 +204,7 @@ pub(super) struct SegmentEnd(usize);
 
 impl SegmentEnd {
     fn reached(self) {
-        owed::add(Cleanup::Segment(self));
+        owed::add_segment(self);
     }
 
     pub(super) fn clean_up(self) {

@@ -7,19 +7,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::add::Reference;
 use super::files::SegmentEnd;
+use crate::buffer::Freed;
 
 /// How many clean-ups are due on all threads. Most operations make nothing due, and this is all they look at.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// The oldest of the clean-ups, if it is of memory that is referred to: mostly it is the only one.
-    static FIRST: Cell<Option<Reference>> = const { Cell::new(None) };
+    /// The oldest of the clean-ups, if it is of memory that is referred to: mostly it is the only one. It has not been moved from where
+    /// the buffer had it.
+    static FIRST: Cell<Option<Freed<Reference>>> = const { Cell::new(None) };
     /// The others.
     static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// A call of a clean-up. It lies on the stack when it is made, so one that leaves by `longjmp` costs nothing.
-pub(super) enum Cleanup {
+enum Cleanup {
     Reference(Reference),
     Segment(SegmentEnd),
 }
@@ -33,18 +35,26 @@ impl Cleanup {
     }
 }
 
-/// Leaves a clean-up to be made by [`pay`].
+/// Leaves the clean-up of memory that was referred to, to be made by [`pay`].
 #[inline]
-pub(super) fn add(cleanup: Cleanup) {
-    if let Cleanup::Reference(reference) = cleanup
-        && !is_any_due()
-    {
-        FIRST.set(Some(reference));
-        // Relaxed: a thread looks for what it has added itself.
-        COUNT.fetch_add(1, Ordering::Relaxed);
-    } else {
-        add_behind(cleanup);
+pub(super) fn add_reference(freed: Freed<Reference>) {
+    if is_any_due() {
+        return add_reference_behind(freed);
     }
+    FIRST.set(Some(freed));
+    // Relaxed: a thread looks for what it has added itself.
+    COUNT.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cold]
+#[inline(never)]
+fn add_reference_behind(freed: Freed<Reference>) {
+    add_behind(Cleanup::Reference(freed.take()));
+}
+
+/// Leaves the clean-up of a file, to be made by [`pay`].
+pub(super) fn add_segment(end: SegmentEnd) {
+    add_behind(Cleanup::Segment(end));
 }
 
 fn add_behind(cleanup: Cleanup) {
@@ -65,8 +75,16 @@ fn add_behind(cleanup: Cleanup) {
 /// Whether any clean-up of this thread is due.
 #[inline]
 pub(super) fn exist() -> bool {
-    is_any_due()
-        && (FIRST.get().is_some() || OWED.try_with(|owed| !owed.borrow().is_empty()).unwrap_or(false))
+    is_any_due() && (has_first() || OWED.try_with(|owed| !owed.borrow().is_empty()).unwrap_or(false))
+}
+
+fn has_first() -> bool {
+    FIRST.with(|first| {
+        let freed = first.take();
+        let exists = freed.is_some();
+        first.set(freed);
+        exists
+    })
 }
 
 /// Makes the clean-ups that are due, oldest first. Nothing is borrowed while one runs: it may use any buffer, and need not return.
@@ -79,9 +97,21 @@ pub(super) fn pay() {
 
 #[inline(never)]
 fn pay_all() {
-    while is_any_due()
-        && let Some(cleanup) = next()
-    {
+    while let Some(freed) = FIRST.take() {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+        freed.take().clean_up();
+        if !is_any_due() {
+            return;
+        }
+    }
+    pay_others();
+}
+
+#[inline(never)]
+fn pay_others() {
+    let next = || OWED.try_with(|owed| owed.borrow_mut().pop_front()).ok()?;
+    while let Some(cleanup) = next() {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
         cleanup.call();
     }
 }
@@ -90,13 +120,4 @@ fn pay_all() {
 #[inline]
 fn is_any_due() -> bool {
     COUNT.load(Ordering::Relaxed) > 0
-}
-
-fn next() -> Option<Cleanup> {
-    let cleanup = match FIRST.take() {
-        Some(reference) => Cleanup::Reference(reference),
-        None => OWED.try_with(|owed| owed.borrow_mut().pop_front()).ok()??,
-    };
-    COUNT.fetch_sub(1, Ordering::Relaxed);
-    Some(cleanup)
 }

@@ -144,9 +144,9 @@ impl Reactor {
     /// Takes a report of which the usual way knows nothing: of the second set, of a descriptor that is waited for in both modes, or a
     /// stale one.
     #[cold]
-    pub(in crate::reactor) fn take_unusual(&mut self, report: Ready) {
+    pub(in crate::reactor) fn take_unusual(&mut self, report: Ready, tell: &mut impl FnMut(u64, What)) {
         if report.token != SECOND_SET {
-            return self.take_mixed(report);
+            return self.take_mixed(report, tell);
         }
         let mut ready = std::mem::take(&mut self.fds.beside.ready);
         if let Some(set) = &mut self.fds.beside.set
@@ -154,26 +154,32 @@ impl Reactor {
         {
             log::warn!("the second set cannot be asked: {error}");
         }
-        ready.drain(..).for_each(|report| self.take_mixed(report));
+        ready.drain(..).for_each(|report| self.take_mixed(report, tell));
         self.fds.beside.ready = ready;
     }
 
-    fn take_mixed(&mut self, Ready { token, what }: Ready) {
+    fn take_mixed(&mut self, Ready { token, what }: Ready, tell: &mut impl FnMut(u64, What)) {
         match self.fds.mixed_waiting(token) {
-            Some((first, mode)) => self.activate_mode(first, what, mode),
+            Some((first, mode)) => self.activate_mode(first, what, mode, tell),
             None => self.counters.stale_events += 1,
         }
     }
 
     /// Activates, of the slots that wait for one descriptor in one mode, those that wait for what it is ready for.
-    pub(in crate::reactor) fn activate_mode(&mut self, first: u32, what: What, mode: Interest) {
+    pub(in crate::reactor) fn activate_mode(
+        &mut self,
+        first: u32,
+        what: What,
+        mode: Interest,
+        tell: &mut impl FnMut(u64, What),
+    ) {
         let mut next = first;
         while let Some((id, slot)) = self.slots.tenant_at(next) {
             let hit = what & What::from_bits_truncate(slot.interest.bits());
             let is_meant = slot.interest & Interest::EDGE == mode;
             next = slot.next_peer;
             if is_meant && !hit.is_empty() {
-                let _ = self.activate(SlotId(id), hit);
+                self.bring(SlotId(id), hit, tell);
             }
         }
     }

@@ -284,14 +284,18 @@ impl FdMap {
         self.apply_one(slots, backend, fd)
     }
 
+    #[inline]
     fn apply_one(&mut self, slots: &mut Arena<Slot>, backend: &mut dyn Backend, fd: RawFd) -> io::Result<()> {
         let entry = &self.entries[fd as usize];
         if entry.is_mixed {
             return self.apply_mixed(slots, backend, fd);
         }
-        self.want(backend, fd, wanted(slots, entry.first))
+        let wanted = wanted(slots, entry.first);
+        // Mostly somebody has left and come back.
+        if entry.known == Known::Told(wanted) { Ok(()) } else { self.want(backend, fd, wanted) }
     }
 
+    #[inline(never)]
     fn want(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
         let entry = &mut self.entries[fd as usize];
         if entry.known == Known::Closed {

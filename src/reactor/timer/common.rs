@@ -178,6 +178,12 @@ impl Lines {
         }
     }
 
+    /// Whether anybody in line may be due by `now_ns`.
+    #[inline]
+    pub(super) fn may_be_due(&self, now_ns: u64) -> bool {
+        self.heads.first().is_some_and(|head| head.deadline_ns <= now_ns)
+    }
+
     /// Who is due first of all lines.
     pub(super) fn first(&mut self, wanted: &[Wanted]) -> Option<Entry> {
         loop {

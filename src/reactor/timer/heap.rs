@@ -66,6 +66,14 @@ impl Heap {
         self.sink(position);
     }
 
+    /// As [`set`](Self::set) for the slot of the first entry, which is to come due no earlier than that says.
+    pub(crate) fn put_off_first(&mut self, entry: Entry) {
+        if let Some(first) = self.entries.first_mut() {
+            *first = entry;
+            self.sink(0);
+        }
+    }
+
     /// As [`set`](Self::set), unless the slot's entry is early enough.
     pub(crate) fn hasten(&mut self, entry: Entry) {
         let comes_up_in_time =

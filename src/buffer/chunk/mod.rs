@@ -1,6 +1,6 @@
 //! Storage: refcounted blocks of memory, the runs that view them, and the thread-local pool they come from.
 //!
-//! This is the only file of the room that touches raw pointers. It exists so that everything above it can share,
+//! This folder is the only place of the room that touches raw pointers. It exists so that everything above it can share,
 //! split and drop bytes by moving small descriptors, in safe code.
 //!
 //! ```text
@@ -33,6 +33,8 @@
     reason = "refcounted storage is pointer code; each block cites an invariant listed above"
 )]
 
+mod kept;
+
 use std::alloc::{Layout, alloc, dealloc};
 use std::cell::Cell;
 use std::fmt;
@@ -41,6 +43,9 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::Reservation;
 use crate::{Error, Result};
+
+pub(super) use kept::Kept;
+pub(crate) use kept::{Freed, Keeper};
 
 /// What stands in front of the bytes of every block.
 #[repr(C)]
@@ -144,12 +149,7 @@ impl Run {
     /// A second run over the same bytes. The tailroom stays where it was.
     #[inline]
     pub(super) fn share(&self) -> Run {
-        // Relaxed: a new reference is made from one that is held, so nothing has to be published by it.
-        let before = self.refs().fetch_add(1, Ordering::Relaxed);
-        if before > i32::MAX as u32 {
-            // Two billion references can only come from a loop that leaks them; wrapping would free live memory.
-            std::process::abort();
-        }
+        retain(self.block);
         Run { block: self.block, first: self.first, len: self.len, limit: 0 }
     }
 
@@ -176,8 +176,8 @@ impl Run {
 impl Run {
     #[inline]
     fn refs(&self) -> &AtomicU32 {
-        // SAFETY: INV-1, the block is live while `self` is; only this atomic is borrowed, never the whole header.
-        unsafe { &(*self.block.as_ptr()).refs }
+        // The block is live while `self` is (INV-1).
+        refs_of(&self.block)
     }
 
     /// Bytes in view.
@@ -207,7 +207,7 @@ impl Run {
     /// True when no other run refers to the block.
     #[inline]
     pub(super) fn is_alone(&self) -> bool {
-        // Acquire: what other holders read from the block happened before they let go of it (see `drop`).
+        // Acquire: what other holders read from the block happened before they let go of it (see `let_go`).
         self.refs().load(Ordering::Acquire) == 1
     }
 
@@ -432,14 +432,7 @@ impl fmt::Debug for Run {
 impl Drop for Run {
     #[inline]
     fn drop(&mut self) {
-        // Acquire on the first load and on the fence: everything the other holders did with the block happens
-        // before it is reused. Release on the decrement: what this holder did happens before that.
-        if self.is_alone() {
-            release(self.block);
-        } else if self.refs().fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
-            // Relaxed: nobody else can reach the block any more (INV-7).
-            self.refs().store(1, Ordering::Relaxed);
+        if let_go(self.block) {
             release(self.block);
         }
     }
@@ -471,6 +464,41 @@ unsafe impl bytes::BufMut for Reservation<'_> {
     unsafe fn advance_mut(&mut self, count: usize) {
         self.advance_written(count);
     }
+}
+
+/// How many refer to a block that the caller knows to be live.
+#[inline]
+fn refs_of(block: &NonNull<Header>) -> &AtomicU32 {
+    // SAFETY: INV-1, whoever asks holds a reference to the block; only this atomic is borrowed, never the whole header.
+    unsafe { &(*block.as_ptr()).refs }
+}
+
+/// One more refers to a block.
+#[inline]
+fn retain(block: NonNull<Header>) {
+    // Relaxed: a new reference is made from one that is held, so nothing has to be published by it.
+    let before = refs_of(&block).fetch_add(1, Ordering::Relaxed);
+    if before > i32::MAX as u32 {
+        // Two billion references can only come from a loop that leaks them; wrapping would free live memory.
+        std::process::abort();
+    }
+}
+
+/// One less refers to a block; says whether it was the last.
+#[inline]
+fn let_go(block: NonNull<Header>) -> bool {
+    // Acquire on the first load and on the fence: everything the other holders did with the block happens
+    // before it is reused. Release on the decrement: what this holder did happens before that.
+    if refs_of(&block).load(Ordering::Acquire) == 1 {
+        return true;
+    }
+    if refs_of(&block).fetch_sub(1, Ordering::Release) != 1 {
+        return false;
+    }
+    fence(Ordering::Acquire);
+    // Relaxed: nobody else can reach the block any more (INV-7).
+    refs_of(&block).store(1, Ordering::Relaxed);
+    true
 }
 
 /// Where a block's bytes begin.
@@ -524,6 +552,12 @@ fn allocate(class: usize, wanted: usize) -> Result<NonNull<Header>> {
 fn release(block: NonNull<Header>) {
     // SAFETY: INV-1, the caller held the last run, so the block is live and now nobody else's; INV-6.
     let class = unsafe { (*block.as_ptr()).class } as usize;
+    release_of(class, block);
+}
+
+/// [`release`] for a block of that class.
+#[inline(always)]
+fn release_of(class: usize, block: NonNull<Header>) {
     if class >= LARGE || !pool_put(class, block) {
         deallocate(block);
     }
