@@ -105,14 +105,28 @@ fn build(name: &str) -> Option<PathBuf> {
     if !have(compiler) {
         return None;
     }
-    let program = scratch("programs").join(name);
+    let sanitizer = sanitizer();
+    let program = scratch(&format!("programs{sanitizer}")).join(name);
     let mut gcc = Command::new(compiler);
     gcc.args([standard, "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]);
     gcc.arg(&source).arg("-o").arg(&program);
+    if !sanitizer.is_empty() {
+        gcc.arg(format!("-fsanitize={sanitizer}"));
+    }
+    if sanitizer == "thread" {
+        // The library finds there what the runtime lacks.
+        gcc.arg("-rdynamic").arg(source.with_file_name("sanitizer.c"));
+    }
     gcc.args(["-Wl,--as-needed", "-levent_core", "-levent_extra", "-levent_pthreads", "-lpthread"]);
     let output = gcc.output().expect("gcc runs");
     assert!(output.status.success(), "{}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
     Some(program)
+}
+
+/// What watches the programs: `address` or `thread`, if `ZEROVENT_SANITIZER` says so, or nothing. The library has to be built for that, and
+/// `ZEROVENT_CAPI` to say where it is; docs/c-abi.md has the commands.
+fn sanitizer() -> String {
+    env::var("ZEROVENT_SANITIZER").unwrap_or_default()
 }
 
 /// The source of a program, C or C++, and what it is compiled with.

@@ -3,20 +3,32 @@
 
 use std::cell::RefCell;
 use std::ops::Deref;
+use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::evbuffer;
 use crate::capi::frame::{Frame, Here};
 
+/// As many uses of frames that lie within each other are known. Others are lost with their frame.
+const MOST: usize = 16;
+
 thread_local! {
-    /// The uses of this thread's frames, the outermost first.
-    static PINS: RefCell<Vec<(Frame, *const evbuffer)>> = const { RefCell::new(Vec::new()) };
+    /// The uses of this thread's frames, the outermost first. Nothing has to be freed when the thread ends: its destructors may
+    /// free buffers.
+    static PINS: RefCell<Pins> = const { RefCell::new(Pins { len: 0, uses: [None; MOST] }) };
+}
+
+type Use = (Frame, *const evbuffer);
+
+struct Pins {
+    len: usize,
+    uses: [Option<Use>; MOST],
 }
 
 /// A use of a handle by a frame.
 pub(in crate::capi) struct Pin<'a> {
     buf: &'a evbuffer,
-    /// None if this thread has no list any more.
+    /// None if it is not in the list.
     frame: Option<Frame>,
 }
 
@@ -27,16 +39,16 @@ impl evbuffer {
         self.adopt(here)
     }
 
-    /// A use of the handle that somebody gives back by [`release`](evbuffer::release), or a frame [adopts](Self::adopt).
-    pub(super) fn keep(&self) {
-        // Relaxed: whoever keeps it uses it already.
-        self.users.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// [`pin`](Self::pin), once more in the same frame.
     pub(in crate::capi) fn pin_too(&self, here: &Here) -> Pin<'_> {
         self.keep();
         self.list(here.frame())
+    }
+
+    /// A use of the handle that somebody gives back by [`release`](evbuffer::release), or a frame [adopts](Self::adopt).
+    pub(super) fn keep(&self) {
+        // Relaxed: whoever keeps it uses it already.
+        self.users.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Makes a use that there is already the frame's.
@@ -46,18 +58,43 @@ impl evbuffer {
     }
 
     fn list(&self, frame: Frame) -> Pin<'_> {
-        let listed = PINS.try_with(|pins| pins.borrow_mut().push((frame, self)));
-        Pin { buf: self, frame: listed.is_ok().then_some(frame) }
+        let is_listed = PINS.with_borrow_mut(|pins| pins.push((frame, self)));
+        Pin { buf: self, frame: is_listed.then_some(frame) }
     }
 }
 
 /// Gives back what frames had that have gone.
 fn sweep(has_gone: impl Fn(Frame) -> bool) {
-    let take_gone =
-        || PINS.try_with(|pins| pins.borrow_mut().pop_if(|(frame, _)| has_gone(*frame))).ok().flatten();
-    while let Some((_, buf)) = take_gone() {
+    while let Some(buf) = PINS.with_borrow_mut(|pins| pins.pop_if(&has_gone)) {
         // SAFETY: H3: the use that is given back here has kept it.
         unsafe { &*buf }.release();
+    }
+}
+
+impl Pins {
+    fn push(&mut self, new: Use) -> bool {
+        let Some(place) = self.uses.get_mut(self.len) else { return false };
+        *place = Some(new);
+        self.len += 1;
+        true
+    }
+
+    /// Takes the innermost, if its frame has gone.
+    fn pop_if(&mut self, has_gone: impl Fn(Frame) -> bool) -> Option<*const evbuffer> {
+        let (frame, buf) = self.uses[self.len.checked_sub(1)?]?;
+        if !has_gone(frame) {
+            return None;
+        }
+        self.len -= 1;
+        Some(buf)
+    }
+
+    fn remove(&mut self, wanted: Use) -> bool {
+        let known = &mut self.uses[..self.len];
+        let Some(index) = known.iter().rposition(|one| *one == Some(wanted)) else { return false };
+        known[index..].rotate_left(1);
+        self.len -= 1;
+        true
     }
 }
 
@@ -74,13 +111,7 @@ impl Drop for Pin<'_> {
         let Some(frame) = self.frame else { return self.buf.release() };
         // Those of this frame are to be dropped themselves.
         sweep(|other| other != frame && other.has_gone(frame));
-        let entry = (frame, std::ptr::from_ref(self.buf));
-        let taken = PINS.try_with(|pins| {
-            let mut pins = pins.borrow_mut();
-            let index = pins.iter().rposition(|pin| *pin == entry)?;
-            Some(pins.remove(index))
-        });
-        if taken.ok().flatten().is_some() {
+        if PINS.with_borrow_mut(|pins| pins.remove((frame, ptr::from_ref(self.buf)))) {
             self.buf.release();
         }
     }
