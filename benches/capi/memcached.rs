@@ -32,14 +32,18 @@ pub(super) struct Size {
     pub(super) threads: usize,
 }
 
-/// Becomes memcached, on the servers' core.
-pub(super) fn serve(library: Library, threads: &str) {
+/// Of memcached's threads those look after memory by the clock, and count however long an operation takes.
+const WITHOUT_HOUSEKEEPERS: &str = "no_lru_maintainer,no_lru_crawler";
+
+/// Becomes memcached, on the servers' core, with `options` of its own if there are any.
+pub(super) fn serve(library: Library, threads: &str, options: Option<&String>) {
     traffic::take_server_core();
     let address = net::free_address();
     println!("listening on {address}");
     let mut command = library.command("memcached").expect("who asks for it has looked whether it is there");
     let port = address.port().to_string();
     command.args(["-u", "root", "-l", "127.0.0.1", "-p", &port, "-t", threads]);
+    command.args(options.into_iter().flat_map(|options| ["-o", options.as_str()]));
     // It asks for so many descriptors and no more, and ends if it does not get them.
     let error = command.args(["-c", &traffic::limit_descriptors(CONNECTIONS_MAX).to_string()]).exec();
     panic!("memcached cannot be started: {error}");
@@ -62,7 +66,7 @@ pub(super) fn instructions(size: Size, subject: &str, library: Library) -> Optio
     if !have("memcached") {
         return None;
     }
-    let words = [subject, &size.threads.to_string()];
+    let words = [subject, &size.threads.to_string(), WITHOUT_HOUSEKEEPERS];
     let counts = [WARM_UP, WARM_UP + COUNTED];
     traffic::instructions_each("capi", &words, counts, |server, count| {
         Load::new(server, size, library).run(count)

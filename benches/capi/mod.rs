@@ -96,8 +96,8 @@ pub(crate) fn plan() -> Plan {
 
 /// What a process with `--server` becomes: memcached is the only server that does not know of cores by itself.
 fn serve(words: &[String]) {
-    let [subject, threads] = words else { panic!("--server capi SUBJECT THREADS") };
-    memcached::serve(library(subject), threads);
+    let [subject, threads, options @ ..] = words else { panic!("--server capi SUBJECT THREADS [OPTIONS]") };
+    memcached::serve(library(subject), threads, options.first());
 }
 
 /// The C programs, each compiled once.

@@ -303,6 +303,8 @@ pub(super) unsafe extern "C-unwind" fn event_base_priority_init(
     // SAFETY: as in `event_base_get_method`.
     let Some(mut core) = (unsafe { enter(base) }) else { return -1 };
     let wanted = u8::try_from(priorities).unwrap_or(0);
+    // An event that waits for nothing has no priority that would have to go on existing.
+    core.drop_kept();
     if core.reactor.set_priorities(wanted).is_ok() { 0 } else { -1 }
 }
 

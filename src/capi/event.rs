@@ -50,6 +50,12 @@ impl event {
         }
     }
 
+    /// What a slot is made of for it, in one word.
+    fn making(&self) -> u64 {
+        let [fd, events] = [self.fd.get() as u32, u32::from(self.events.get() as u16)];
+        u64::from(fd) << 32 | u64::from(events) << 8 | u64::from(self.priority.get())
+    }
+
     fn interest(&self) -> Interest {
         // The bits are the same.
         Interest::from_bits_truncate((self.events.get() & (DESCRIPTOR | ev::ET)) as u8)
@@ -95,28 +101,29 @@ impl Core {
         if let Some(slot) = event.slot() {
             return Ok((slot, false));
         }
+        if let Some(kept) = self.take_kept(event) {
+            return Ok((kept, true));
+        }
         // A base may have fewer priorities by now than when the event was given its own.
         let least = self.reactor.priorities() - 1;
-        let spec = SlotSpec {
+        let slot = self.reactor.insert(SlotSpec {
             owner: ptr::from_ref(event) as u64,
             source: event.source(),
             persist: event.events.get() & ev::PERSIST != 0,
             priority: Some(event.priority.get().min(least as u8)),
-        };
-        if let Some(kept) = self.take_kept(event, &spec) {
-            return Ok((kept, true));
-        }
-        let slot = self.reactor.insert(spec)?;
+        })?;
         event.slot.set(slot.to_bits());
+        event.made_of.set(event.making());
         Ok((slot, true))
     }
 
-    /// The slot that is kept for an event while its callback runs, if it would be made as it is. One that has been assigned anew has
-    /// forgotten it.
-    fn take_kept(&mut self, event: &event, spec: &SlotSpec) -> Option<SlotId> {
-        let kept = self.control.kept.filter(|kept| kept.to_bits() == event.slot.get())?;
-        let is_same = self.reactor.spec(kept).is_ok_and(|made| made == *spec);
-        if is_same { self.control.kept.take() } else { None }
+    /// The slot that is kept for an event while its callback runs, if it would be made as it was. An event that has been assigned anew
+    /// has forgotten it.
+    fn take_kept(&mut self, event: &event) -> Option<SlotId> {
+        let kept = self.control.kept?;
+        // The slot's word is the address of the event that is being called.
+        let is_its_own = ptr::eq(self.control.current, event) && kept.to_bits() == event.slot.get();
+        if is_its_own && event.made_of.get() == event.making() { self.control.kept.take() } else { None }
     }
 
     fn drop_if_new(&mut self, slot: SlotId, is_new: bool) {

@@ -59,7 +59,8 @@ pub(super) mod evlist {
 pub(super) struct event {
     /// The slot that stands for it while `flags` says that it is pending or active; meaningless otherwise.
     pub(super) slot: Cell<u64>,
-    reserved: Cell<u64>,
+    /// What that slot was made of.
+    pub(super) made_of: Cell<u64>,
     /// Atomic, because it may be read without the lock; relaxed throughout, because nothing is published with it.
     flags: AtomicI16,
     pub(super) priority: Cell<u8>,

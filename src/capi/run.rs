@@ -406,7 +406,7 @@ impl Core {
     }
 
     /// Nobody has added the event again whose slot was kept for that.
-    fn drop_kept(&mut self) {
+    pub(super) fn drop_kept(&mut self) {
         if let Some(slot) = self.control.kept.take() {
             // The slot lives for as long as it is kept.
             let _ = self.reactor.remove(slot);

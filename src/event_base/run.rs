@@ -241,7 +241,8 @@ impl<C> EventBase<C> {
         called
     }
 
-    /// Calls what is active of the most important priority, and says how many calls that were.
+    /// Calls what is active of the most important priority, and says how many calls that were. A turn often brings nothing.
+    #[inline]
     fn call_active(&mut self) -> usize {
         let called = self.reactor.first_priority().map_or(0, |priority| self.call_all_of(priority));
         self.control.continuing = false;
@@ -250,6 +251,7 @@ impl<C> EventBase<C> {
     }
 
     /// Calls what is active of a priority, within the limits that it has.
+    #[inline(never)]
     fn call_all_of(&mut self, priority: u8) -> usize {
         let limit = self.control.limit.of(priority);
         let most = limit.calls_most().min(self.reactor.active_len() + EXTRA_CALLS);

@@ -186,6 +186,20 @@ impl Active {
         place
     }
 
+    /// As [`push`](Self::push) where somebody waits already and there is room, with what there is to note; else `None`. So much is part of
+    /// its callers.
+    #[inline]
+    fn try_follow(&mut self, slot: u32, priority: u8) -> Option<u32> {
+        let lane = &mut self.lanes[usize::from(priority)];
+        if lane.places.is_empty() || lane.places.len() == lane.places.capacity() {
+            return None;
+        }
+        let place = lane.push(slot);
+        self.len += 1;
+        self.note_most();
+        Some(place)
+    }
+
     /// As [`push`](Self::push) in the usual case, in which there is room; else `None`.
     #[inline]
     fn try_push(&mut self, slot: u32, priority: u8) -> Option<u32> {
@@ -208,7 +222,7 @@ impl Active {
     }
 
     /// The first slot of a lane.
-    #[inline]
+    #[cfg(test)]
     fn first(&self, priority: u8) -> Option<u32> {
         self.lanes.get(usize::from(priority))?.first()
     }
@@ -254,14 +268,19 @@ impl Reactor {
     #[inline]
     pub(crate) fn activate(&mut self, id: SlotId, what: What) -> Result<()> {
         let slot = self.slots.get_mut(id.0).ok_or(Error::Stale)?;
-        if !slot.activate(id.index(), what, &mut self.active) {
-            self.enter_lane(id.index());
+        slot.what |= what;
+        if slot.state.contains(State::ACTIVE) {
+            return Ok(());
         }
-        self.active.note_most();
+        slot.state |= State::ACTIVE;
+        match self.active.try_follow(id.index(), slot.priority) {
+            Some(place) => slot.place = place,
+            None => self.enter_lane(id.index()),
+        }
         Ok(())
     }
 
-    #[cold]
+    #[inline(never)]
     pub(super) fn enter_lane(&mut self, index: u32) {
         let Some(priority) = self.slots.at_mut(index).map(|slot| slot.priority) else { return };
         let slots = &mut self.slots;
@@ -270,6 +289,7 @@ impl Reactor {
         };
         let place = self.active.push(index, priority, &mut stand);
         stand(index, place);
+        self.active.note_most();
     }
 
     /// Puts a slot onto the ready list: it becomes active in the next turn, behind what that turn brings.
@@ -305,8 +325,9 @@ impl Reactor {
     /// so often, or is taken back.
     #[inline(always)]
     pub(crate) fn next_active(&mut self, priority: u8) -> Option<Invocation> {
-        let index = self.active.first(priority)?;
-        let (id, slot) = self.slots.tenant_at(index)?;
+        let Active { lanes, len, .. } = &mut self.active;
+        let lane = lanes.get_mut(usize::from(priority))?;
+        let (id, slot) = self.slots.tenant_at(lane.first()?)?;
         #[cfg(feature = "capi")]
         let waits_on = slot.state.contains(State::PENDING | State::PERSIST);
         let invocation = Invocation {
@@ -320,7 +341,10 @@ impl Reactor {
         };
         if slot.waits_on_as_it_is() {
             slot.end_activity();
-            self.active.remove_first(priority);
+            *len -= 1;
+            if lane.advance() {
+                self.active.shut(priority);
+            }
         } else {
             // The slot was found a moment ago, so it is not stale.
             let _ = self.hand_out_changing(SlotId(id));
@@ -332,10 +356,12 @@ impl Reactor {
     #[inline(never)]
     fn hand_out_changing(&mut self, id: SlotId) -> Result<()> {
         let slot = self.slot(id)?;
-        if !slot.state.contains(State::PERSIST) {
+        let (state, what, priority) = (slot.state, slot.what, slot.priority);
+        if !state.contains(State::PERSIST) {
+            slot.end_activity();
+            self.active.remove_first(priority);
             return self.del(id);
         }
-        let (state, what, priority) = (slot.state, slot.what, slot.priority);
         if slot.deliveries > 1 {
             slot.deliveries -= 1;
             slot.what = What::SIGNAL;

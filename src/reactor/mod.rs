@@ -151,7 +151,7 @@ pub(crate) enum Source {
 }
 
 /// How a slot is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotSpec {
     pub(crate) owner: u64,
     pub(crate) source: Source,
@@ -279,6 +279,7 @@ impl Wait {
     }
 
     /// Blocks until something is ready or it is time. Being interrupted by a signal is no error.
+    #[inline]
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         self.backend.wait(self.timeout_ns, &mut self.ready)
     }
@@ -674,6 +675,7 @@ impl Reactor {
     }
 
     /// Whether anything keeps the loop alive: something waits, is to be handed out, or has been sent by another thread.
+    #[inline]
     pub(crate) fn has_work(&self) -> bool {
         self.tally.holding() > 0 || self.active.len() > 0 || !self.later.is_empty() || self.is_notified()
     }

@@ -46,6 +46,7 @@ impl Notifier {
     }
 
     /// Whether there has been a wake that the loop has not noticed yet.
+    #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         // Acquire: pairs with the wake, so that who finds it finds the message too.
         self.pending.load(Ordering::Acquire)

@@ -39,6 +39,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
+    #[inline]
     pub(super) fn holding(&self) -> usize {
         self.events.now + self.engines.now
     }

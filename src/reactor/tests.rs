@@ -93,16 +93,19 @@ impl Kernel {
         self.table().open.insert(fd, FileId { number: fd as u32, waitable });
     }
 
+    /// How often it was told something.
+    pub(super) fn calls(&self) -> u32 {
+        self.table().calls
+    }
+}
+
+#[cfg(feature = "capi")]
+impl Kernel {
     /// Reports what an open file is ready for.
     pub(super) fn make_ready(&self, fd: RawFd, what: What) {
         let mut table = self.table();
         let (_, token) = table.registered[&(false, table.open[&fd], fd)];
         table.reports.push(Ready { token, what });
-    }
-
-    /// How often it was told something.
-    pub(super) fn calls(&self) -> u32 {
-        self.table().calls
     }
 }
 

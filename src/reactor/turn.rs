@@ -19,6 +19,7 @@ impl Reactor {
     /// # Panics
     ///
     /// When a wait that was prepared before has not been completed.
+    #[inline]
     pub(crate) fn prepare(&mut self, poll: bool, until_ns: Option<u64>) -> Box<Wait> {
         let timeout_ns = self.time_to_wait(poll, until_ns);
         self.time.end_turn();
@@ -34,14 +35,21 @@ impl Reactor {
     /// # Panics
     ///
     /// As [`prepare`](Self::prepare).
+    #[inline]
     pub(crate) fn time_to_wait(&mut self, poll: bool, until_ns: Option<u64>) -> Option<u64> {
         if self.fds.has_unapplied() {
-            let wait = self.wait.as_mut().expect(ONE_AT_A_TIME);
-            self.fds.apply(&mut self.slots, &mut *wait.backend);
+            self.apply_changes();
         }
-        if poll || self.is_busy() {
-            return Some(0);
-        }
+        if poll || self.is_busy() { Some(0) } else { self.time_until_due(until_ns) }
+    }
+
+    #[inline(never)]
+    fn apply_changes(&mut self) {
+        let wait = self.wait.as_mut().expect(ONE_AT_A_TIME);
+        self.fds.apply(&mut self.slots, &mut *wait.backend);
+    }
+
+    fn time_until_due(&mut self, until_ns: Option<u64>) -> Option<u64> {
         // What was taken back may not have left yet.
         let first_ns = if self.tally.timers > 0 { self.timers.first_deadline() } else { None };
         let deadline_ns = first_ns.into_iter().chain(until_ns).min();
@@ -50,6 +58,7 @@ impl Reactor {
         until_deadline.into_iter().chain(until_retry).min()
     }
 
+    #[inline]
     fn is_busy(&self) -> bool {
         self.active.len() > 0
             || !self.later.is_empty()
@@ -194,6 +203,7 @@ impl Reactor {
     }
 
     /// Replaces the backend when reports for descriptors that are gone keep coming.
+    #[inline]
     fn note_stale(&mut self, before: u64) {
         if self.counters.stale_events == before {
             self.stale_waits = 0;
@@ -266,11 +276,13 @@ impl Reactor {
     }
 
     /// Whether another thread has woken the loop since this was last taken notice of, or is waking it.
+    #[inline]
     pub(crate) fn is_notified(&self) -> bool {
         self.notified || self.notifier.is_pending()
     }
 
     /// The same, taking notice.
+    #[inline]
     pub(crate) fn take_notified(&mut self) -> bool {
         std::mem::take(&mut self.notified) || self.notifier.is_pending()
     }

@@ -35,12 +35,6 @@ impl Reactor {
         Ok(self.view_of(id.0, slot))
     }
 
-    /// How a slot was made, with the priority it has now.
-    #[cfg(feature = "capi")]
-    pub(crate) fn spec(&self, id: SlotId) -> Result<SlotSpec> {
-        self.slots.get(id.0).map(Slot::spec).ok_or(Error::Stale)
-    }
-
     /// Whether a slot waits for its source, and when for its deadline.
     #[cfg(feature = "capi")]
     pub(crate) fn waits(&self, id: SlotId) -> Result<(bool, Option<u64>)> {

@@ -35,9 +35,9 @@ const NO_PORT: Error = Error::Invalid("not a port from 1 to 65535");
 ///
 /// # Differences from libevent
 ///
-/// A port too large for C's `int` is an error, and not what is left of it. The four numbers of an IPv4 address have no signs,
-/// spaces or zeros in front, which others read in other ways, nor has the number of a zone; and an IPv6 address does not end in a
-/// single colon.
+/// A port or a zone too large for C's `int` is an error, and not what is left of it. The four numbers of an IPv4 address have no signs,
+/// spaces or zeros in front, which others read in other ways, nor has the number of a zone; no group of an IPv6 address begins with `0x`,
+/// and the address does not end in a single colon.
 #[doc(alias = "evutil_parse_sockaddr_port")]
 pub fn parse_sockaddr_port(text: &str) -> Result<SocketAddr> {
     if let Some(rest) = text.strip_prefix('[') {

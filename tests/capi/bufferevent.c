@@ -468,7 +468,7 @@ a_descriptor_can_be_exchanged(void)
 	struct record record = { 0 };
 	struct bufferevent *bev;
 	begin();
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
+	make_pair(other);
 	bev = half(&peer, 0, &record);
 	fd = bufferevent_getfd(bev);
 	bufferevent_enable(bev, EV_READ);
@@ -634,7 +634,7 @@ the_obsolete_functions_work(void)
 	struct event_base *other;
 	base = event_init();
 	CHECK(base != NULL);
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	make_pair(pair);
 	bev = bufferevent_new(pair[0], on_read, on_write, on_event, &record);
 	CHECK(bev != NULL);
 	bufferevent_settimeout(bev, 7, 0);

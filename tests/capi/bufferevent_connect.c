@@ -30,28 +30,52 @@ dead(void)
 	return address;
 }
 
-static struct bufferevent *
-unconnected(int fd, struct record *record)
+/* What a case is about, which has a process of its own. */
+static struct sockaddr_in address;
+static struct record record;
+static struct bufferevent *bev;
+static int listening;
+
+static void
+make(int fd)
 {
-	struct bufferevent *bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
+	bev = bufferevent_socket_new(base, fd, BEV_OPT_CLOSE_ON_FREE);
 	CHECK(bev != NULL);
-	bufferevent_setcb(bev, on_read, on_write, on_event, record);
-	return bev;
+	bufferevent_setcb(bev, on_read, on_write, on_event, &record);
+}
+
+/* With a server, and without a socket. */
+static void
+begin_unconnected(void)
+{
+	begin();
+	listening = server(&address);
+	make(-1);
+}
+
+static int
+connect_to(const struct sockaddr_in *where)
+{
+	return bufferevent_socket_connect(bev, (const struct sockaddr *)where, sizeof *where);
+}
+
+static void
+end_connected(void)
+{
+	run_until(&record.events, 1);
+	CHECK_INT(record.what, BEV_EVENT_CONNECTED);
+	bufferevent_free(bev);
+	end();
 }
 
 static void
 a_connect_is_told_and_what_was_written_leaves(void)
 {
-	struct sockaddr_in address;
-	struct record record = { 0 };
-	struct bufferevent *bev;
-	int fd, listening;
-	begin();
-	listening = server(&address);
-	bev = unconnected(-1, &record);
+	int fd;
+	begin_unconnected();
 	CHECK_INT(bufferevent_getfd(bev), -1);
 	bufferevent_write(bev, "hello", 5);
-	CHECK_INT(bufferevent_socket_connect(bev, (struct sockaddr *)&address, sizeof address), 0);
+	CHECK_INT(connect_to(&address), 0);
 	CHECK(bufferevent_getfd(bev) >= 0);
 	CHECK_INT(bev->ev_read.ev_fd, bufferevent_getfd(bev));
 	bufferevent_enable(bev, EV_READ);
@@ -71,12 +95,11 @@ a_connect_is_told_and_what_was_written_leaves(void)
 static void
 a_refusal_is_told_with_its_number(void)
 {
-	struct sockaddr_in address = dead(), better;
-	struct record record = { 0 };
-	struct bufferevent *bev;
+	struct sockaddr_in better;
 	begin();
-	bev = unconnected(-1, &record);
-	CHECK_INT(bufferevent_socket_connect(bev, (struct sockaddr *)&address, sizeof address), 0);
+	address = dead();
+	make(-1);
+	CHECK_INT(connect_to(&address), 0);
 	CHECK_INT(record.events, 0);
 	run_until(&record.events, 1);
 	CHECK_STR(record.order, "E");
@@ -91,7 +114,7 @@ a_refusal_is_told_with_its_number(void)
 	CHECK_INT(record.events, 1);
 	server(&better);
 	record.what = 0;
-	CHECK_INT(bufferevent_socket_connect(bev, (struct sockaddr *)&better, sizeof better), 0);
+	CHECK_INT(connect_to(&better), 0);
 	run_until(&record.events, 2);
 	CHECK_INT(record.what, BEV_EVENT_CONNECTED);
 	bufferevent_free(bev);
@@ -101,35 +124,27 @@ a_refusal_is_told_with_its_number(void)
 static void
 a_program_connects_its_own_socket(void)
 {
-	struct sockaddr_in address;
-	struct record record = { 0 };
-	struct bufferevent *bev;
 	int fd;
 	begin();
 	server(&address);
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	CHECK(connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS);
-	bev = unconnected(fd, &record);
+	make(fd);
 	CHECK_INT(bufferevent_socket_connect(bev, NULL, 0), 0);
 	CHECK_INT(bufferevent_getfd(bev), fd);
-	run_until(&record.events, 1);
-	CHECK_INT(record.what, BEV_EVENT_CONNECTED);
-	bufferevent_free(bev);
-	end();
+	end_connected();
 }
 
 static void
 a_refused_socket_of_the_programs_is_not_closed(void)
 {
-	struct sockaddr_in address = dead();
-	struct record record = { 0 };
-	struct bufferevent *bev;
 	int fd;
 	begin();
+	address = dead();
 	fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	bev = bufferevent_socket_new(base, fd, 0);
 	bufferevent_setcb(bev, on_read, on_write, on_event, &record);
-	CHECK_INT(bufferevent_socket_connect(bev, (struct sockaddr *)&address, sizeof address), 0);
+	CHECK_INT(connect_to(&address), 0);
 	CHECK_INT(bufferevent_getfd(bev), fd);
 	run_until(&record.events, 1);
 	CHECK_INT(record.error, ECONNREFUSED);
@@ -145,10 +160,8 @@ nothing_to_connect_to_is_an_error(void)
 {
 	struct sockaddr_un nowhere = { .sun_family = AF_UNIX, .sun_path = "/nowhere/at/all" };
 	struct sockaddr unknown = { .sa_family = 250 };
-	struct record record = { 0 };
-	struct bufferevent *bev;
 	begin();
-	bev = unconnected(-1, &record);
+	make(-1);
 	CHECK_INT(bufferevent_socket_connect(bev, NULL, 0), -1);
 	CHECK_INT(bufferevent_socket_connect(bev, &unknown, sizeof unknown), -1);
 	CHECK_INT(bufferevent_socket_connect(bev, (struct sockaddr *)&nowhere, sizeof nowhere), -1);
@@ -162,18 +175,10 @@ nothing_to_connect_to_is_an_error(void)
 static void
 disabling_does_not_end_a_connect(void)
 {
-	struct sockaddr_in address;
-	struct record record = { 0 };
-	struct bufferevent *bev;
-	begin();
-	server(&address);
-	bev = unconnected(-1, &record);
-	CHECK_INT(bufferevent_socket_connect(bev, (struct sockaddr *)&address, sizeof address), 0);
+	begin_unconnected();
+	CHECK_INT(connect_to(&address), 0);
 	bufferevent_disable(bev, EV_READ | EV_WRITE);
-	run_until(&record.events, 1);
-	CHECK_INT(record.what, BEV_EVENT_CONNECTED);
-	bufferevent_free(bev);
-	end();
+	end_connected();
 }
 
 #ifdef __SANITIZE_THREAD__
@@ -202,12 +207,7 @@ wait_for_threads(void)
 static void
 a_host_is_found_by_name(void)
 {
-	struct sockaddr_in address;
-	struct record record = { 0 };
-	struct bufferevent *bev;
-	begin();
-	server(&address);
-	bev = unconnected(-1, &record);
+	begin_unconnected();
 	bufferevent_write(bev, "x", 1);
 	CHECK_INT(bufferevent_socket_connect_hostname(bev, NULL, AF_INET, "localhost", ntohs(address.sin_port)), 0);
 	run_until(&record.events, 1);
@@ -222,27 +222,17 @@ a_host_is_found_by_name(void)
 static void
 an_address_is_a_name_too(void)
 {
-	struct sockaddr_in address;
-	struct record record = { 0 };
-	struct bufferevent *bev;
-	begin();
-	server(&address);
-	bev = unconnected(-1, &record);
+	begin_unconnected();
 	CHECK_INT(bufferevent_socket_connect_hostname(bev, NULL, AF_UNSPEC, "127.0.0.1", ntohs(address.sin_port)), 0);
 	CHECK(bufferevent_getfd(bev) >= 0);
-	run_until(&record.events, 1);
-	CHECK_INT(record.what, BEV_EVENT_CONNECTED);
-	bufferevent_free(bev);
-	end();
+	end_connected();
 }
 
 static void
 a_name_that_means_nothing_is_an_error(void)
 {
-	struct record record = { 0 };
-	struct bufferevent *bev;
 	begin();
-	bev = unconnected(-1, &record);
+	make(-1);
 	CHECK_INT(bufferevent_socket_connect_hostname(bev, NULL, AF_INET6, "127.0.0.1", 80), 0);
 	while (record.events == 0)
 		event_base_loop(base, EVLOOP_ONCE);
@@ -258,10 +248,8 @@ a_name_that_means_nothing_is_an_error(void)
 static void
 freeing_ends_the_search_for_a_name(void)
 {
-	struct record record = { 0 };
-	struct bufferevent *bev;
 	begin();
-	bev = unconnected(-1, &record);
+	make(-1);
 	CHECK_INT(bufferevent_socket_connect_hostname(bev, NULL, AF_INET, "localhost", 9), 0);
 	bufferevent_free(bev);
 	CHECK_INT(event_base_dispatch(base), 1);

@@ -12,6 +12,13 @@
 
 static struct bufferevent *shared;
 
+static void
+begin_threaded(void)
+{
+	CHECK_INT(evthread_use_pthreads(), 0);
+	begin();
+}
+
 static void *
 write_lines(void *arg)
 {
@@ -42,14 +49,12 @@ read_lines(void *arg)
 	return NULL;
 }
 
+/* Several threads write to the one that is shared, and one reads what arrives at its peer. */
 static void
-write_from_threads(int options)
+pass_lines(int peer)
 {
 	pthread_t threads[WRITERS], reader;
-	int i, peer, numbers[WRITERS];
-	CHECK_INT(evthread_use_pthreads(), 0);
-	begin();
-	shared = half(&peer, options | BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL);
+	int i, numbers[WRITERS];
 	fcntl(peer, F_SETFL, 0);
 	bufferevent_enable(shared, EV_READ);
 	CHECK_INT(pthread_create(&reader, NULL, read_lines, &peer), 0);
@@ -64,6 +69,15 @@ write_from_threads(int options)
 	bufferevent_free(shared);
 	turn();
 	end();
+}
+
+static void
+write_from_threads(int options)
+{
+	int peer;
+	begin_threaded();
+	shared = half(&peer, options | BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL);
+	pass_lines(peer);
 }
 
 static void
@@ -113,8 +127,7 @@ the_lock_keeps_callbacks_away(void)
 {
 	int peer;
 	pthread_t thread;
-	CHECK_INT(evthread_use_pthreads(), 0);
-	begin();
+	begin_threaded();
 	shared = half(&peer, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL);
 	bufferevent_setcb(shared, count_slowly, NULL, NULL, NULL);
 	bufferevent_enable(shared, EV_READ);
@@ -138,31 +151,16 @@ pass(struct evbuffer *from, struct evbuffer *to, ev_ssize_t limit, enum bufferev
 static void
 threads_write_through_a_filter(void)
 {
-	pthread_t threads[WRITERS], reader;
-	int i, peer, numbers[WRITERS];
+	int peer;
 	struct bufferevent *below;
 	/* With libevent the last lines may stay in the filter. */
 	if (!is_zerovent())
 		return;
-	CHECK_INT(evthread_use_pthreads(), 0);
-	begin();
+	begin_threaded();
 	below = half(&peer, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL);
 	shared = bufferevent_filter_new(below, pass, pass, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL, NULL);
 	CHECK(shared != NULL);
-	fcntl(peer, F_SETFL, 0);
-	bufferevent_enable(shared, EV_READ);
-	CHECK_INT(pthread_create(&reader, NULL, read_lines, &peer), 0);
-	for (i = 0; i < WRITERS; i++) {
-		numbers[i] = i;
-		CHECK_INT(pthread_create(&threads[i], NULL, write_lines, &numbers[i]), 0);
-	}
-	event_base_dispatch(base);
-	for (i = 0; i < WRITERS; i++)
-		pthread_join(threads[i], NULL);
-	pthread_join(reader, NULL);
-	bufferevent_free(shared);
-	turn();
-	end();
+	pass_lines(peer);
 }
 
 static void *
@@ -188,8 +186,7 @@ another_thread_may_free_it(void)
 	pthread_t threads[50];
 	struct timeval soon = { 0, 100000 };
 	struct bufferevent *bev;
-	CHECK_INT(evthread_use_pthreads(), 0);
-	begin();
+	begin_threaded();
 	for (i = 0; i < 50; i++) {
 		bev = half(&peer, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL);
 		bufferevent_enable(bev, EV_READ);
@@ -221,8 +218,7 @@ halves_of_a_pair_may_go_at_the_same_time(void)
 	int i;
 	pthread_t thread;
 	struct bufferevent *pair[2];
-	CHECK_INT(evthread_use_pthreads(), 0);
-	begin();
+	begin_threaded();
 	for (i = 0; i < 300; i++) {
 		CHECK_INT(bufferevent_pair_new(base, BEV_OPT_THREADSAFE, pair), 0);
 		bufferevent_enable(pair[1], EV_READ);
@@ -344,8 +340,7 @@ a_callback_never_gets_what_was_taken_back(void)
 	int i, peer;
 	pthread_t thread;
 	struct bufferevent *bev;
-	CHECK_INT(evthread_use_pthreads(), 0);
-	begin();
+	begin_threaded();
 	bev = half(&peer, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE, NULL);
 	bufferevent_setcb(bev, NULL, NULL, NULL, NULL);
 	bufferevent_enable(bev, EV_READ);

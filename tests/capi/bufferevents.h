@@ -84,7 +84,7 @@ half(int *peer, int options, struct record *record)
 {
 	int pair[2];
 	struct bufferevent *bev;
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	make_pair(pair);
 	*peer = pair[1];
 	bev = bufferevent_socket_new(base, pair[0], options);
 	CHECK(bev != NULL);

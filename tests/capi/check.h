@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +73,13 @@ check_library(void)
 	fclose(maps);
 	CHECK_INT(ours, is_zerovent());
 	CHECK_INT(theirs, !is_zerovent());
+}
+
+/* Two sockets that are connected and do not block. */
+static inline void
+make_pair(int pair[2])
+{
+	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 }
 
 static inline int

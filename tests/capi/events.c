@@ -1,31 +1,12 @@
 /* Events: what they wait for, what their flags say, and what the loop calls when. */
+#include "events.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-
-#include <event2/event.h>
-#include <event2/event_struct.h>
-
-#include "check.h"
 
 /* As libevent's own sources, and old programs, call them. */
 #define ev_flags ev_evcallback.evcb_flags
 #define ev_arg ev_evcallback.evcb_arg
-
-static struct event_base *base;
-static int calls;
-static short last_what;
-static int last_fd;
-
-static void
-count(evutil_socket_t fd, short what, void *arg)
-{
-	calls++;
-	last_what = what;
-	last_fd = fd;
-	(void)arg;
-}
 
 static void
 add_to(evutil_socket_t fd, short what, void *arg)
@@ -43,23 +24,6 @@ drain(evutil_socket_t fd, short what, void *arg)
 	CHECK(n >= 0);
 	count(fd, what, arg);
 }
-
-static void
-begin(void)
-{
-	base = event_base_new();
-	CHECK(base != NULL);
-	calls = 0;
-}
-
-static void
-make_pair(int pair[2])
-{
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-}
-
-static const struct timeval soon = { 0, 10000 };
-static const struct timeval later = { 100, 0 };
 
 static void
 a_descriptor_that_can_be_read_is_told_once(void)

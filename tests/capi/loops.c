@@ -1,32 +1,7 @@
 /* The loop: when it ends, what it answers, what it calls before it does, and the time it shows. */
-#include <sys/socket.h>
-#include <sys/time.h>
-
-#include <event2/event.h>
-#include <event2/event_struct.h>
-
-#include "check.h"
-
-static struct event_base *base;
-static int calls;
+#include "events.h"
 
 static const struct timeval at_once = { 0, 0 };
-static const struct timeval soon = { 0, 10000 };
-static const struct timeval later = { 100, 0 };
-
-static void
-begin(void)
-{
-	base = event_base_new();
-	CHECK(base != NULL);
-	calls = 0;
-}
-
-static void
-count(evutil_socket_t fd, short what, void *arg)
-{
-	calls++;
-}
 
 static void
 exit_now(evutil_socket_t fd, short what, void *arg)
@@ -308,7 +283,7 @@ a_call_for_once(void)
 {
 	int pair[2];
 	begin();
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	make_pair(pair);
 	CHECK_INT(event_base_once(base, -1, EV_TIMEOUT, note, "1", NULL), 0);
 	CHECK_INT(event_base_once(base, -1, EV_TIMEOUT, note, "2", &at_once), 0);
 	CHECK_INT(event_base_once(base, -1, EV_TIMEOUT, note, "4", &soon), 0);
@@ -340,7 +315,7 @@ all_events_of_a_base_can_be_seen(void)
 	char text[4096] = "";
 	FILE *file;
 	begin();
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	make_pair(pair);
 	event_assign(&timer, base, -1, EV_PERSIST, count, NULL);
 	event_assign(&reader, base, pair[0], EV_READ | EV_PERSIST, count, NULL);
 	event_assign(&active, base, -1, 0, count, NULL);
@@ -372,7 +347,7 @@ events_are_counted(void)
 	struct event timer, reader, active;
 	int pair[2];
 	begin();
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	make_pair(pair);
 	event_assign(&timer, base, -1, 0, count, NULL);
 	event_assign(&reader, base, pair[0], EV_READ | EV_PERSIST, count, NULL);
 	event_assign(&active, base, -1, 0, count, NULL);
@@ -396,7 +371,7 @@ events_of_a_descriptor_can_be_activated_together(void)
 	struct event reader, writer, timer;
 	int pair[2];
 	begin();
-	CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	make_pair(pair);
 	event_assign(&reader, base, pair[0], EV_READ, note, "r");
 	event_assign(&writer, base, pair[0], EV_READ | EV_WRITE, note, "w");
 	event_assign(&timer, base, pair[0], EV_READ, note, "t");

@@ -161,6 +161,31 @@ its_priority_is_read_anew(void)
 }
 
 static void
+fewer_priorities(evutil_socket_t fd, short what, void *arg)
+{
+	calls++;
+	CHECK_INT(event_base_priority_init(base, 1), 0);
+	/* With libevent a priority that is gone ends the process; ours takes the least that there is. */
+	if (!is_zerovent())
+		CHECK_INT(event_priority_set(&one, 0), 0);
+	if (--left > 0)
+		CHECK_INT(event_add(&one, NULL), 0);
+}
+
+static void
+its_priority_may_go_while_it_is_called(void)
+{
+	begin(fewer_priorities);
+	event_del(&one);
+	CHECK_INT(event_base_priority_init(base, 3), 0);
+	CHECK_INT(event_priority_set(&one, 2), 0);
+	CHECK_INT(event_add(&one, NULL), 0);
+	left = 2;
+	finish();
+	CHECK_INT(calls, 2);
+}
+
+static void
 activate_again(evutil_socket_t fd, short what, void *arg)
 {
 	calls++;
@@ -269,5 +294,5 @@ a_persistent_event_may_put_off_its_timeout(void)
 
 MAIN(CASE_ROW(adding_an_event_again_while_it_is_called_tells_the_kernel_nothing), CASE_ROW(what_is_added_again_may_have_a_timeout),
     CASE_ROW(an_event_that_is_assigned_anew_means_the_file_of_today), CASE_ROW(what_it_waits_for_is_read_anew),
-    CASE_ROW(its_priority_is_read_anew), CASE_ROW(it_may_activate_itself), CASE_ROW(one_that_is_freed_in_its_callback_is_seen_no_more),
+    CASE_ROW(its_priority_is_read_anew), CASE_ROW(its_priority_may_go_while_it_is_called), CASE_ROW(it_may_activate_itself), CASE_ROW(one_that_is_freed_in_its_callback_is_seen_no_more),
     CASE_ROW(one_that_is_freed_by_a_callback_that_jumps_is_forgotten), CASE_ROW(a_persistent_event_may_put_off_its_timeout))

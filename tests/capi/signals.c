@@ -1,41 +1,15 @@
 /* Signals: delivered in the loop, as often as they came, to every base that waits for them. */
+#include "events.h"
+
 #include <errno.h>
 #include <signal.h>
-#include <sys/time.h>
-#include <sys/wait.h>
-
-#include <event2/event.h>
-#include <event2/event_struct.h>
-
-#include "check.h"
-
-static struct event_base *base;
-static int calls;
-static short last_what;
-static int last_signal;
-
-static void
-count(evutil_socket_t fd, short what, void *arg)
-{
-	calls++;
-	last_what = what;
-	last_signal = fd;
-}
-
-static void
-begin(void)
-{
-	base = event_base_new();
-	CHECK(base != NULL);
-}
-
-static const struct timeval soon = { 0, 50000 };
 
 /* Long enough for a signal to be noticed. */
 static void
 run_for_a_while(void)
 {
-	event_base_loopexit(base, &soon);
+	static const struct timeval a_while = { 0, 50000 };
+	event_base_loopexit(base, &a_while);
 	event_base_dispatch(base);
 }
 
@@ -52,7 +26,7 @@ a_signal_is_told_in_the_loop(void)
 	run_for_a_while();
 	CHECK_INT(calls, 1);
 	CHECK_INT(last_what, EV_SIGNAL);
-	CHECK_INT(last_signal, SIGUSR1);
+	CHECK_INT(last_fd, SIGUSR1);
 	event_del(&ev);
 	event_base_free(base);
 }

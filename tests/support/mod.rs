@@ -14,6 +14,7 @@ pub mod events;
 pub mod filters;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod inputs;
 pub mod model;
 #[cfg(feature = "capi")]
 pub mod namespace;

@@ -1,8 +1,10 @@
 //! Sockets for tests: connected pairs, a guarded run of the loop, and what a process has open.
 
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use zerovent::EventBase;
@@ -17,9 +19,23 @@ pub fn any_port() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
 }
 
-/// An address at which nobody listens, as far as one can know.
+/// Ports that the kernel gives to nobody who does not name one.
+const NAMED_PORTS: Range<u32> = 10_000..30_000;
+/// How many of them a process tries before it comes to those where another one begins.
+const STRIDE: u32 = 64;
+
+/// An address at which nobody listens, for a program that has to be told where to. The kernel's own choice may be somebody else's a moment later, and
+/// is, where connections by the thousand have just gone and few ports are left.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind(any_port()).and_then(|listener| listener.local_addr()).expect("there are ports left")
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(STRIDE);
+    let mut addresses = NAMED_PORTS.map(|_| {
+        let place = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % NAMED_PORTS.len() as u32;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, (NAMED_PORTS.start + place) as u16))
+    });
+    let is_free =
+        |address: &SocketAddr| TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok();
+    addresses.find(is_free).expect("there are ports left")
 }
 
 /// A TCP connection over the loopback, both ends blocking.

@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::thread;
+use std::time::Instant;
 
 use super::each_library;
 use crate::support::net::{PATIENCE, any_port, free_address, pattern};
-use crate::support::programs::{Program, connect};
+use crate::support::programs::{A_MOMENT, Program, connect};
 
 const CLIENTS: u64 = 10;
 const MESSAGES: u64 = 50;
@@ -41,14 +42,21 @@ enum Way {
     Stream(TcpStream),
 }
 
-impl Way {
-    fn datagrams(server: SocketAddr) -> Way {
-        let socket = UdpSocket::bind(any_port()).expect("there are ports left");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket has one");
-        socket.connect(server).expect("it is there");
-        Way::Datagrams(socket)
-    }
+/// A socket of datagrams, on which a read that waits too long fails.
+fn datagrams() -> UdpSocket {
+    let socket = UdpSocket::bind(any_port()).expect("there are ports left");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket has one");
+    socket
+}
 
+/// One that is for `server` alone.
+fn datagrams_to(server: SocketAddr) -> UdpSocket {
+    let socket = datagrams();
+    socket.connect(server).expect("it has an address");
+    socket
+}
+
+impl Way {
     fn address(&self) -> SocketAddr {
         match self {
             Way::Datagrams(socket) => socket.local_addr(),
@@ -151,6 +159,20 @@ fn echo(socket: &UdpSocket) -> usize {
     }
 }
 
+/// Waits until datagrams are answered, which is later than connections are.
+fn await_datagrams(server: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let socket = datagrams_to(server);
+        let sent = socket.send(&message(BINDING, &[]));
+        if sent.and_then(|_| socket.recv(&mut [0; 2048])).is_ok() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "nobody answers");
+        thread::sleep(A_MOMENT);
+    }
+}
+
 /// A client that has the server relay its messages to a peer, and what comes back.
 fn relay(mut way: Way, peer: SocketAddr, number: u64) {
     let bound = way.ask(BINDING, &[]);
@@ -180,15 +202,19 @@ fn relays_for_its_clients() {
         arguments.extend(["--log-file", "stdout", "--userdb", users.to_str().expect("a name like others")]);
         let Some(mut program) = Program::start(library, "turnserver", &arguments) else { return };
         program.await_port(server);
-        let socket = UdpSocket::bind(any_port()).expect("there are ports left");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket has one");
+        await_datagrams(server);
+        let socket = datagrams();
         let peer = socket.local_addr().expect("it is bound");
         thread::scope(|scope| {
             let echo = scope.spawn(|| echo(&socket));
             let clients = (0..CLIENTS).map(|number| {
                 scope.spawn(move || {
                     let is_even = number % 2 == 0;
-                    let way = if is_even { Way::datagrams(server) } else { Way::Stream(connect(server)) };
+                    let way = if is_even {
+                        Way::Datagrams(datagrams_to(server))
+                    } else {
+                        Way::Stream(connect(server))
+                    };
                     relay(way, peer, number);
                 })
             });
