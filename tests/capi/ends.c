@@ -4,6 +4,7 @@
 #include "bufferevents.h"
 
 #include <event2/buffer_compat.h>
+#include <event2/bufferevent_struct.h>
 #include <event2/listener.h>
 #include <event2/thread.h>
 
@@ -303,6 +304,25 @@ a_half_that_is_written_to_in_its_callback_is_called_again(void)
 	event_base_free(made);
 }
 
+/* Old programs use the two events of a bufferevent as if they were their own; with it they leave the loop. */
+static void
+the_events_of_a_bufferevent_go_with_it(void)
+{
+	int fds[2];
+	struct event_base *made = event_base_new();
+	struct bufferevent *bev;
+	CHECK_INT(evutil_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	bev = bufferevent_socket_new(made, fds[0], BEV_OPT_CLOSE_ON_FREE);
+	bufferevent_enable(bev, EV_READ | EV_WRITE);
+	CHECK_INT(event_del(&bev->ev_read), 0);
+	CHECK_INT(event_add(&bev->ev_read, NULL), 0);
+	event_active(&bev->ev_write, EV_WRITE, 1);
+	bufferevent_free(bev);
+	CHECK(event_base_loop(made, EVLOOP_NONBLOCK) >= 0);
+	event_base_free(made);
+	close(fds[1]);
+}
+
 /* A time beyond all times is one that never comes. */
 static void
 times_may_be_as_long_as_they_can_be(void)
@@ -357,4 +377,5 @@ MAIN(CASE_ROW(events_may_outlive_their_base), CASE_ROW(events_may_outlive_a_base
     CASE_ROW(a_listener_for_what_cannot_be_watched_leaves_nothing_behind),
     CASE_ROW(a_base_gives_back_what_its_bufferevents_hold), CASE_ROW(a_thread_may_free_buffers_when_it_ends),
     CASE_ROW(what_is_finalized_twice_is_finalized_once), CASE_ROW(a_half_that_is_written_to_in_its_callback_is_called_again),
+    CASE_ROW(the_events_of_a_bufferevent_go_with_it),
     CASE_ROW(times_may_be_as_long_as_they_can_be), CASE_ROW(data_that_is_nowhere_is_refused))

@@ -10,7 +10,7 @@ use super::super::base::{Core, event_base};
 use super::super::layout::{bufferevent, ev, event, event_watermark, evlist};
 use super::{BOTH, Bev};
 use crate::bufferevent::{Bufferevent, Due, Engine};
-use crate::reactor::{Interest, extend_to};
+use crate::reactor::{Interest, SlotId, extend_to};
 
 /// Which bufferevent of C's stands at which place of the engine's; null is none.
 #[derive(Default)]
@@ -96,7 +96,24 @@ impl Bev {
         // What is suspended is not enabled in the engine, and still is for C.
         self.seen.enabled.set(self.seen.enabled.get() & (enabled | self.suspended.get() | !BOTH));
         self.show_fd(bufferevent);
-        self.show_pending(enabled);
+        if !self.has_slots(core) {
+            self.show_pending(enabled);
+        }
+    }
+
+    /// Whether one of the two events is in the loop by itself: a program has activated or added it. Then its flags are the loop's.
+    fn has_slots(&self, core: &Core) -> bool {
+        [&self.seen.ev_read, &self.seen.ev_write].into_iter().any(|event| slot_of(core, event).is_some())
+    }
+
+    /// The two events go: the loop must not find them any more.
+    pub(super) fn remove_slots(&self, core: &mut Core) {
+        for event in [&self.seen.ev_read, &self.seen.ev_write] {
+            if let Some(slot) = slot_of(core, event) {
+                // It was found a line above.
+                let _ = core.reactor.remove(slot);
+            }
+        }
     }
 
     fn show_fd(&self, bufferevent: &Bufferevent) {
@@ -118,6 +135,13 @@ impl Bev {
         self.seen.ev_read.set_flags(pending(ev::READ, is_set(&self.seen.timeout_read.get())));
         self.seen.ev_write.set_flags(pending(ev::WRITE, is_set(&self.seen.timeout_write.get())));
     }
+}
+
+/// The slot that stands for an event whose flags say nothing about that. Mostly it never had one.
+fn slot_of(core: &Core, event: &event) -> Option<SlotId> {
+    let slot = SlotId::from_bits(event.slot.get())?;
+    let owner = std::ptr::from_ref(event) as u64;
+    core.reactor.view(slot).is_ok_and(|view| view.spec.owner == owner).then_some(slot)
 }
 
 pub(super) fn directions_of(interest: Interest) -> c_short {

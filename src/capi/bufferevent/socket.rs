@@ -67,6 +67,9 @@ impl Bev {
 
     /// The two events that old programs look at. They stand for the descriptor and are never added.
     fn assign_events(&self, fd: Socket) {
+        if let Some(mut core) = self.enter() {
+            self.remove_slots(&mut core);
+        }
         let (base, bev) = (self.seen.base.get(), self.as_c().cast());
         let priorities = (self.seen.ev_read.priority.get(), self.seen.ev_write.priority.get());
         let (read, write) = (ev::READ | ev::PERSIST | ev::FINALIZE, ev::WRITE | ev::PERSIST | ev::FINALIZE);
@@ -157,6 +160,7 @@ pub(super) fn end(bev: &Bev) {
     }
     if let (Some(id), Some(mut core)) = (bev.socket_id(), bev.enter()) {
         let core = &mut *core;
+        bev.remove_slots(core);
         resolve::forget(core, id);
         // It is in the engine as long as it has an id; a descriptor that it has left is closed.
         let _ = core.bufferevents.remove(&mut core.reactor, id);
@@ -176,6 +180,9 @@ fn retire_buffers(bev: &Bev) {
 /// Its base is about to go: what the bufferevent held of it goes, and the program can still free it.
 pub(super) fn orphan(bev: &Bev) {
     let fd = bev.take_fd();
+    if let Some(mut core) = bev.enter() {
+        bev.remove_slots(&mut core);
+    }
     retire_buffers(bev);
     bev.seen.set_fd(fd);
     bev.kind.set(Kind::Socket(None));
