@@ -37,7 +37,9 @@ impl Counts {
         let before = event.flags() & STATE;
         event.set_flags(event.flags() & !STATE | state);
         if (before ^ state) & WAITS != 0 {
-            self.waits = self.waits + (state & WAITS).count_ones() - (before & WAITS).count_ones();
+            // What a program does to the two events of a bufferevent, which are in no count, must not make it less than none.
+            let after = self.waits + (state & WAITS).count_ones();
+            self.waits = after.saturating_sub((before & WAITS).count_ones());
         }
     }
 }

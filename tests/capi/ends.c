@@ -315,6 +315,7 @@ the_events_of_a_bufferevent_go_with_it(void)
 	bev = bufferevent_socket_new(made, fds[0], BEV_OPT_CLOSE_ON_FREE);
 	bufferevent_enable(bev, EV_READ | EV_WRITE);
 	CHECK_INT(event_del(&bev->ev_read), 0);
+	CHECK(event_base_get_num_events(made, EVENT_BASE_COUNT_ADDED) >= 0);
 	CHECK_INT(event_add(&bev->ev_read, NULL), 0);
 	event_active(&bev->ev_write, EV_WRITE, 1);
 	bufferevent_free(bev);
