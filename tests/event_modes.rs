@@ -35,7 +35,7 @@ fn who(base: &mut Base) -> Vec<&'static str> {
 }
 
 #[test]
-fn an_edge_is_not_told_again_because_a_waiter_for_states_comes_or_goes() {
+fn an_edge_is_not_told_again_because_the_same_waiter_for_states_comes_or_goes() {
     let mut base = base();
     let (near, far) = pair();
     let number = near.as_raw_fd();
@@ -101,6 +101,41 @@ fn a_number_that_is_closed_and_used_again_is_another_file_in_both_modes() {
     assert_eq!(who(&mut base), ["state"]);
     base.del(heirs.1).unwrap();
     assert_eq!(who(&mut base), ["state"]);
+}
+
+#[test]
+fn the_number_of_one_that_was_closed_may_become_the_second_sets() {
+    let mut base = base();
+    let ((near, far), (gone, _)) = (pair(), pair());
+    edge(&mut base, "edge", near.as_raw_fd());
+    let deleted = state(&mut base, "deleted", gone.as_raw_fd());
+    pass(&mut base);
+    // In one turn the second set is wanted, and a number is free that the first one still has on its list.
+    state(&mut base, "state", near.as_raw_fd());
+    base.del(deleted).unwrap();
+    drop(gone);
+    poke(&far);
+    assert_eq!(who(&mut base), ["edge", "state"]);
+    assert_eq!(who(&mut base), ["state"]);
+}
+
+#[test]
+fn reports_of_states_that_nobody_waits_for_do_not_go_on_for_ever() {
+    let number = 11_105;
+    let mut base = base();
+    let (near, far) = pair();
+    let fd = at_number(&near, number);
+    let (state, _) = both(&mut base, number);
+    pass(&mut base);
+    poke(&far);
+    // The number is gone before the kernel could be told that nobody wants states any more; the file lives on.
+    drop(fd);
+    base.del(state).unwrap();
+    assert_eq!(who(&mut base), ["edge"]);
+    for _ in 0..20 {
+        pass(&mut base);
+    }
+    assert_eq!(base.stats().rebuilds, 1, "what nobody takes is noticed, and got rid of");
 }
 
 #[test]

@@ -518,12 +518,13 @@ fn the_largest_limits_limit_nothing() {
 fn a_closing_bufferevent_flushes_within_its_limits() {
     let mut base = EventBase::new().unwrap();
     let (id, peer) = socket(&mut base);
+    // Ticks are counted from when a limit was set.
+    let started = Instant::now();
     let group = base.new_rate_limit_group(&bucket(2_000, 2_000, millis(5))).unwrap();
     base.add_to_rate_limit_group(id, group).unwrap();
     base.set_rate_limit(id, Some(&bucket(1_000, 1_000, millis(5)))).unwrap();
     let sent = pattern(10_000, 5);
     base.bufferevent(id).unwrap().write(&sent).unwrap();
-    let started = Instant::now();
     base.free_after_flush(id, Duration::from_secs(20)).unwrap();
     peer.set_nonblocking(false).unwrap();
     let reader = std::thread::spawn(move || {

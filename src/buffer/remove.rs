@@ -100,7 +100,7 @@ impl Evbuffer {
 
     /// Removes exactly the first `count` bytes and returns them, without copying them when they lie in one piece.
     ///
-    /// Up to 64 bytes are always copied: that is no dearer than sharing, and does not keep their chunk alive. Bytes from
+    /// Up to 64 bytes are copied, unless they came as `Bytes`: that is no dearer than sharing, and does not keep their chunk alive. Bytes from
     /// several nodes are copied together.
     ///
     /// # Errors

@@ -123,7 +123,12 @@ impl Core {
         let kept = self.control.kept?;
         // The slot's word is the address of the event that is being called.
         let is_its_own = ptr::eq(self.control.current, event) && kept.to_bits() == event.slot.get();
-        if is_its_own && event.made_of.get() == event.making() { self.control.kept.take() } else { None }
+        if !is_its_own || event.made_of.get() != event.making() {
+            return None;
+        }
+        // The callback may have closed the descriptor, and opened another under its number.
+        let _ = self.reactor.doubt_file(kept);
+        self.control.kept.take()
     }
 
     fn drop_if_new(&mut self, slot: SlotId, is_new: bool) {
@@ -297,6 +302,8 @@ unsafe extern "C-unwind" fn event_base_set(base: *mut event_base, event: *mut ev
     // SAFETY: as in `event_assign`.
     let Some(core) = (unsafe { enter(base) }) else { return -1 };
     event.base.set(base);
+    // A slot that the base it leaves keeps for it is not this one's.
+    event.slot.set(0);
     event.priority.set(middle(&core));
     0
 }

@@ -3,7 +3,9 @@
 //!
 //! A frame is known by the address of something in it. Stacks grow down, so whoever finds himself at or above that address on the same
 //! stack knows that the frame has gone. Only a thread's own stack is judged: on a stack that the program has made, one frame may be
-//! suspended while another one runs, wherever they are.
+//! suspended while another one runs, wherever they are. (One that it has made out of an array on the thread's own stack is taken for
+//! a part of that.) Of two places in one frame either may be the higher one: a function that has one and calls
+//! another that has one, of the same handle, is not to have it inlined.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;

@@ -26,8 +26,8 @@ pub(super) struct Lock {
 enum Kind {
     /// C4 holds.
     None,
-    /// Boxed, because a mutex must not move.
-    Pthread(Box<UnsafeCell<libc::pthread_mutex_t>>),
+    /// A mutex out of a box, because it must not move.
+    Pthread(*mut libc::pthread_mutex_t),
     /// What the program's own functions made.
     Program(*mut c_void, evthread_lock_callbacks),
     /// A mutex of somebody else's, that is not freed with this.
@@ -60,8 +60,7 @@ impl Lock {
     fn of(kind: Kind, check: Option<Box<Check>>) -> Lock {
         let is_something = !matches!(kind, Kind::None) || check.is_some();
         let mutex = match &kind {
-            Kind::Pthread(mutex) if check.is_none() => mutex.get(),
-            Kind::LentPthread(mutex) if check.is_none() => *mutex,
+            Kind::Pthread(mutex) | Kind::LentPthread(mutex) if check.is_none() => *mutex,
             _ => ptr::null_mut(),
         };
         Lock { is_something, mutex, kind, check }
@@ -86,8 +85,7 @@ impl Lock {
     pub(super) fn lend(&self) -> Lock {
         let kind = match &self.kind {
             Kind::None => Kind::None,
-            Kind::Pthread(mutex) => Kind::LentPthread(mutex.get()),
-            Kind::LentPthread(mutex) => Kind::LentPthread(*mutex),
+            Kind::Pthread(mutex) | Kind::LentPthread(mutex) => Kind::LentPthread(*mutex),
             Kind::Program(made, functions) | Kind::LentProgram(made, functions) => {
                 Kind::LentProgram(*made, *functions)
             }
@@ -99,8 +97,7 @@ impl Lock {
     pub(super) fn order(&self) -> usize {
         match &self.kind {
             Kind::None => 0,
-            Kind::Pthread(mutex) => mutex.get().addr(),
-            Kind::LentPthread(mutex) => mutex.addr(),
+            Kind::Pthread(mutex) | Kind::LentPthread(mutex) => mutex.addr(),
             Kind::Program(made, _) | Kind::LentProgram(made, _) => made.addr(),
         }
     }
@@ -140,12 +137,8 @@ impl Lock {
     fn acquire_some(&self) {
         match &self.kind {
             Kind::None => {}
-            Kind::Pthread(mutex) => {
-                // SAFETY: the mutex was initialised when it was made, and lives as long as this.
-                unsafe { libc::pthread_mutex_lock(mutex.get()) };
-            }
-            Kind::LentPthread(mutex) => {
-                // SAFETY: C1: whoever lends it has made it, and it outlives this.
+            Kind::Pthread(mutex) | Kind::LentPthread(mutex) => {
+                // SAFETY: it was initialised when it was made, and lives as long as this: what is lent does by C1.
                 unsafe { libc::pthread_mutex_lock(*mutex) };
             }
             Kind::Program(made, functions) | Kind::LentProgram(made, functions) => {
@@ -180,11 +173,7 @@ impl Lock {
         }
         match &self.kind {
             Kind::None => {}
-            Kind::Pthread(mutex) => {
-                // SAFETY: as in `acquire`; this thread holds it.
-                unsafe { libc::pthread_mutex_unlock(mutex.get()) };
-            }
-            Kind::LentPthread(mutex) => {
+            Kind::Pthread(mutex) | Kind::LentPthread(mutex) => {
                 // SAFETY: as in `acquire`; this thread holds it.
                 unsafe { libc::pthread_mutex_unlock(*mutex) };
             }
@@ -229,7 +218,9 @@ impl Drop for Lock {
             Kind::None | Kind::LentPthread(_) | Kind::LentProgram(..) => {}
             Kind::Pthread(mutex) => {
                 // SAFETY: nobody holds it: its object is being freed, which C1 allows once nobody uses it.
-                unsafe { libc::pthread_mutex_destroy(mutex.get()) };
+                unsafe { libc::pthread_mutex_destroy(*mutex) };
+                // SAFETY: `recursive_mutex` took it out of a box, and it is put back once.
+                drop(unsafe { Box::from_raw(*mutex) });
             }
             Kind::Program(made, functions) => {
                 if let Some(free) = functions.free {
@@ -249,15 +240,15 @@ fn made_by(functions: evthread_lock_callbacks) -> Kind {
     if made.is_null() { Kind::None } else { Kind::Program(made, functions) }
 }
 
-fn recursive_mutex() -> Box<UnsafeCell<libc::pthread_mutex_t>> {
-    let mutex = Box::new(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+fn recursive_mutex() -> *mut libc::pthread_mutex_t {
+    let mutex = Box::into_raw(Box::new(libc::PTHREAD_MUTEX_INITIALIZER));
     let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
     // SAFETY: the attributes are ours, to be initialised.
     unsafe { libc::pthread_mutexattr_init(attributes.as_mut_ptr()) };
     // SAFETY: they were initialised a line above.
     unsafe { libc::pthread_mutexattr_settype(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_RECURSIVE) };
-    // SAFETY: the mutex is in its box already, where it stays, and nobody has locked it.
-    unsafe { libc::pthread_mutex_init(mutex.get(), attributes.as_ptr()) };
+    // SAFETY: the mutex is where it stays, and nobody has locked it.
+    unsafe { libc::pthread_mutex_init(mutex, attributes.as_ptr()) };
     // SAFETY: initialised above, and not used again.
     unsafe { libc::pthread_mutexattr_destroy(attributes.as_mut_ptr()) };
     mutex
@@ -302,7 +293,7 @@ impl Condition {
         match (self, &lock.kind) {
             (Condition::Pthread(condition), Kind::Pthread(mutex)) => {
                 // SAFETY: both were initialised when they were made; the caller holds the mutex.
-                unsafe { libc::pthread_cond_wait(condition.get(), mutex.get()) };
+                unsafe { libc::pthread_cond_wait(condition.get(), *mutex) };
             }
             (Condition::Program(made, functions), Kind::Program(lock, _)) => {
                 if let Some(wait) = functions.wait_condition {

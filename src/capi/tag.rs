@@ -287,6 +287,7 @@ unsafe fn give<T>(target: *mut T, found: Option<T>) -> c_int {
 }
 
 /// How many bytes the tag takes, which stays where it is.
+#[inline(never)]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_peek(buf: *mut evbuffer, tag: *mut u32) -> c_int {
     let here = Here::default();
@@ -331,6 +332,7 @@ unsafe extern "C-unwind" fn evtag_payload_length(buf: *mut evbuffer, len: *mut u
 }
 
 /// Takes tag and length away and says how long the item is, all of which has to be there.
+#[inline(never)]
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn evtag_unmarshal_header(buf: *mut evbuffer, tag: *mut u32) -> c_int {
     let here = Here::default();

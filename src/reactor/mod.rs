@@ -381,6 +381,17 @@ impl Reactor {
         Ok(())
     }
 
+    /// The slot's number may stand for another file when it is added again.
+    #[cfg(feature = "capi")]
+    pub(crate) fn doubt_file(&mut self, id: SlotId) -> Result<()> {
+        let slot = self.slot(id)?;
+        if !slot.is_signal {
+            let fd = slot.fd;
+            self.fds.unbind(fd, id.0);
+        }
+        Ok(())
+    }
+
     /// Says whether a slot keeps the loop alive by waiting; at first it does.
     pub(crate) fn set_holds_loop(&mut self, id: SlotId, holds: bool) -> Result<()> {
         let change = if holds { (State::empty(), State::IDLE) } else { (State::IDLE, State::empty()) };

@@ -140,13 +140,13 @@ impl Backend for Kernel {
         self.control(fd, true, None)
     }
 
-    fn beside(&mut self, token: u64) -> io::Result<Box<dyn Backend>> {
+    fn beside(&mut self, token: u64) -> io::Result<(RawFd, Box<dyn Backend>)> {
         let mut table = self.table();
         table.second_set = token;
         if std::mem::take(&mut table.short_of_descriptors) {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
-        Ok(Box::new(Kernel { table: Arc::clone(&self.table), is_second: true }))
+        Ok((RawFd::MAX, Box::new(Kernel { table: Arc::clone(&self.table), is_second: true })))
     }
 
     fn wait(&mut self, _timeout_ns: Option<u64>, ready: &mut Vec<Ready>) -> io::Result<()> {
@@ -462,6 +462,25 @@ fn a_wait_that_fails_loses_nothing() {
     let active = reactor.next_active(0).unwrap();
     assert_eq!(active.what, What::READ | What::TIMEOUT, "each was kept for the turn that could tell");
     assert!(reactor.next_active(0).is_none());
+}
+
+#[test]
+fn a_turn_that_unwinds_leaves_a_reactor_that_goes_on() {
+    let kernel = Kernel::default();
+    let mut reactor = reactor_on(&kernel);
+    kernel.open(5, true);
+    let id = slot(&mut reactor, reading(5), true);
+    reactor.add(id, None).unwrap();
+    turn(&mut reactor).unwrap();
+    let (_, token) = kernel.table().registration(false, 5).unwrap();
+    for unwinds in [true, false] {
+        kernel.table().reports.push(Ready { token, what: What::READ });
+        let mut wait = reactor.prepare(true, None);
+        wait.wait().unwrap();
+        let told = std::panic::AssertUnwindSafe(|| reactor.complete(wait, |_, _| assert!(!unwinds)));
+        assert_eq!(std::panic::catch_unwind(told).is_err(), unwinds);
+    }
+    assert_eq!(reactor.next_active(0).map(|active| active.slot), Some(id), "a state is reported again");
 }
 
 #[test]

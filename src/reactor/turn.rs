@@ -72,11 +72,14 @@ impl Reactor {
     pub(crate) fn complete(&mut self, mut wait: Box<Wait>, mut tell: impl FnMut(u64, What)) {
         self.time.begin_turn();
         let stale_before = self.counters.stale_events;
-        for &report in &wait.ready {
+        let mut reports = std::mem::take(&mut wait.ready);
+        // Back before anything is told: a logger may unwind.
+        self.wait = Some(wait);
+        for &report in &reports {
             self.take_report(report, &mut tell);
         }
-        wait.ready.clear();
-        self.wait = Some(wait);
+        reports.clear();
+        self.wait.as_mut().expect(ONE_AT_A_TIME).ready = reports;
         if self.fds.has_refused() {
             self.activate_always_ready(&mut tell);
         }

@@ -243,6 +243,68 @@ a_thread_may_free_buffers_when_it_ends(void)
 	CHECK_INT(told_in_destructor, 1);
 }
 
+static struct event_base *looked_at;
+static struct bufferevent *left_behind;
+static int looks, changes_heard;
+
+static void
+look_at_the_base(const void *data, size_t len, void *arg)
+{
+	looks++;
+	CHECK(event_base_get_num_events(looked_at, EVENT_BASE_COUNT_ADDED) >= 0);
+}
+
+static void
+hear_of_change(struct evbuffer *buf, const struct evbuffer_cb_info *change, void *arg)
+{
+	changes_heard++;
+}
+
+static void
+write_and_free_in_destructor(void *arg)
+{
+	CHECK_INT(bufferevent_write(left_behind, "b", 1), 0);
+	bufferevent_free(left_behind);
+}
+
+static void *
+end_with_a_bufferevent(void *arg)
+{
+	struct evbuffer *buf = evbuffer_new();
+	pthread_setspecific(key, arg);
+	/* As above: all that a thread keeps for clean-ups and callbacks is in use. */
+	evbuffer_add_reference(buf, "a", 1, count, arg);
+	evbuffer_add_reference(buf, "b", 1, count, arg);
+	evbuffer_free(buf);
+	CHECK_INT(bufferevent_write(left_behind, "a", 1), 0);
+	return NULL;
+}
+
+static void
+a_thread_may_free_a_bufferevent_when_it_ends(void)
+{
+	pthread_t thread;
+	int fds[2], cleaned = 0;
+	CHECK_INT(evthread_use_pthreads(), 0);
+	looked_at = event_base_new();
+	CHECK_INT(evutil_socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	left_behind = bufferevent_socket_new(looked_at, fds[0], BEV_OPT_CLOSE_ON_FREE | BEV_OPT_THREADSAFE);
+	evbuffer_add_reference(bufferevent_get_output(left_behind), "abc", 3, look_at_the_base, NULL);
+	evbuffer_add_reference(bufferevent_get_output(left_behind), "abc", 3, look_at_the_base, NULL);
+	evbuffer_add_reference(bufferevent_get_output(left_behind), "abc", 3, look_at_the_base, NULL);
+	evbuffer_add_cb(bufferevent_get_output(left_behind), hear_of_change, NULL);
+	CHECK_INT(pthread_key_create(&key, write_and_free_in_destructor), 0);
+	CHECK_INT(pthread_create(&thread, NULL, end_with_a_bufferevent, &cleaned), 0);
+	pthread_join(thread, NULL);
+	/* libevent ends the bufferevent in the loop. */
+	CHECK(event_base_loop(looked_at, EVLOOP_NONBLOCK) >= 0);
+	CHECK_INT(looks, 3);
+	CHECK(changes_heard >= 2);
+	CHECK_INT(cleaned, 2);
+	event_base_free(looked_at);
+	close(fds[1]);
+}
+
 static int finalized;
 
 static void
@@ -320,6 +382,7 @@ the_events_of_a_bufferevent_go_with_it(void)
 	event_active(&bev->ev_write, EV_WRITE, 1);
 	bufferevent_free(bev);
 	CHECK(event_base_loop(made, EVLOOP_NONBLOCK) >= 0);
+	CHECK_INT(event_base_get_num_events(made, EVENT_BASE_COUNT_ADDED), 0);
 	event_base_free(made);
 	close(fds[1]);
 }
@@ -377,6 +440,7 @@ MAIN(CASE_ROW(events_may_outlive_their_base), CASE_ROW(events_may_outlive_a_base
     CASE_ROW(deferred_callbacks_may_outlive_their_base), CASE_ROW(a_listener_that_outlives_its_base_closes_its_socket),
     CASE_ROW(a_listener_for_what_cannot_be_watched_leaves_nothing_behind),
     CASE_ROW(a_base_gives_back_what_its_bufferevents_hold), CASE_ROW(a_thread_may_free_buffers_when_it_ends),
+    CASE_ROW(a_thread_may_free_a_bufferevent_when_it_ends),
     CASE_ROW(what_is_finalized_twice_is_finalized_once), CASE_ROW(a_half_that_is_written_to_in_its_callback_is_called_again),
     CASE_ROW(the_events_of_a_bufferevent_go_with_it),
     CASE_ROW(times_may_be_as_long_as_they_can_be), CASE_ROW(data_that_is_nowhere_is_refused))

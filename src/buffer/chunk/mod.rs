@@ -15,6 +15,8 @@
 //! A [`Run`] is one counted reference to a block together with the range it views. Runs over one block may live in
 //! different buffers and on different threads. What makes that sound, cited by number below:
 //!
+//! A block of [`kept`] has an owner in it instead of bytes, and views instead of runs: INV-1, INV-2, INV-6 and INV-7 hold for these.
+//!
 //! - **INV-1** `block` comes from [`allocate`] and stays allocated while at least one run refers to it.
 //! - **INV-2** `refs` is the number of runs over the block. Whoever reads 1 while holding a run is alone: nobody
 //!   else has a run to copy from, so the count cannot grow behind its back.

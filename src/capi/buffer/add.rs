@@ -177,6 +177,7 @@ pub(super) enum Order {
 }
 
 /// What has to happen when `count` bytes have gone from one buffer to the other.
+#[inline(never)]
 pub(super) fn follow_move(source: &evbuffer, target: &evbuffer, count: usize, order: Order) {
     if source.is_quiet() && target.is_quiet() && !owed::exist() {
         return;

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -210,7 +211,7 @@ static CHANGED_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// Buffers that the engine has changed on this thread, each with a use of its handle.
-    static CHANGED: RefCell<Vec<*const evbuffer>> = const { RefCell::new(Vec::new()) };
+    static CHANGED: RefCell<ManuallyDrop<Vec<*const evbuffer>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
 /// Whether [`settle_accounts`] has nothing to do.
@@ -274,6 +275,9 @@ impl evbuffer {
             let mut changed = changed.borrow_mut();
             let index = changed.iter().position(|&one| one == address)?;
             changed.remove(index);
+            if changed.is_empty() {
+                **changed = Vec::new();
+            }
             CHANGED_COUNT.fetch_sub(1, Ordering::Relaxed);
             Some(())
         });

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! C code may do anything meanwhile, also free the buffer: its content goes at once, the handle when the last frame that uses it
-//! has returned (`Pin`). A callback that leaves by `longjmp` costs that handle's memory, nothing else.
+//! has returned (`Pin`), or is known to have been left by a `longjmp`.
 //!
 //! What happens to a bufferevent's buffer in the loop is heard by a callback of ours inside the engine, which writes it down in
 //! the handle; `settle_accounts` makes C's callbacks once the engine is done.
@@ -476,6 +476,7 @@ impl evbuffer {
     }
 
     /// Drops content and callbacks of a buffer of its own; the handle goes when nobody uses it any more.
+    #[inline(never)]
     fn dispose(&self) {
         let here = Here::default();
         let _pin = self.pin(&here);

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::add::Reference;
@@ -16,8 +17,8 @@ thread_local! {
     /// The oldest of the clean-ups, if it is of memory that is referred to: mostly it is the only one. It has not been moved from where
     /// the buffer had it.
     static FIRST: Cell<Option<Freed<Reference>>> = const { Cell::new(None) };
-    /// The others.
-    static OWED: RefCell<VecDeque<Cleanup>> = const { RefCell::new(VecDeque::new()) };
+    /// The others. The list has no destructor, so it is there for the destructors of C's, too; it is given back when it is empty.
+    static OWED: RefCell<ManuallyDrop<VecDeque<Cleanup>>> = const { RefCell::new(ManuallyDrop::new(VecDeque::new())) };
 }
 
 /// A call of a clean-up. It lies on the stack when it is made, so one that leaves by `longjmp` costs nothing.
@@ -58,24 +59,15 @@ pub(super) fn add_segment(end: SegmentEnd) {
 }
 
 fn add_behind(cleanup: Cleanup) {
-    let mut cleanup = Some(cleanup);
-    let _ = OWED.try_with(|owed| {
-        if let Ok(mut owed) = owed.try_borrow_mut() {
-            owed.extend(cleanup.take());
-            // Relaxed: a thread looks for what it has added itself.
-            COUNT.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-    // A thread that is ending has no list, and the destructors of C's that run there get their clean-ups at once.
-    if let Some(cleanup) = cleanup {
-        cleanup.call();
-    }
+    OWED.with_borrow_mut(|owed| owed.push_back(cleanup));
+    // Relaxed: a thread looks for what it has added itself.
+    COUNT.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Whether any clean-up of this thread is due.
 #[inline]
 pub(super) fn exist() -> bool {
-    is_any_due() && (has_first() || OWED.try_with(|owed| !owed.borrow().is_empty()).unwrap_or(false))
+    is_any_due() && (has_first() || OWED.with_borrow(|owed| !owed.is_empty()))
 }
 
 fn has_first() -> bool {
@@ -109,7 +101,15 @@ fn pay_all() {
 
 #[inline(never)]
 fn pay_others() {
-    let next = || OWED.try_with(|owed| owed.borrow_mut().pop_front()).ok()?;
+    let next = || {
+        OWED.with_borrow_mut(|owed| {
+            let next = owed.pop_front();
+            if owed.is_empty() {
+                **owed = VecDeque::new();
+            }
+            next
+        })
+    };
     while let Some(cleanup) = next() {
         COUNT.fetch_sub(1, Ordering::Relaxed);
         cleanup.call();

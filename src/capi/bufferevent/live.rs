@@ -112,6 +112,7 @@ impl Bev {
             if let Some(slot) = slot_of(core, event) {
                 // It was found a line above.
                 let _ = core.reactor.remove(slot);
+                core.set_state(event, 0);
             }
         }
     }

@@ -62,11 +62,14 @@ pub(crate) trait Backend: fmt::Debug + Send {
     fn closed(&mut self, _fd: RawFd) {}
 
     /// A second set, for descriptors of which this one reports edges to be watched for states too: this one reports it under `token` when
-    /// it has something to report. An error if this one cannot take it now.
-    fn beside(&mut self, token: u64) -> io::Result<Box<dyn Backend>> {
+    /// it has something to report. With it goes its number, which may have been another descriptor's until now. An error if this one cannot
+    /// take it now.
+    fn beside(&mut self, token: u64) -> io::Result<(RawFd, Box<dyn Backend>)> {
         let second = Epoll::new()?;
-        self.add(second.as_raw_fd(), Interest::READ, token)?;
-        Ok(Box::new(second))
+        let number = second.as_raw_fd();
+        self.closed(number);
+        self.add(number, Interest::READ, token)?;
+        Ok((number, Box::new(second)))
     }
 
     /// Waits up to `timeout_ns` (`None`: for ever) and appends what is ready. Being interrupted is no error.

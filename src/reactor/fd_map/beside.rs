@@ -12,7 +12,8 @@
 //! So each mode has a registration of its own, as exact as any, and goes with the file as any does; and who has no such descriptor
 //! pays nothing. Tokens of such descriptors have a mark that is beyond all numbers, so their reports fall out of the usual way by
 //! themselves ([`take_unusual`](Reactor::take_unusual)). A mark stays until the number is closed or no edges are wanted: what the
-//! kernel was told of edges is not told again, as an edge of its own, because somebody came or left who waits for states.
+//! kernel was told of edges is not told again, as an edge of its own, because a slot that waits for states comes or leaves. (A slot
+//! that was not there before may mean another file, so both sets are told anew, and an edge that is still true is reported once more.)
 //!
 //! Rejected: a duplicate of the descriptor, which keeps the file open when its owner closes it; and asking poll(2) before each wait
 //! about those whose edge was reported, which asks the kernel for what it tells by itself.
@@ -46,16 +47,20 @@ pub(super) fn mark(wanted: Interest) -> u64 {
 #[derive(Debug, Default)]
 pub(super) struct Beside {
     set: Option<Box<dyn Backend>>,
+    /// Its number. Whoever had that before has closed it, and may still be on the dirty list.
+    pub(super) number: Option<RawFd>,
     /// Kept for its storage.
     ready: Vec<Ready>,
 }
 
-impl Beside {
-    fn set(&mut self, backend: &mut dyn Backend) -> io::Result<&mut Box<dyn Backend>> {
-        match &mut self.set {
-            Some(set) => Ok(set),
-            none => Ok(none.insert(backend.beside(SECOND_SET)?)),
+impl FdMap {
+    /// Makes the second set if there is none.
+    fn make_beside(&mut self, backend: &mut dyn Backend) -> io::Result<()> {
+        if self.beside.set.is_none() {
+            let (number, set) = backend.beside(SECOND_SET)?;
+            (self.beside.number, self.beside.set) = (Some(number), Some(set));
         }
+        Ok(())
     }
 }
 
@@ -108,16 +113,19 @@ impl FdMap {
             return Ok(());
         }
         self.changes_applied += 1;
-        let before = std::mem::replace(&mut entry.beside, DOUBTFUL);
-        let set = self.beside.set(backend)?;
         if wanted.is_empty() {
+            entry.beside = wanted;
             // Whatever the kernel says, the descriptor is not registered any more: at worst it has been closed.
-            let _ = set.remove(fd);
-        } else {
-            let token = u64::from(entry.generation) << 32 | u64::from(fd as u32) | mark(wanted);
+            let _ = self.beside.set.as_mut().map(|set| set.remove(fd));
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut entry.beside, DOUBTFUL);
+        let token = u64::from(entry.generation) << 32 | u64::from(fd as u32) | mark(wanted);
+        self.make_beside(backend)?;
+        if let Some(set) = &mut self.beside.set {
             register(&mut **set, !before.is_empty(), fd, wanted, token)?;
         }
-        entry.beside = wanted;
+        self.entries[fd as usize].beside = wanted;
         Ok(())
     }
 
@@ -136,7 +144,8 @@ impl FdMap {
         let is_watched = matches!(entry.known, Known::Told(_) | Known::Doubtful);
         let is_current = (token >> 32) as u32 & GENERATIONS == entry.generation;
         let mode = if token & STATES == 0 { Interest::EDGE } else { Interest::empty() };
-        (is_watched && is_current && entry.first != NOBODY).then_some((entry.first, mode))
+        let is_wanted = mode == Interest::EDGE || !entry.beside.is_empty();
+        (is_watched && is_current && is_wanted && entry.first != NOBODY).then_some((entry.first, mode))
     }
 }
 
@@ -152,6 +161,8 @@ impl Reactor {
         if let Some(set) = &mut self.fds.beside.set
             && let Err(error) = set.wait(Some(0), &mut ready)
         {
+            // As a report for a descriptor that is gone: if it goes on, all is made anew.
+            self.counters.stale_events += 1;
             log::warn!("the second set cannot be asked: {error}");
         }
         ready.drain(..).for_each(|report| self.take_mixed(report, tell));

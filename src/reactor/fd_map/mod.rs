@@ -297,6 +297,11 @@ impl FdMap {
 
     #[inline(never)]
     fn want(&mut self, backend: &mut dyn Backend, fd: RawFd, wanted: Interest) -> io::Result<()> {
+        if self.beside.number == Some(fd) {
+            // Its file was closed, and the kernel has forgotten it.
+            self.set_known(fd, Known::Nothing);
+            return Ok(());
+        }
         let entry = &mut self.entries[fd as usize];
         if entry.known == Known::Closed {
             backend.closed(fd);
