@@ -101,6 +101,21 @@ fn while_there_is_no_descriptor_for_a_second_set_edges_are_told_and_states_are_t
 }
 
 #[test]
+fn no_second_set_is_made_for_who_has_left() {
+    let kernel = Kernel::default();
+    kernel.table().short_of_descriptors = true;
+    let (mut reactor, state, edge) = both(&kernel);
+    reactor.del(state).unwrap();
+    kernel.table().second_set = 0;
+    turn(&mut reactor).unwrap();
+    assert_eq!(kernel.table().second_set, 0, "nobody has asked for one");
+    let first = kernel.table().registration(false, 5).unwrap();
+    report(&kernel, first.1, None);
+    turn(&mut reactor).unwrap();
+    assert_eq!(handed_out(&mut reactor), [edge]);
+}
+
+#[test]
 fn a_descriptor_that_was_closed_is_told_anew_in_both_modes() {
     let kernel = Kernel::default();
     let (mut reactor, state, edge) = both(&kernel);
